@@ -1,0 +1,5 @@
+"""`python -m maxi` is `maxi`."""
+
+from maxi.cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""Caption: frames -> sentences that describe them (section 3.2, "BLIP captioning").
+
+`retrieval` needs no captioner: the backbone itself picks the nearest sentence of a shipped bank for each frame. It
+therefore repeats the match's errors, and cannot say what is not in the bank; real captioners see more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from maxi.decoding import Decoder, Request
+from maxi.errors import MaxiError, choose
+from maxi.features import prepare
+from maxi.model import VideoCLIP
+from maxi.records import Caption, Video, read_jsonl
+from maxi.text import clean
+from maxi.video import Probe, centre_indices
+from maxi.zero_shot import embed_texts
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a captioner may use."""
+
+    model: VideoCLIP
+
+
+Captioner = Callable[[Video, NDArray[np.uint8]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How to make a captioner: `make(argument, context)`; `sees` is False when it needs no frames."""
+
+    make: Callable[[str, Context], Captioner]
+    sees: bool = True
+
+
+def sentence_bank() -> list[str]:
+    """The shipped sentences, one or more for each of some hundred kinds of action."""
+    text = (resources.files("maxi") / "data" / "sentences.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line]
+
+
+def _retrieval(argument: str, context: Context) -> Captioner:
+    if argument:
+        raise MaxiError("captioner 'retrieval' takes no argument; use `file:PATH` for captions of your own")
+    sentences = sentence_bank()
+    z_t = embed_texts(context.model, sentences)
+
+    @torch.inference_mode()
+    def caption(video: Video, frames: NDArray[np.uint8]) -> list[str]:
+        z_f = context.model.backbone.encode_image(prepare(context.model, frames))  # (T, D)
+        nearest = (F.normalize(z_f.float().cpu(), dim=-1) @ z_t.T).argmax(1)
+        return [sentences[i] for i in nearest.tolist()]
+
+    return caption
+
+
+def _file(argument: str, context: Context) -> Captioner:
+    path = Path(argument)
+    rows = {row.video: row.captions for row in read_jsonl(path, Caption)}
+
+    def caption(video: Video, frames: NDArray[np.uint8]) -> Sequence[str]:
+        return rows.get(video.id) or rows.get(Path(video.path).name) or ()
+
+    return caption
+
+
+CAPTIONERS: dict[str, Maker] = {
+    "retrieval": Maker(_retrieval),
+    "file": Maker(_file, sees=False),
+}
+
+
+def make_captioner(spec: str, context: Context) -> tuple[Captioner, bool]:
+    """A captioner from `NAME[:ARGUMENT]`, and whether it looks at frames; from outside `package.module:function`."""
+    name, _, argument = spec.partition(":")
+    if name in CAPTIONERS:
+        maker = CAPTIONERS[name]
+        return maker.make(argument, context), maker.sees
+    outside: Callable[[str, Context], Captioner] = choose({k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner")
+    return outside("", context), True
+
+
+def caption(path: str | Path, model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8) -> list[str]:
+    """Captions of uniform frames of one video, in frame order (appendix B: 8 frames)."""
+    with Decoder(1) as decoder:
+        probe = decoder.one(Request(path))
+        assert isinstance(probe, Probe)
+        video = Video("", str(path), probe.n_frames, probe.fps, probe.width, probe.height)
+        frames = decoder.one(request(video, n_frames))
+    describe, _ = make_captioner(captioner, Context(model))
+    return list(tidy(describe(video, np.asarray(frames))))
+
+
+def request(video: Video, n_frames: int) -> Request:
+    """The uniform frames of a video that are captioned."""
+    return Request(video.path, tuple(centre_indices(video.n_frames, n_frames)))
+
+
+def tidy(captions: Iterable[str]) -> tuple[str, ...]:
+    """Captions are text from outside: normalised, cut to length, empty ones dropped."""
+    return tuple(text for text in map(clean, captions) if text)

@@ -1,0 +1,319 @@
+"""The `maxi` command: verbs that parse, call one function, and print. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maxi.errors import MaxiError
+
+if TYPE_CHECKING:
+    from maxi.config import Config
+    from maxi.pipeline import Job
+
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Turns what a user can mend into one sentence on stderr and an exit code: 1, or 130 for Ctrl-C."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        debug = "--debug" in sys.argv[1:]
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except click.exceptions.Exit as stop:
+            code = stop.exit_code
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\ninterrupted; finished stages are kept, --resume goes on with the rest", err=True)
+            code = INTERRUPTED
+        except BrokenPipeError:  # the reader of stdout went away, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        except (MaxiError, OSError, MemoryError) as error:
+            if debug:
+                raise
+            click.echo(f"maxi: {_sentence(error)}", err=True)
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; lower `train.batch_size` or `n_frames`, then add --resume"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; finished stages are kept, mend this and add --resume"
+    return " ".join(str(error).split())
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="maxi")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
+@click.pass_context
+def main(context: click.Context, debug: bool, quiet: bool) -> None:
+    """Adapt a CLIP to the actions in your own unlabelled videos (MAXI, ICCV 2023).
+
+    Example: maxi adapt videos/ --actions actions.txt -o runs/mine
+    """
+    logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
+    logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
+    context.obj = {"quiet": quiet}
+
+
+def _options(*names: str) -> Callable[[Any], Any]:
+    """The options that several verbs share."""
+    table = {
+        "backbone": click.option("--backbone", help="clip:ID_OR_PATH | objects | a saved model or run."),
+        "device": click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
+        "config": click.option(
+            "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings."
+        ),
+        "set": click.option("-s", "settings", multiple=True, metavar="KEY=VALUE", help="Override one setting."),
+        "max_skipped": click.option(
+            "--max-skipped", type=click.FloatRange(0, 1), help="Unreadable share that stops the run (0.05)."
+        ),
+        "json": click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
+    }
+
+    def add(function: Any) -> Any:
+        for name in reversed(names):
+            function = table[name](function)
+        return function
+
+    return add
+
+
+def _config(config_file: Path | None, settings: tuple[str, ...], **options: Any) -> Config:
+    from maxi.config import load_config
+
+    if (share := options.pop("max_skipped", None)) is not None:
+        settings = (*settings, f"max_skipped={share}")
+    return load_config(config_file, settings, **options)
+
+
+def _progress(context: click.Context) -> Any:
+    from maxi import progress
+
+    return progress.silent if context.obj["quiet"] else progress.bar
+
+
+@main.command()
+@click.argument("videos")
+@click.option("--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line.")
+@click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on.")
+@click.option("--control", type=click.Choice(["shuffled"]), help="Also train with matches shuffled over the videos.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
+@_options("backbone", "device", "max_skipped", "config", "set")
+@click.pass_context
+def adapt(
+    context: click.Context,
+    videos: str,
+    actions: Path,
+    out: Path,
+    labelled: str | None,
+    control: str | None,
+    resume: bool,
+    backbone: str | None,
+    device: str | None,
+    max_skipped: float | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Adapt a model to unlabelled VIDEOS: match, expand, caption, bag, train, evaluate, report.
+
+    VIDEOS is a folder, a csv with a `path` column (X.csv:SPLIT keeps one split) or a text file of paths.
+
+    Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
+    """
+    config = _config(config_file, settings, backbone=backbone, device=device, max_skipped=max_skipped)
+    from maxi import pipeline
+
+    run = pipeline.adapt(
+        videos,
+        actions,
+        out,
+        config,
+        labelled=labelled,
+        control=control is not None,
+        resume=resume,
+        progress=_progress(context),
+    )
+    for line in pipeline.summary(run):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("videos")
+@_options("max_skipped", "json")
+@click.pass_context
+def check(context: click.Context, videos: str, max_skipped: float | None, as_json: bool) -> None:
+    """Decode every video once and list which are unreadable or end early, and why.
+
+    Example: maxi check videos/
+    """
+    import tempfile
+
+    from maxi.datasets import list_videos
+    from maxi.decoding import Decoder
+    from maxi.indexing import check_skipped, index_videos
+
+    sources = list_videos(videos)
+    with Decoder() as decoder, tempfile.TemporaryDirectory() as folder:
+        found, skipped = index_videos(
+            sources, decoder, journal=Path(folder) / "journal", known={}, progress=_progress(context)
+        )
+    for row in skipped:
+        if as_json:
+            click.echo(json.dumps({"path": row.path, "kind": row.kind, "reason": row.reason}, ensure_ascii=False))
+        else:
+            click.echo(f"{row.kind:10}  {row.path}: {row.reason}")
+    if not as_json:
+        short = sum(s.kind == "short" for s in skipped)
+        click.echo(
+            f"{len(sources)} files: {len(found) - short} readable, {short} end early, {len(skipped) - short} unreadable"
+        )
+    share = 0.05 if max_skipped is None else max_skipped
+    check_skipped(len(sources), skipped, share, "the list above")
+
+
+@main.command()
+@click.argument("videos")
+@click.option("--model", "spec", required=True, help="A run folder, a saved model, or a backbone.")
+@click.option("--actions", type=click.Path(path_type=Path), help="Names, one a line (the run's own if left out).")
+@click.option("--window", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds; 0: whole video.")
+@click.option("--prompt", help="Test prompt with {} for the name (the run's own if left out).")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@_options("json", "device")
+@click.pass_context
+def classify(context: click.Context, videos: str, spec: str, **options: Any) -> None:
+    """Classify one video, or all VIDEOS of a folder or list, against any action names.
+
+    Example: maxi classify clip.mp4 --model runs/mine --actions other.txt
+    """
+    from maxi.classification import lines_of
+    from maxi.pipeline import classify_videos
+
+    form = "json" if options.pop("as_json") else "csv" if options.pop("as_csv") else "text"
+    rows = classify_videos(videos, spec, progress=_progress(context), **options)
+    for line in lines_of(rows, form):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("videos")
+@click.option("--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line.")
+@click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@_options("backbone", "device", "max_skipped", "config", "set")
+@click.pass_context
+def index(
+    context: click.Context,
+    videos: str,
+    actions: Path,
+    out: Path,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Start a run, or renew its list of VIDEOS: decode each once, write manifest.jsonl and skipped.jsonl.
+
+    Example: maxi index videos/ --actions actions.txt -o runs/mine
+    """
+    config = _config(config_file, settings, **options)
+    from maxi import pipeline
+    from maxi.datasets import read_names
+
+    names = read_names(actions)
+    with pipeline.open_job(out, config, _progress(context)) as job:
+        pipeline.start(job, names)
+        found = pipeline.index(job, videos)
+    click.echo(f"{len(found)} videos in {job.run.manifest}")
+
+
+def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
+    """Add the verb of a stage: `maxi NAME RUN`, with `-s` kept in the run's settings."""
+    from_pipeline = {"train": "improve", "eval": "evaluate"}.get(name, name)
+
+    def run_stage(context: click.Context, run: Path, settings: tuple[str, ...]) -> None:
+        from maxi import pipeline
+
+        config = _config(pipeline.Run(run).existing().config, settings)
+        with pipeline.open_job(run, config, _progress(context)) as job:
+            job.save_settings()
+            click.echo(done(job, getattr(pipeline, from_pipeline)(job)))
+
+    run_stage.__doc__ = f"{HELP[name]}\n\n    Example: maxi {name} runs/mine"
+    command = click.pass_context(run_stage)
+    command = click.argument("run", type=click.Path(path_type=Path))(_options("set")(command))
+    main.command(name)(command)
+
+
+HELP = {
+    "match": "Match every video of RUN to its dictionary: matches.jsonl.",
+    "expand": "Write phrases for each name of RUN's dictionary: phrases.jsonl.",
+    "caption": "Caption frames of every video of RUN: captions.jsonl.",
+    "bag": "Put matches, phrases and captions of RUN into text bags: bags.jsonl, which may be edited by hand.",
+    "train": "Train on RUN's bags, going on from its last checkpoint: model/.",
+    "report": "Draw RUN's report.html anew.",
+}
+_stage("match", lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}")
+_stage("expand", lambda job, rows: f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}")
+_stage("caption", lambda job, rows: f"{len(rows)} videos captioned in {job.run.captions}")
+_stage("bag", lambda job, rows: f"{len(rows)} bags in {job.run.bags}")
+_stage("train", lambda job, done: f"{done['steps']} steps; the adapted model is {job.run.model}")
+_stage("report", lambda job, path: f"the report is {path}")
+
+
+@main.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--on", "labelled", help="Labelled videos: class folders, or a csv with path and label.")
+@click.option("--names", type=click.Path(path_type=Path), help="Names to choose from (the labels, if left out).")
+@_options("set")
+@click.pass_context
+def evaluate(
+    context: click.Context, run: Path, labelled: str | None, names: Path | None, settings: tuple[str, ...]
+) -> None:
+    """Compare RUN's frozen and adapted model: predictions.jsonl, and with labelled videos results.json.
+
+    Example: maxi eval runs/mine --on heldout.csv
+    """
+    from maxi import pipeline
+    from maxi.datasets import read_names
+
+    config = _config(pipeline.Run(run).existing().config, settings)
+    with pipeline.open_job(run, config, _progress(context)) as job:
+        job.save_settings()
+        if labelled:
+            pipeline.index(job, labelled, job.run.eval)
+        pipeline.evaluate(job, names=read_names(names) if names else None)
+    for line in pipeline.summary(job.run):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", default=40, show_default=True, type=click.IntRange(2), help="Clips to judge.")
+@click.pass_context
+def verify(context: click.Context, run: Path, n: int) -> None:
+    """Write a page on which a person judges sampled clips, and both models' accuracy is estimated.
+
+    Example: maxi verify runs/mine -n 40
+    """
+    from maxi import pipeline
+
+    config = _config(pipeline.Run(run).existing().config, ())
+    with pipeline.open_job(run, config, _progress(context)) as job:
+        click.echo(f"open {pipeline.verify(job, n)} in a browser")

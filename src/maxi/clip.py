@@ -1,0 +1,315 @@
+"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub; safetensors only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maxi.backbones import first_line, quiet_transformers, some, staging, weights_digest
+from maxi.errors import MaxiError
+from maxi.records import read_json, write_json
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, PreTrainedTokenizerBase
+
+DEFAULT = "openai/clip-vit-base-patch16"
+"""The backbone of the paper (Sec. 4.2)."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+FILES = [
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+]
+HUB_TIMEOUT = 10  # seconds for the first answer
+
+
+class Preprocessing(NamedTuple):
+    resize_to: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Clip(nn.Module):
+    """CLIP's two towers as trunks and its two projections as heads; see `Backbone`."""
+
+    kind = "clip"
+
+    def __init__(
+        self, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, *, preprocessing: Preprocessing
+    ) -> None:
+        super().__init__()
+        # A buffer stays in the file, but is no parameter: training has a temperature of its own.
+        scale = model.logit_scale.detach().clone()
+        del model.logit_scale
+        model.register_buffer("logit_scale", scale)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_size = int(model.config.vision_config.image_size)
+        self.resize_to, self.mean, self.std = preprocessing
+
+    def image_trunk(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, F): the class token after the last layer norm."""
+        pooled: Tensor = self.model.vision_model(pixel_values=pixels).pooler_output
+        return pooled
+
+    def image_head(self, features: Tensor) -> Tensor:
+        """(B, F) -> (B, D)."""
+        projected: Tensor = self.model.visual_projection(features)
+        return projected
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        return self.image_head(self.image_trunk(pixels))
+
+    def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Tokens (N, L) -> (N, G): the end-of-text token after the last layer norm."""
+        pooled: Tensor = self.model.text_model(
+            input_ids=tokens["input_ids"].to(self.model.device)
+        ).pooler_output
+        return pooled
+
+    def text_head(self, features: Tensor) -> Tensor:
+        """(N, G) -> (N, D)."""
+        projected: Tensor = self.model.text_projection(features)
+        return projected
+
+    def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Tokens (N, L) -> (N, D)."""
+        return self.text_head(self.text_trunk(tokens))
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """`input_ids` (N, L), L the longest text of this call, cut at the model's limit.
+
+        No attention mask: attention is causal, so the end of a text never sees padding after it.
+        """
+        encoded = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        )
+        return {"input_ids": encoded["input_ids"]}
+
+    def patch_features(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, P, P, D): patches through the class token's last steps (App. C.1)."""
+        tower = self.model.vision_model
+        patches = self.image_head(
+            tower.post_layernorm(tower(pixel_values=pixels).last_hidden_state[:, 1:])
+        )
+        n_side = math.isqrt(patches.shape[1])
+        return patches.reshape(-1, n_side, n_side, patches.shape[-1])  # (B, P * P, D) -> (B, P, P, D)
+
+    def head_parameters(self) -> list[str]:
+        """Names of the two projections."""
+        return ["model.visual_projection.weight", "model.text_projection.weight"]
+
+    def visual_parameters(self) -> list[str]:
+        """Names of the vision tower's parameters and of its projection."""
+        sides = ("model.vision_model.", "model.visual_projection.")
+        return [name for name, _ in self.named_parameters() if name.startswith(sides)]
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight and with the preprocessing."""
+        return weights_digest(self)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a Hugging Face CLIPModel folder: safetensors, json and the tokenizer."""
+        with staging(folder) as part, quiet_transformers():
+            self.model.save_pretrained(part)
+            self.tokenizer.save_pretrained(part)
+            write_json(part / "preprocessor_config.json", self._image_processor())
+
+    def _image_processor(self) -> dict[str, Any]:
+        return {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "size": {"shortest_edge": self.resize_to},
+            "resample": 3,
+            "do_center_crop": True,
+            "crop_size": {"height": self.image_size, "width": self.image_size},
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+
+
+def load_clip(name: str = "", device: str = "cpu") -> Clip:
+    """Load a CLIP from a local folder, or by `ID` or `ID@REVISION` from the cache or the hub.
+
+    In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
+    are damaged or do not fit together.
+    """
+    name = name or DEFAULT
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _fetch(name)
+    where = f"clip:{name}"
+    _check_files(folder, where)
+    try:
+        with quiet_transformers():
+            model, report = _read_model(folder)
+            tokenizer = _read_tokenizer(folder)
+            preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
+    except MaxiError:
+        raise
+    except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
+        raise MaxiError(
+            f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
+        ) from error
+    _check_report(report, where)
+    _check_tokenizer(model, tokenizer, where)
+    return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
+
+
+def _fetch(name: str) -> Path:
+    """The cached folder of a model of the hub, downloaded when it is not there yet."""
+    from huggingface_hub import errors, snapshot_download
+
+    repository, _, revision = name.partition("@")
+
+    def snapshot(*, local_files_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=FILES,
+                etag_timeout=HUB_TIMEOUT,
+                local_files_only=local_files_only,
+            )
+        )
+
+    try:
+        folder = snapshot(local_files_only=True)
+        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+            return folder
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        pass
+    try:
+        return snapshot(local_files_only=False)
+    except errors.HFValidationError as error:
+        raise MaxiError(
+            f"clip:{name}: no such folder, and not the id of a model of the hub"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise MaxiError(
+            f"clip:{name} is not a local folder, and the hub has no such public model or revision;"
+            " check the spelling, or log in if access to it is restricted"
+        ) from error
+    except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
+        raise MaxiError(
+            f"clip:{name} is neither a local folder nor in the cache, and the hub cannot be"
+            " reached; pass a local folder, or use `--backbone objects`"
+        ) from error
+
+
+def _check_files(folder: Path, where: str) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise MaxiError(f"{where} is not a CLIP in Hugging Face layout: it has no config.json")
+    kind = read_json(config).get("model_type")
+    if kind != "clip":
+        raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
+    if not any(folder.glob("*.safetensors")):
+        raise MaxiError(
+            f"{where} has no model.safetensors; convert its weights, or name a revision that has"
+            " them (`clip:ID@REVISION`)"
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise MaxiError(
+            f"{where} has no tokenizer (tokenizer.json, or vocab.json and merges.txt);"
+            " copy it from the original model"
+        )
+
+
+def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
+    from transformers import CLIPConfig, CLIPModel
+
+    config = CLIPConfig.from_pretrained(folder)
+    for tower in (config.text_config, config.vision_config):
+        tower.attention_dropout = 0.0
+    model, report = CLIPModel.from_pretrained(
+        folder,
+        config=config,
+        use_safetensors=True,
+        local_files_only=True,
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    return model, report
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _read_preprocessing(folder: Path, image_size: int) -> Preprocessing:
+    settings: dict[str, Any] = {}
+    if (folder / "preprocessor_config.json").is_file():
+        settings = read_json(folder / "preprocessor_config.json")
+    elif (folder / "processor_config.json").is_file():  # where transformers 5 puts it
+        settings = read_json(folder / "processor_config.json").get("image_processor", {})
+    size, crop = settings.get("size", image_size), settings.get("crop_size", image_size)
+    resize_to = size if isinstance(size, int) else size.get("shortest_edge", image_size)
+    crop_to = crop if isinstance(crop, int) else crop["height"]
+    if crop_to != image_size or resize_to < image_size:
+        raise MaxiError(
+            f"{folder}: the preprocessing resizes to {resize_to} and crops to {crop_to} pixels, but"
+            f" the model reads {image_size}; mend preprocessor_config.json"
+        )
+    mean, std = settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)
+    return Preprocessing(resize_to, tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _check_report(report: dict[str, Any], where: str) -> None:
+    # Files written before transformers 4.31 carry the position numbers, which are not weights.
+    unexpected = sorted(k for k in report["unexpected_keys"] if not k.endswith(".position_ids"))
+    missing = sorted(report["missing_keys"])
+    faults = [f"missing {some(missing)}"] if missing else []
+    faults += [f"unexpected {some(unexpected)}"] if unexpected else []
+    if faults:
+        raise MaxiError(f"{where}: the weights do not fit config.json ({'; '.join(faults)})")
+
+
+def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    text = model.config.text_config
+    n_tokens = len(tokenizer)
+    if n_tokens > text.vocab_size:
+        raise MaxiError(
+            f"{where}: the tokenizer has {n_tokens} tokens, but the model has embeddings for"
+            f" {text.vocab_size}; copy the tokenizer of the same model"
+        )
+    # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
+    end = n_tokens - 1 if text.eos_token_id == 2 else text.eos_token_id
+    if tokenizer.eos_token_id != end:
+        raise MaxiError(
+            f"{where}: the tokenizer ends a text with id {tokenizer.eos_token_id}, but the model"
+            f" looks for {end}; copy the tokenizer of the same model"
+        )

@@ -1,0 +1,247 @@
+"""Every setting of a run: one small model per stage, with the paper's recipe as defaults.
+
+A run's settings are these defaults, then the differences that the backbone's recipe states, then a YAML file, then
+`-s key=value`. A key that only one stage has needs no prefix (`-s lr=1e-5`); others do (`-s train.n_frames=8`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maxi.errors import MaxiError
+
+
+class Stage(BaseModel):
+    """Frozen settings that refuse unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexConfig(Stage):
+    """Finding and probing the videos."""
+
+    max_skipped: float = Field(
+        0.05, ge=0, le=1, description="Stop when more than this share (and more than 5) is unreadable."
+    )
+
+
+class MatchConfig(Stage):
+    """Match: each video to its nearest dictionary entry (Eq. 1)."""
+
+    n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres (section 4.2).")
+    keep: float = Field(
+        0.9, gt=0, le=1, description="p: share of the most confident matches kept (section 3.2)."
+    )
+    templates: tuple[str, ...] | None = Field(
+        None, description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B)."
+    )
+
+
+class ExpandConfig(Stage):
+    """Expand: phrases for each dictionary entry."""
+
+    expander: str = Field(
+        "shipped+wordnet", description="Phrase sources, asked in order until there are `n_phrases`."
+    )
+    n_phrases: int = Field(5, ge=0, description="Phrases per name (appendix B).")
+
+
+class CaptionConfig(Stage):
+    """Expand: captions of each video's frames."""
+
+    captioner: str = Field("retrieval", description="Where captions come from; `none` leaves them out.")
+    n_frames: int = Field(8, ge=1, description="Uniform frames captioned per video (appendix B).")
+
+
+class BagConfig(Stage):
+    """What goes into a text bag (section 3.2)."""
+
+    phrases: bool = Field(True, description="Put the phrases of the match, and their verbs, in the bag.")
+    captions: bool = Field(True, description="Put what the captions say in the bag.")
+    caption_parts: Literal["verbs", "verbs+phrases"] = Field(
+        "verbs+phrases", description="Parts of captions that enter the bag (Figure 6 shows `verbs`)."
+    )
+
+
+class TrainConfig(Stage):
+    """Improve: fine-tuning on bags (section 3.3, 4.2)."""
+
+    objective: str = Field("mil_nce", description="`mil_nce` is Eq. 2.")
+    trainable: Literal["all", "head", "visual", "text"] = Field(
+        "all", description="What is trained; `head` trains on cached features of augmented views."
+    )
+    sigma: float = Field(0.02, gt=0, description="Temperature of Eq. 2 (section 4.2).")
+    learn_sigma: bool = Field(False, description="Train the temperature, as the released code does.")
+    n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each step.")
+    n_frames: int = Field(16, ge=1, description="Frames per video, one random frame per segment.")
+    n_views: int = Field(4, ge=1, description="Augmented views cached per video for `trainable=head`.")
+    prompt: str = Field("a photo of {label}. {text}.", description="Training prompt (appendix B).")
+    empty_prompt: str = Field("a photo of {label}.", description="Prompt of a video with an empty bag.")
+    batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
+    epochs: int = Field(10, ge=1, description="Passes over the kept videos.")
+    lr: float = Field(5e-6, gt=0, description="Initial learning rate of AdamW.")
+    min_lr: float = Field(5e-8, ge=0, description="Learning rate at the end of the cosine.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up before the cosine.")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
+    eps: float = Field(1e-8, gt=0, description="AdamW's denominator term.")
+    weight_decay: float = Field(1e-3, ge=0, description="AdamW's decay, on every trained parameter.")
+    alpha: float = Field(
+        0.8, ge=0, le=1, description="Share of the fine-tuned weights in the result (0.8: section 4.2)."
+    )
+    checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs and epochs conflict: warm-up must end before training does")
+        if self.min_lr > self.lr:
+            raise ValueError("min_lr and lr conflict: min_lr must not be above lr")
+        for name in ("{label}", "{text}"):
+            if name not in self.prompt:
+                raise ValueError(f"prompt must contain {name}")
+        if "{label}" not in self.empty_prompt:
+            raise ValueError("empty_prompt must contain {label}")
+        return self
+
+
+class EvalConfig(Stage):
+    """Zero-shot evaluation: one view, one prompt (section 4.2)."""
+
+    n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres.")
+    prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
+    sample: int = Field(
+        2000, ge=1, description="Unlabelled videos on which frozen and adapted are compared."
+    )
+
+    @model_validator(mode="after")
+    def _prompt_has_a_name(self) -> EvalConfig:
+        if "{}" not in self.prompt:
+            raise ValueError("prompt must contain {}")
+        return self
+
+
+class Config(Stage):
+    """All settings of a run."""
+
+    backbone: str = Field("clip:openai/clip-vit-base-patch16", description="Model to start from.")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    normalisation: Literal["model", "imagenet"] = Field(
+        "model", description="Pixel mean and std: the model's own, or ImageNet's as in the released code."
+    )
+    seed: int = Field(0, ge=0, description="Everything random follows from it, the epoch and the video.")
+    workers: int = Field(0, ge=0, description="Decoding processes; 0: one per core, at most 8.")
+    deadline: float = Field(60.0, gt=0, description="Seconds after which decoding one video is given up.")
+    index: IndexConfig = IndexConfig()
+    match: MatchConfig = MatchConfig()
+    expand: ExpandConfig = ExpandConfig()
+    caption: CaptionConfig = CaptionConfig()
+    bag: BagConfig = BagConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def _keys() -> dict[str, list[str]]:
+    """Last part of every key -> its full dotted names."""
+    table: dict[str, list[str]] = {}
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Stage):
+            for inner in field.annotation.model_fields:
+                table.setdefault(inner, []).append(f"{name}.{inner}")
+        else:
+            table.setdefault(name, []).append(name)
+    return table
+
+
+def full_key(key: str) -> str:
+    """The dotted name of a key; MaxiError when it is unknown or belongs to several stages."""
+    table = _keys()
+    names = [full for found in table.values() for full in found]
+    if key in names:
+        return key
+    found = table.get(key, [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise MaxiError(f"setting {key!r} belongs to several stages; write {' or '.join(found)}")
+    near = get_close_matches(key, [*table, *names], n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise MaxiError(f"unknown setting {key!r}{hint}")
+
+
+def _merge(into: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            if key not in Config.model_fields:
+                raise MaxiError(f"{where}: unknown stage {key!r}")
+            _merge(into, {f"{key}.{k}": v for k, v in value.items()}, where)
+            continue
+        stage, _, name = full_key(key).rpartition(".")
+        (into.setdefault(stage, {}) if stage else into)[name] = value
+
+
+def _read_yaml(path: Any, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MaxiError(f"{where}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MaxiError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(data or {}, dict):
+        raise MaxiError(f"{where}: must be a mapping of settings, such as `lr: 1e-5`")
+    return data or {}
+
+
+def load_config(
+    path: Path | None = None, overrides: Sequence[str] = (), **options: Any
+) -> Config:
+    """Resolve the settings; `options` are settings by name, None meaning "not given".
+
+    Raises MaxiError for an unknown key (naming the nearest), a wrong value or two settings in conflict.
+    """
+    chosen: dict[str, Any] = {}
+    if path is not None:
+        _merge(chosen, _read_yaml(path, str(path)), str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise MaxiError(f"-s {override}: write it as key=value")
+        _merge(chosen, {key.strip(): _scalar(value)}, "-s")
+    _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
+    merged: dict[str, Any] = {}
+    family = str(chosen.get("backbone", "")).partition(":")[0]
+    recipe = resources.files("maxi") / "recipes" / f"{family}.yaml"
+    if family.isidentifier() and recipe.is_file():
+        _merge(merged, _read_yaml(recipe, f"recipe {family}"), f"recipe {family}")
+    for key, value in chosen.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return parse_config(merged)
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def parse_config(data: Any, where: str = "") -> Config:
+    """Validate settings; MaxiError names the first wrong field."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        message = first["msg"].removeprefix("Value error, ")
+        raise MaxiError(f"{where}{': ' if where else ''}setting {name}: {message}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved settings as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

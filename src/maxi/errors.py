@@ -1,0 +1,32 @@
+"""The one exception that users see, and the lookup that explains a miss."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class MaxiError(Exception):
+    """Something the user can act on: one sentence that says where, what, and what to do next."""
+
+
+def choose(table: Mapping[str, T], name: str, kind: str) -> T:
+    """Return `table[name]`, or the object that `package.module:attribute` names.
+
+    Raises MaxiError that lists the nearest known names when there is no such entry.
+    """
+    if name in table:
+        return table[name]
+    module, colon, attribute = name.partition(":")
+    if colon and module.replace(".", "").replace("_", "").isalnum() and attribute.isidentifier():
+        try:
+            found: T = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise MaxiError(f"{kind} {name!r} cannot be imported: {error}") from error
+        return found
+    near = get_close_matches(name, table, n=3, cutoff=0.4) or sorted(table)
+    raise MaxiError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")

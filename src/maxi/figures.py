@@ -1,0 +1,156 @@
+"""Figures as inline SVG that takes its colours, and so its dark mode, from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# matplotlib wants real colours: these stand for the page's variables until the SVG is written.
+COLOURS = {
+    "ink": "#010101",
+    "muted": "#020202",
+    "line": "#030303",
+    "frozen": "#040404",
+    "adapted": "#050505",
+    "control": "#060606",
+}
+STYLE = {
+    "axes.edgecolor": COLOURS["line"],
+    "axes.grid": True,
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.sans-serif": ["DejaVu Sans"],  # for measuring; the page says which font is seen
+    "font.size": 9,
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.labelcolor": COLOURS["ink"],
+    "lines.linewidth": 1.5,
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "xtick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.color": COLOURS["line"],
+    "ytick.labelcolor": COLOURS["muted"],
+}
+SIZE = (3.9, 2.5)
+MAX_POINTS = 300
+MAX_NAME = 32
+
+Series = tuple[str, Sequence[float], Sequence[float]]
+
+
+def lines(series: Mapping[str, Series], *, x: str, y: str, zero: bool = False) -> str:
+    """Curves by colour, each (legend, xs, ys); long ones are averaged down. `zero` starts the y axis at 0."""
+
+    def paint(axes: Any) -> None:
+        for colour, (legend, xs, ys) in series.items():
+            axes.plot(*thin(xs, ys), color=COLOURS[colour], label=legend)
+        if zero:
+            axes.set_ylim(bottom=0)
+        if len(series) > 1:
+            axes.legend()
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+        axes.set(xlabel=x, ylabel=y)
+
+    return _draw(paint, SIZE)
+
+
+def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    """At most `MAX_POINTS` points, each the mean of its neighbours."""
+    if len(xs) <= MAX_POINTS:
+        return list(xs), list(ys)
+    parts = (np.array_split(np.asarray(values, float), MAX_POINTS) for values in (xs, ys))
+    first, second = ([float(part.mean()) for part in split] for split in parts)
+    return first, second
+
+
+def histogram(values: Sequence[float], *, x: str, threshold: float | None = None) -> str:
+    """How often each value occurs; with a threshold, what lies below it is pale."""
+
+    def paint(axes: Any) -> None:
+        counts, edges = np.histogram(values, bins=30)
+        pale = [threshold is not None and centre < threshold for centre in (edges[:-1] + edges[1:]) / 2]
+        colours = [COLOURS["frozen" if low else "adapted"] for low in pale]
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours)
+        if threshold is not None:
+            axes.axvline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1)
+        axes.set(xlabel=x, ylabel="videos")
+
+    return _draw(paint, SIZE)
+
+
+def bars(counts: Mapping[str, int], *, x: str) -> str:
+    """One horizontal bar per name, in their order from the top."""
+
+    def paint(axes: Any) -> None:
+        places = range(len(counts))
+        drawn = axes.barh(places, list(counts.values()), color=COLOURS["adapted"])
+        axes.bar_label(drawn, padding=3, color=COLOURS["muted"], fmt="{:,.0f}")
+        axes.set_yticks(places, [_short(name) for name in counts], color=COLOURS["ink"])
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.spines.bottom.set_visible(False)
+        axes.set_xticks([])
+        axes.set_xlabel(x)
+        axes.margins(x=0.12)
+
+    return _draw(paint, (SIZE[0], 0.6 + 0.21 * len(counts)))
+
+
+def heatmap(table: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Counts (R, C): shade is the share of the row, the figure in the cell its count."""
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+
+    def paint(axes: Any) -> None:
+        from matplotlib.patches import Rectangle
+
+        for i, j in np.argwhere(table > 0):
+            colour = COLOURS["adapted" if rows[i] == columns[j] else "control"]
+            cell = Rectangle((j - 0.5, i - 0.5), 1, 1, color=colour, alpha=0.2 + 0.6 * share[i, j])
+            axes.add_patch(cell)
+            axes.text(j, i, f"{table[i, j]}", ha="center", va="center", fontsize=8)
+        axes.set_xticks(range(len(columns)), map(_short, columns), rotation=90)
+        axes.set_yticks(range(len(rows)), map(_short, rows))
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set(xlabel="answer", ylabel="label")
+
+    return _draw(paint, (2.8 + 0.24 * len(columns), 2.6 + 0.22 * len(rows)))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def _draw(paint: Callable[[Any], None], size: tuple[float, float]) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "maxi"}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a character that matplotlib's font lacks: the browser has it
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure.subplots())
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    return _inline(buffer.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """An SVG file as part of a page: no header, no style sheet, no ids that another figure has too."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for name, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return svg

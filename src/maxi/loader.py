@@ -1,0 +1,161 @@
+"""Bags -> batches: which videos meet in which step, their frames or cached features, their texts and masks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from queue import Full, Queue
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxi.bags import sample_bag
+from maxi.config import TrainConfig
+from maxi.decoding import Decoder, Request
+from maxi.errors import MaxiError
+from maxi.features import FeatureStore, augmented, training_indices
+from maxi.model import VideoCLIP
+from maxi.randomness import shuffled
+from maxi.records import Bag, Video
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: its number from 0, its epoch, and the bags of its videos."""
+
+    number: int
+    epoch: int
+    bags: tuple[Bag, ...]
+
+
+Batches = Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]]
+
+
+def n_batches(n: int, batch_size: int) -> int:
+    """Steps per epoch: no video is dropped, and no batch is a small rest."""
+    return max(1, round(n / batch_size))
+
+
+def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0) -> Iterator[Step]:
+    """The steps of all epochs from step `start` on; a function of (seed, epoch, video ids) alone.
+
+    An epoch is cut into batches of nearly equal size, since a rest of one or two videos has hardly a contrast.
+    """
+    by_id = {bag.video: bag for bag in bags}
+    per_epoch = n_batches(len(bags), config.batch_size)
+    for epoch in range(start // per_epoch, config.epochs):
+        order = shuffled(list(by_id), "order", seed, epoch)
+        for i, part in enumerate(np.array_split(np.arange(len(order)), per_epoch)):
+            if epoch * per_epoch + i >= start:
+                yield Step(epoch * per_epoch + i, epoch, tuple(by_id[order[j]] for j in part))
+
+
+def collate_texts(
+    step: Step, config: TrainConfig, seed: int
+) -> tuple[list[str], Tensor, Tensor, Tensor]:
+    """Training prompts of a step: distinct texts U, their index (B, N) into U, mask (B, N), positives (B, B).
+
+    Each distinct text appears once, so that it is encoded once. `mask` is False on padding; an empty bag has the
+    class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name.
+    """
+    place: dict[str, int] = {}
+    rows = []
+    for bag in step.bags:
+        texts = sample_bag(bag, config.n_bag, seed=seed, epoch=step.epoch)
+        prompts = [
+            config.prompt.replace("{label}", bag.label).replace("{text}", text) for text in texts
+        ] or [config.empty_prompt.replace("{label}", bag.label)]
+        rows.append([place.setdefault(prompt, len(place)) for prompt in prompts])
+    index = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    mask = torch.zeros_like(index, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        index[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = True
+    names = {bag.label: k for k, bag in enumerate(step.bags)}
+    label = torch.tensor([names[bag.label] for bag in step.bags])
+    return list(place), index, mask, label[:, None] == label[None, :]
+
+
+def cached_views(store: FeatureStore, n_views: int) -> Batches:
+    """Batches of cached trunk features (B, T, F): epoch e reads view e mod n_views."""
+
+    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for step in steps:
+            rows = store.gather([bag.video for bag in step.bags])  # (B, V, T, F)
+            yield step, torch.from_numpy(rows[:, step.epoch % n_views])
+
+    return batches
+
+
+def decoded_clips(
+    model: VideoCLIP, videos: Sequence[Video], decoder: Decoder, config: TrainConfig, seed: int
+) -> Batches:
+    """Batches of augmented pixels (B, T, C, S, S), decoded anew in every epoch.
+
+    A video that cannot be decoded any more is left out of its batch, so that one bad read does not end a long run.
+    """
+    by_id = {video.id: video for video in videos}
+
+    def request(step: Step, bag: Bag) -> Request:
+        video = by_id[bag.video]
+        at = training_indices(video, config.n_frames, seed=seed, epoch=step.epoch)
+        return Request(video.path, tuple(at))
+
+    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        steps = list(steps)
+        results = decoder.map(request(step, bag) for step in steps for bag in step.bags)
+        for step in steps:
+            clips, bags = [], []
+            for bag in step.bags:
+                _, frames = next(results)
+                if isinstance(frames, np.ndarray):
+                    clips.append(augmented(model, frames, bag.video, seed=seed, epoch=step.epoch))
+                    bags.append(bag)
+            if not bags:
+                raise MaxiError(
+                    f"step {step.number}: none of its videos can be read any more; "
+                    "check the disk, then add --resume"
+                )
+            yield Step(step.number, step.epoch, tuple(bags)), torch.stack(clips)
+
+    return batches
+
+
+def prefetch(items: Iterator[T], ahead: int = 2) -> Iterator[T]:
+    """The items, made in a thread that stays at most `ahead` of the reader."""
+    queue: Queue[tuple[T | None, BaseException | None]] = Queue(ahead)
+    stop = threading.Event()
+
+    def put(item: T | None, error: BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return queue.put((item, error), timeout=0.1)
+            except Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if stop.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:  # handed over to the reader, where it is raised
+            put(None, error)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        while True:
+            item, error = queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()

@@ -1,0 +1,76 @@
+"""Match: video -> nearest dictionary entry, and the confident share of them (section 3.2, Eq. 1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi.errors import MaxiError
+from maxi.metrics import normalised_entropy
+from maxi.records import Match
+
+CHUNK = 8192  # rows of scores at a time: 400 names x 8192 videos are 13 MB
+
+# A name on more than this share of the videos, or an entropy below this, is what a collapsed match looks like.
+COLLAPSED_SHARE, COLLAPSED_ENTROPY = 0.3, 0.5
+
+
+def match(
+    videos: Sequence[str],
+    z_v: NDArray[np.float32],
+    names: Sequence[str],
+    z_l: NDArray[np.float32],
+    *,
+    keep: float = 0.9,
+) -> list[Match]:
+    """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
+
+    z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags");
+    videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not finite.
+    """
+    if not len(videos) or not len(names):
+        raise MaxiError("matching needs at least one readable video and one action name")
+    best = np.empty(len(videos), dtype=np.int64)
+    score = np.empty(len(videos), dtype=np.float32)
+    for start in range(0, len(videos), CHUNK):
+        part = slice(start, start + CHUNK)
+        cosine = z_v[part] @ z_l.T  # (V, D) x (D, K) -> (V, K)
+        best[part] = cosine.argmax(1)
+        score[part] = cosine.max(1)
+    if not np.isfinite(score).all():
+        bad = videos[int(np.flatnonzero(~np.isfinite(score))[0])]
+        raise MaxiError(f"video {bad}: its embedding is not finite; check the backbone's weights")
+    n_kept = max(1, round(keep * len(videos)))
+    threshold = np.partition(score, len(score) - n_kept)[len(score) - n_kept]
+    return [
+        Match(video, names[b], round(float(s), 6), bool(s >= threshold))
+        for video, b, s in zip(videos, best, score, strict=True)
+    ]
+
+
+def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:
+    """Normalised entropy of the matched names over the dictionary: 1 is even, 0 is one name for all."""
+    counts = Counter(m.label for m in matches)
+    return normalised_entropy(np.array([counts[name] for name in names]))
+
+
+def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
+    """What about these matches should worry the user, one sentence each."""
+    found = []
+    label, count = Counter(m.label for m in matches).most_common(1)[0]
+    share = count / len(matches)
+    if share > COLLAPSED_SHARE and len(names) > 1:
+        found.append(
+            f"{share:.0%} of the videos match one name, {label!r}: if they do not show it, the matches have collapsed; "
+            "check the action names, or drop that one."
+        )
+    even = entropy(matches, names)
+    if even < COLLAPSED_ENTROPY and len(names) > 2:
+        found.append(
+            f"the matches spread over few of the {len(names)} names (normalised entropy {even:.2f}): training on them "
+            "mostly repeats the backbone's habits."
+        )
+    return found

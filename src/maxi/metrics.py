@@ -1,0 +1,67 @@
+"""Accuracies and their intervals: pure functions of arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi.randomness import generator
+
+Z95 = 1.959963984540054
+
+
+def ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Rank of each video's true label, 0 = best: scores (V, K), labels (V,) -> (V,).
+
+    A tie counts against the true label, so that constant scores do not pass for knowledge.
+    """
+    true = scores[np.arange(len(labels)), labels][:, None]
+    return (scores >= true).sum(1) - 1
+
+
+def top_k(rank: NDArray[np.integer], k: int) -> float:
+    """Share of videos whose true label is among the k best, in percent."""
+    return 100.0 * float((rank < k).mean())
+
+
+def mean_per_class(rank: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
+    """Top-1 accuracy averaged over the labels that occur, in percent."""
+    return 100.0 * float(np.mean([(rank[labels == k] == 0).mean() for k in np.unique(labels)]))
+
+
+def majority_rate(labels: NDArray[np.integer]) -> float:
+    """Top-1 accuracy of always answering the commonest label, in percent."""
+    return 100.0 * float(np.bincount(labels).max() / len(labels))
+
+
+def wilson(right: float, n: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share, in percent."""
+    if n == 0:
+        return 0.0, 100.0
+    p, z = right / n, Z95
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
+def paired_difference(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], *, seed: int = 0, n_draws: int = 2000
+) -> tuple[float, float, float]:
+    """Mean of (second - first) over the same videos and its 95 % bootstrap interval, in points."""
+    difference = second.astype(float) - first.astype(float)
+    n = len(difference)
+    draws = generator("bootstrap", seed).integers(0, n, size=(n_draws, n))
+    low, high = np.percentile(difference[draws].mean(1), [2.5, 97.5])
+    return 100 * float(difference.mean()), 100 * float(low), 100 * float(high)
+
+
+def normalised_entropy(counts: NDArray[np.integer]) -> float:
+    """Entropy of a histogram over the largest it can have with these videos and names; 1 is even, 0 collapsed."""
+    total = int(counts.sum())
+    most = min(total, len(counts))
+    if most < 2:
+        return 1.0
+    p = counts[counts > 0] / total
+    return float(-(p * np.log(p)).sum() / math.log(most))

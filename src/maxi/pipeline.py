@@ -1,0 +1,547 @@
+"""The stages in order: each reads files of a run, writes one, and is left out while its output is current."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from maxi import captioning, evaluation, expansion, matching
+from maxi.bags import build_bags, shuffle_bags
+from maxi.classification import Classifier, Prediction
+from maxi.config import Config, dump_config, load_config
+from maxi.datasets import EXTENSIONS, list_videos, read_names
+from maxi.decoding import Decoder
+from maxi.errors import MaxiError
+from maxi.features import FeatureStore, embed_videos, embed_views, embeddings, trunk_digest
+from maxi.indexing import check_skipped, index_videos
+from maxi.loader import Batches, cached_views, decoded_clips
+from maxi.model import VideoCLIP, load_model
+from maxi.progress import bar
+from maxi.randomness import shuffled
+from maxi.records import (
+    Bag,
+    Caption,
+    Journal,
+    Match,
+    Phrases,
+    Skipped,
+    Video,
+    digest,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from maxi.reports import write_report
+from maxi.runs import Run, contents, is_current, sign, write_signed
+from maxi.text import VerbParser
+from maxi.training import train
+from maxi.verification import write_verify
+from maxi.zero_shot import label_embeddings
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+@dataclass
+class Job:
+    """What every stage works with: the run's folder, its settings, the decoders and the frozen model."""
+
+    run: Run
+    config: Config
+    decoder: Decoder
+    progress: Progress = bar
+    _models: dict[str, VideoCLIP] = field(default_factory=dict)
+
+    def model(self, folder: Path | None = None) -> VideoCLIP:
+        """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
+        spec = str(folder) if folder else self.config.backbone
+        if spec not in self._models:
+            self._models.clear()
+            self._models[spec] = fresh_model(self.config, spec)
+        return self._models[spec]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.model().backbone.fingerprint()
+
+    def names(self) -> list[str]:
+        return read_names(self.run.dictionary)
+
+    def save_settings(self) -> None:
+        write_text(self.run.config, [dump_config(self.config)])
+
+
+@contextmanager
+def open_job(folder: Path, config: Config, progress: Progress = bar) -> Iterator[Job]:
+    """A job on a run's folder, with decoders that end with the block."""
+    with Decoder(config.workers or None, config.deadline) as decoder:
+        yield Job(Run(folder), config, decoder, progress)
+
+
+def fresh_model(config: Config, spec: str | None = None) -> VideoCLIP:
+    """Load a model for these settings, ready for inference."""
+    return load_model(
+        spec or config.backbone,
+        resolve_device(config.device),
+        sigma=config.train.sigma,
+        normalisation=config.normalisation,
+    )
+
+
+def resolve_device(name: str) -> str:
+    """`auto` is the GPU where there is one."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def videos_key(videos: Sequence[Video]) -> str:
+    """Digest of what is in the videos; neither paths nor labels change it."""
+    return digest([(v.id, v.n_frames) for v in videos])
+
+
+def index(job: Job, where: str, run: Run | None = None) -> list[Video]:
+    """Write `manifest.jsonl` and `skipped.jsonl`; a current manifest's videos are not decoded again."""
+    run = run or job.run
+    run.create()
+    sources = list_videos(where)
+    old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
+    journal = run.folder / "index.journal"
+    videos, skipped = index_videos(
+        sources, job.decoder, journal=journal, known={v.id: v for v in old}, progress=job.progress
+    )
+    write_jsonl(run.skipped, skipped)
+    check_skipped(len(sources), skipped, job.config.index.max_skipped, str(run.skipped))
+    write_signed(run.manifest, videos, {"videos": str(where)})
+    journal.unlink(missing_ok=True)
+    unreadable = sum(s.kind == "unreadable" for s in skipped)
+    if skipped:
+        log.warning(
+            "%d of %d files are unreadable and %d end early; see %s",
+            unreadable,
+            len(sources),
+            len(skipped) - unreadable,
+            run.skipped,
+        )
+    return videos
+
+
+def _embed(
+    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int
+) -> tuple[list[Video], np.ndarray]:
+    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ."""
+    backbone, trunk = model.backbone, job.config.train.trainable == "head"
+    kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
+    store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
+    try:
+        failed = embed_videos(
+            model, videos, store, job.decoder, n_frames=n_frames, trunk=trunk, progress=job.progress
+        )
+        kept = _without(job, videos, failed)
+        return kept, embeddings(model, store, [v.id for v in kept], trunk=trunk)
+    finally:
+        store.close()
+
+
+def _without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> list[Video]:
+    """Leave out videos that could be decoded when they were indexed and cannot be now; too many end the run."""
+    if failed:
+        log.warning("%d videos can no longer be read, first %s: %s", len(failed), failed[0].path, failed[0].reason)
+        check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
+    lost = {s.path for s in failed}
+    return [v for v in videos if v.path not in lost]
+
+
+def match(job: Job) -> list[Match]:
+    """Write `matches.jsonl`: the frozen model matches every video to the dictionary (Eq. 1)."""
+    run, config = job.run, job.config
+    videos, names = read_jsonl(run.manifest, Video), job.names()
+    inputs = {
+        "manifest.jsonl": videos_key(videos),
+        "dictionary.txt": digest(names),
+        "backbone": job.fingerprint,
+        "settings": config.match.model_dump(),
+    }
+    if is_current(run.matches, inputs):
+        return read_jsonl(run.matches, Match)
+    model = job.model()
+    z_l = label_embeddings(model, names, config.match.templates).numpy()
+    videos, z_v = _embed(job, model, videos, config.match.n_frames)
+    rows = matching.match([v.id for v in videos], z_v, names, z_l, keep=config.match.keep)
+    write_signed(run.matches, rows, inputs)
+    return rows
+
+
+def expand(job: Job) -> list[Phrases]:
+    """Write `phrases.jsonl`: phrases for every dictionary entry."""
+    run, config, names = job.run, job.config.expand, job.names()
+    inputs = {"dictionary.txt": digest(names), "settings": _with_files(config.model_dump(), config.expander)}
+    if is_current(run.phrases, inputs):
+        return read_jsonl(run.phrases, Phrases)
+    rows = expansion.expand(names, config.expander, n_phrases=config.n_phrases)
+    write_signed(run.phrases, rows, inputs)
+    if without := [n for n in names if not any(r.label == n and r.texts for r in rows)]:
+        log.warning("no phrases for %d of %d names, first %r", len(without), len(names), without[0])
+    return rows
+
+
+def _with_files(settings: dict[str, Any], spec: str) -> dict[str, Any]:
+    """Settings with the contents of the files that `file:PATH` parts name, so that an edit is noticed."""
+    files = [part.partition(":")[2] for part in spec.split("+") if part.startswith("file:")]
+    return {**settings, "files": [contents(Path(name)) for name in files]}
+
+
+def caption(job: Job) -> list[Caption]:
+    """Write `captions.jsonl`: captions of uniform frames of every video; resumed video by video."""
+    run, config = job.run, job.config.caption
+    videos = read_jsonl(run.manifest, Video)
+    inputs = {
+        "manifest.jsonl": videos_key(videos),
+        "backbone": job.fingerprint,
+        "settings": _with_files(config.model_dump(), config.captioner),
+    }
+    if is_current(run.captions, inputs):
+        return read_jsonl(run.captions, Caption)
+    if config.captioner == "none":
+        write_signed(run.captions, [], inputs)
+        return []
+    context = captioning.Context(job.model())
+    captioner, sees = captioning.make_captioner(config.captioner, context)
+    source = config.captioner.partition(":")[0]
+    journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
+    done = {row.video for row in journal.done}
+    todo = [v for v in videos if v.id not in done]
+    requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
+    answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
+    failed = []
+    try:
+        for video, (_, frames) in job.progress(zip(todo, answers, strict=True), len(todo), "caption"):
+            if isinstance(frames, MaxiError):
+                failed.append(Skipped(video.path, "unreadable", str(frames)))
+                continue
+            journal.add(Caption(video.id, captioning.tidy(captioner(video, frames)), source))
+    finally:
+        journal.close()
+    _without(job, videos, failed)
+    rows = sorted(journal.done, key=lambda row: row.video)
+    write_signed(run.captions, rows, inputs)
+    journal.path.unlink(missing_ok=True)
+    return rows
+
+
+def bag(job: Job) -> list[Bag]:
+    """Write `bags.jsonl` from matches, phrases and captions."""
+    run, config = job.run, job.config.bag
+    inputs = {
+        "matches.jsonl": contents(run.matches),
+        "phrases.jsonl": contents(run.phrases),
+        "captions.jsonl": contents(run.captions),
+        "settings": config.model_dump(),
+    }
+    if not is_current(run.bags, inputs):
+        matches = read_jsonl(run.matches, Match)
+        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        by_video = {row.video: row for row in captions}
+        rows = build_bags(matches, phrases, by_video, VerbParser(), config)
+        kept = sum(m.kept for m in matches)
+        write_signed(run.bags, job.progress(rows, kept, "bag"), inputs)
+    bags = read_jsonl(run.bags, Bag)
+    if empty := sum(not b.texts for b in bags):
+        log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
+    return bags
+
+
+def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
+    """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
+
+    With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run
+    gains is not owed to the matches.
+    """
+    config, run = job.config, job.run.control if control else job.run
+    bags = read_jsonl(job.run.bags, Bag)
+    inputs = {
+        "bags.jsonl": contents(job.run.bags),
+        "backbone": job.fingerprint,
+        "settings": {**config.train.model_dump(exclude={"checkpoint_seconds"}), "seed": config.seed},
+    }
+    if is_current(run.training, inputs) and run.model.is_dir():
+        return dict(read_json(run.training))
+    run.create()
+    if control:
+        bags = shuffle_bags(bags, config.seed)
+    videos = _known(job, bags)
+    job._models.clear()
+    model = job.model()
+    job._models.clear()  # it is trained in place: no later stage may take it for the frozen one
+    batches, store = _inputs(job, model, videos)
+    try:
+        bags = [b for b in bags if store is None or b.video in store]
+        summary = train(
+            model,
+            bags,
+            batches,
+            config.train,
+            folder=run.folder,
+            seed=config.seed,
+            key=job.fingerprint,
+            progress=job.progress,
+        )
+    finally:
+        if store:
+            store.close()
+    model.backbone.save(run.model)
+    summary["videos"] = len(bags)
+    write_json(run.training, summary)
+    sign(run.training, inputs)
+    return summary
+
+
+def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
+    for number, row in enumerate(bags, 1):
+        if row.video not in by_id:
+            raise MaxiError(
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; mend the row or rerun `maxi bag`"
+            )
+    if twice := len(bags) - len({b.video for b in bags}):
+        raise MaxiError(f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each")
+    return [by_id[b.video] for b in bags]
+
+
+def _inputs(
+    job: Job, model: VideoCLIP, videos: Sequence[Video]
+) -> tuple[Batches, FeatureStore | None]:
+    config, seed = job.config.train, job.config.seed
+    if config.trainable != "head":
+        return decoded_clips(model, videos, job.decoder, config, seed), None
+    key = digest("views", trunk_digest(model.backbone), config.n_views, config.n_frames, seed)
+    store = FeatureStore(job.run.features, key)
+    failed = embed_views(
+        model,
+        videos,
+        store,
+        job.decoder,
+        n_views=config.n_views,
+        n_frames=config.n_frames,
+        seed=seed,
+        progress=job.progress,
+    )
+    _without(job, videos, failed)
+    return cached_views(store, config.n_views), store
+
+
+def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Write `predictions.jsonl`, and with labelled videos in `eval/` also `results.json`.
+
+    Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
+    """
+    run, config = job.run, job.config
+    models = {"frozen": None, "adapted": run.model}
+    if run.control.model.is_dir():
+        models["shuffled"] = run.control.model
+    videos = read_jsonl(run.manifest, Video)
+    chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
+    sample = [v for v in videos if v.id in chosen]
+    dictionary = job.names()
+    labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
+    names = list(names or sorted({v.label for v in labelled if v.label is not None}))
+    labels = evaluation.label_indices(labelled, names)
+
+    scores: dict[str, np.ndarray] = {}
+    eval_scores: dict[str, np.ndarray] = {}
+    for kind, folder in models.items():
+        model = job.model(folder)
+        sample, scores[kind] = _scores(job, model, sample, dictionary)
+        if labelled:
+            left, eval_scores[kind] = _scores(job, model, labelled, names)
+            if len(left) < len(labelled):
+                raise MaxiError("some labelled videos can no longer be read; rerun `maxi eval` once they can")
+    rows = [{k: v for k, v in r.items() if k != "label"} for r in evaluation.predictions(sample, scores, dictionary)]
+    _write_rows(run.predictions, rows)
+    if not labelled:
+        run.results.unlink(missing_ok=True)
+        return []
+    _write_rows(run.eval.predictions, evaluation.predictions(labelled, eval_scores, names))
+    records = _records(job, eval_scores, labels, names, set(dictionary))
+    write_json(run.results, records)
+    return records
+
+
+def _scores(
+    job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
+) -> tuple[list[Video], np.ndarray]:
+    z_l = label_embeddings(model, names, [job.config.eval.prompt]).numpy()
+    kept, z_v = _embed(job, model, videos, job.config.eval.n_frames)
+    return kept, z_v @ z_l.T
+
+
+def _records(
+    job: Job,
+    scores: dict[str, np.ndarray],
+    labels: np.ndarray,
+    names: Sequence[str],
+    dictionary: set[str],
+) -> list[dict[str, Any]]:
+    """A record per model and split: all labelled videos, and those whose name was or was not in the dictionary."""
+    config = job.config
+    seen = np.array([names[k] in dictionary for k in labels])
+    splits = {"all": np.ones(len(labels), dtype=bool), "seen": seen, "unseen": ~seen}
+    conditions = {
+        "backbone": config.backbone,
+        "weights": job.fingerprint,
+        "prompt": config.eval.prompt,
+        "n_frames": config.eval.n_frames,
+        "views": "1 clip x 1 centre crop",
+        "normalisation": config.normalisation,
+        "names": digest(list(names)),
+        "n_names": len(names),
+        "names_in_dictionary": sum(name in dictionary for name in names),
+        "videos": videos_key(read_jsonl(job.run.eval.manifest, Video)),
+        "alpha": config.train.alpha,
+        "trainable": config.train.trainable,
+        "settings": digest(config.model_dump(mode="json", exclude={"device", "workers", "deadline"})),
+    }
+    records = []
+    for split, of in splits.items():
+        if not of.any() or (split != "all" and of.all()):
+            continue
+        for kind, table in scores.items():
+            record = {"model": kind, "split": split, "seed": config.seed}
+            record |= evaluation.evaluate(table[of], labels[of], names)
+            if kind != "frozen":
+                record["gain"] = evaluation.compare(scores["frozen"][of], table[of], labels[of], config.seed)
+            records.append({**record, "conditions": conditions})
+    return records
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def report(job: Job) -> Path:
+    """Write `report.html`."""
+    return write_report(job.run.folder, job.decoder, seed=job.config.seed)
+
+
+def adapt(
+    videos: str,
+    actions: str | Path | Sequence[str],
+    out: str | Path,
+    config: Config | None = None,
+    *,
+    labelled: str | None = None,
+    control: bool = False,
+    resume: bool = False,
+    progress: Progress = bar,
+) -> Run:
+    """Videos and action names in, an adapted model, its figures and a report out.
+
+    Stages whose output is current are left out when `resume` is given; without it `out` must be new. Raises MaxiError
+    for anything the user can mend; what was finished stays.
+    """
+    config, run = config or Config(), Run(out)
+    names = read_names(actions) if isinstance(actions, (str, Path)) else list(actions)
+    list_videos(videos)
+    if labelled:
+        list_videos(labelled)
+    if run.config.exists() and not resume:
+        raise MaxiError(f"{run.folder} already holds a run; add --resume to go on with it, or choose another -o")
+    with open_job(run.folder, config, progress) as job:
+        job.model()  # a missing backbone is said before hours of decoding
+        start(job, names)
+        index(job, videos)
+        if labelled:
+            index(job, labelled, run.eval)
+        expand(job)
+        rows = match(job)
+        for warning in matching.warnings(rows, names):
+            log.warning(warning)
+        caption(job)
+        bag(job)
+        improve(job)
+        if control:
+            improve(job, control=True)
+        evaluate(job)
+        report(job)
+    return run
+
+
+def start(job: Job, names: Sequence[str]) -> None:
+    """Make the run's folder with its settings and its dictionary."""
+    job.run.create()
+    job.save_settings()
+    write_text(job.run.dictionary, (f"{name}\n" for name in names))
+
+
+def summary(run: Run) -> Iterator[str]:
+    """What a finished run came to, a few lines for the terminal."""
+    if run.results.exists():
+        records = [r for r in read_json(run.results) if r["split"] == "all"]
+        yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
+        for r in records:
+            gain = r.get("gain", {}).get("top1")
+            paired = f"   top-1 {gain['gain']:+.1f} [{gain['interval'][0]:+.1f}, {gain['interval'][1]:+.1f}]" if gain else ""
+            yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
+    else:
+        rows = [json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()]
+        same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in rows)
+        yield f"frozen and adapted agree on {same} of {len(rows)} videos; no labels, so no gain is claimed"
+        yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
+    yield f"model:  {run.model}"
+    if run.report.exists():
+        yield f"report: {run.report}"
+
+
+def verify(job: Job, n: int) -> Path:
+    """Write `verify.html`, on which a person judges `n` sampled clips."""
+    return write_verify(job.run.folder, job.decoder, n=n, seed=job.config.seed)
+
+
+def classify_videos(
+    videos: str,
+    spec: str,
+    *,
+    actions: Path | None = None,
+    window: float = 30.0,
+    prompt: str | None = None,
+    k: int = 5,
+    device: str | None = None,
+    progress: Progress = bar,
+) -> Iterator[Prediction | MaxiError]:
+    """Predictions for a file, or each video of a folder or list; a run brings its names, prompt and frames along.
+
+    A file that cannot be decoded gives a MaxiError in place of predictions; alone, it is raised.
+    """
+    run = Run(spec)
+    config = load_config(run.config if run.config.is_file() else None, backbone=None if run.config.is_file() else spec, device=device)
+    if actions is None and not run.dictionary.is_file():
+        raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
+    names = read_names(actions or run.dictionary)
+    alone = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
+    paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
+    model = fresh_model(config, spec)
+    classifier = Classifier(model, names, prompt=prompt or config.eval.prompt, n_frames=config.eval.n_frames, k=k)
+    with Decoder(config.workers or None, config.deadline) as decoder:
+        for path in paths if alone else progress(paths, len(paths), "classify"):
+            try:
+                yield from classifier.windows(path, decoder, window)
+            except MaxiError as error:
+                if alone:
+                    raise
+                log.warning("%s", error)
+                yield error

@@ -1,0 +1,224 @@
+"""The rows of a run's files, and how they are read and written.
+
+Every table is JSON lines. Beside a finished table lies `<name>.meta.json`, which says what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from maxi.errors import MaxiError
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One readable video: `manifest.jsonl`.
+
+    `id` depends on the file's content alone, never on its name or folder. `n_frames` is what decodes.
+    `label` is set only where the source states it, and only evaluation reads it.
+    """
+
+    id: str
+    path: str
+    n_frames: int
+    fps: float
+    width: int
+    height: int
+    short: str | None = None
+    label: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.n_frames / self.fps if self.fps else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One file that could not be used, and why: `skipped.jsonl`. `kind` is `unreadable` or `short`."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The dictionary entry nearest to a video (Eq. 1), its cosine, and whether it is above the threshold."""
+
+    video: str
+    label: str
+    score: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """Phrases that describe one dictionary entry, and the source they come from."""
+
+    label: str
+    texts: tuple[str, ...]
+    source: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """Captions of a video's frames, in frame order."""
+
+    video: str
+    captions: tuple[str, ...]
+    source: str = "file"
+
+
+class BagText(NamedTuple):
+    """A text of a bag and where it comes from, such as `phrase:shipped` or `caption:retrieval`."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """The texts that may describe one video, in a fixed order, without duplicates and without its label."""
+
+    video: str
+    label: str
+    texts: tuple[BagText, ...] = field(default=())
+
+
+Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
+
+# Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
+_shared: dict[BagText, BagText] = {}
+
+
+def _from_json(cls: type[Row], data: dict[str, Any]) -> Row:
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(data) - known):
+        raise ValueError(f"unknown field {unknown[0]!r}")
+    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if absent := sorted(required - set(data)):
+        raise ValueError(f"field {absent[0]!r} is missing")
+    if cls is Bag:
+        texts = (BagText(str(t["text"]), str(t.get("source", "hand"))) for t in data.get("texts", ()))
+        data = {**data, "texts": tuple(_shared.setdefault(t, t) for t in texts)}
+    for name in ("texts", "captions"):
+        if isinstance(data.get(name), list):
+            data = {**data, name: tuple(data[name])}
+    return cls(**data)
+
+
+def _to_json(row: Any) -> str:
+    data = asdict(row)
+    if isinstance(row, Bag):
+        data["texts"] = [{"text": t.text, "source": t.source} for t in row.texts]
+    data = {name: value for name, value in data.items() if value is not None}
+    return json.dumps(data, ensure_ascii=False)
+
+
+def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
+    """Yield the rows of a table; a malformed line raises MaxiError with its number."""
+    if not path.is_file():
+        raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield _from_json(cls, json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise MaxiError(f"{path}:{number}: not a row of this table ({error}); mend or remove the line") from error
+
+
+def read_jsonl(path: Path, cls: type[Row]) -> list[Row]:
+    """The rows of a table as a list; see `iterate_jsonl`."""
+    return list(iterate_jsonl(path, cls))
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write a table atomically: it is whole or not there."""
+    write_text(path, (line for row in rows for line in (_to_json(row), "\n")))
+
+
+def write_text(path: Path, pieces: Iterable[str]) -> None:
+    """Write text through a temporary file in the same folder, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write one JSON document atomically."""
+    write_text(path, [json.dumps(data, ensure_ascii=False, indent=1), "\n"])
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; MaxiError when it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`") from error
+    except ValueError as error:
+        raise MaxiError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from error
+
+
+class Journal:
+    """Rows written one by one while a long stage runs, so that an interruption costs only the row in work.
+
+    `done` holds the rows of an earlier, interrupted run with the same `key`; a half-written last line is dropped.
+    """
+
+    def __init__(self, path: Path, cls: type[Any], key: str) -> None:
+        self.path = path
+        self.done: list[Any] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = json.dumps({"key": key}) + "\n"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        kept = [head]
+        if lines and lines[0] == head:
+            for line in lines[1:]:
+                try:
+                    self.done.append(_from_json(cls, json.loads(line)))
+                except (ValueError, TypeError):
+                    break
+                kept.append(line)
+        write_text(path, kept)
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, row: Any) -> None:
+        self.done.append(row)
+        self._file.write(_to_json(row) + "\n")
+        self._file.flush()
+
+    def close(self, *, remove: bool = False) -> None:
+        self._file.close()
+        if remove:
+            self.path.unlink(missing_ok=True)
+
+
+def digest(*parts: Any) -> str:
+    """A short, stable name of any JSON-like values: 16 hex digits."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits of a file's sha256."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()[:16]

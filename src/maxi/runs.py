@@ -1,0 +1,117 @@
+"""A run's folder: where each file lies, and whether it is still what its inputs make."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.records import digest, file_digest, read_json, write_json, write_jsonl
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """Paths of a run and the record, `<name>.meta.json`, that each finished file gets beside it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.yaml"
+        self.dictionary = self.folder / "dictionary.txt"
+        self.manifest = self.folder / "manifest.jsonl"
+        self.skipped = self.folder / "skipped.jsonl"
+        self.features = self.folder / "features"
+        self.matches = self.folder / "matches.jsonl"
+        self.phrases = self.folder / "phrases.jsonl"
+        self.captions = self.folder / "captions.jsonl"
+        self.bags = self.folder / "bags.jsonl"
+        self.model = self.folder / "model"
+        self.training = self.folder / "training.json"
+        self.predictions = self.folder / "predictions.jsonl"
+        self.results = self.folder / "results.json"
+        self.report = self.folder / "report.html"
+
+    @property
+    def eval(self) -> Run:
+        """The labelled videos of the evaluation: manifest, skipped files and predictions of their own."""
+        return Run(self.folder / "eval")
+
+    @property
+    def control(self) -> Run:
+        """The same training with shuffled bags: bags, training and model of its own."""
+        return Run(self.folder / "control")
+
+    def existing(self) -> Run:
+        """Itself; MaxiError when there is no run in the folder."""
+        if not self.config.is_file():
+            raise MaxiError(f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`")
+        return self
+
+    def create(self) -> None:
+        """Make the folder; MaxiError when it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MaxiError(f"{self.folder}: cannot be made ({error.strerror}); choose another -o") from error
+        if not os.access(self.folder, os.W_OK):
+            raise MaxiError(f"{self.folder}: cannot be written to; choose another -o")
+
+
+def meta_path(path: Path) -> Path:
+    return path.with_name(path.name + ".meta.json")
+
+
+def is_current(path: Path, inputs: dict[str, Any]) -> bool:
+    """Whether `path` is there and was made from these inputs; a file that was edited by hand is kept.
+
+    Raises MaxiError when it was edited and its inputs have changed since: neither may be lost silently.
+    """
+    if not path.exists():
+        return False
+    record = meta_path(path)
+    if not record.exists():
+        log.warning("%s has no record of how it was made; it is used as it is", path)
+        return True
+    meta = read_json(record)
+    wanted = _plain(inputs)
+    edited = path.is_file() and file_digest(path) != meta.get("output")
+    if meta.get("inputs") == wanted:
+        if edited:
+            log.warning("%s was edited by hand; it is used as it is", path)
+        return True
+    if edited:
+        old = meta.get("inputs", {})
+        changed = [name for name in wanted if old.get(name) != wanted[name]]
+        raise MaxiError(
+            f"{path} was edited by hand, but {', '.join(changed)} changed since it was made; "
+            "move it away to have it made anew, or take the change back"
+        )
+    return False
+
+
+def sign(path: Path, inputs: dict[str, Any]) -> None:
+    """Record what `path` was made from."""
+    meta = {"maxi": metadata.version("maxi"), "inputs": _plain(inputs)}
+    if path.is_file():
+        meta["output"] = file_digest(path)
+    write_json(meta_path(path), meta)
+
+
+def write_signed(path: Path, rows: Iterable[Any], inputs: dict[str, Any]) -> None:
+    """Write a table and its record; an older record goes first, so that it never vouches for the wrong file."""
+    meta_path(path).unlink(missing_ok=True)
+    write_jsonl(path, rows)
+    sign(path, inputs)
+
+
+def contents(path: Path) -> str:
+    """Digest of a file that is an input of a later stage; empty when it is not there."""
+    return file_digest(path) if path.is_file() else ""
+
+
+def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, str) else digest(value) for name, value in inputs.items()}

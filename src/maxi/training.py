@@ -1,0 +1,155 @@
+"""Improve: fine-tune on (video, bag) pairs with a MIL objective, then ensemble in weight space (section 3.3, 4.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxi.checkpoint import interpolate, load_state, save_state
+from maxi.config import TrainConfig
+from maxi.errors import MaxiError, choose
+from maxi.loader import Batches, collate_texts, n_batches, prefetch, schedule
+from maxi.model import VideoCLIP
+from maxi.objectives import OBJECTIVES
+from maxi.records import Bag, digest, write_text
+
+Progress = Callable[[Iterator[dict[str, Any]], int, str], Iterator[dict[str, Any]]]
+
+
+def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
+    """Linear warm-up to `lr`, then a cosine to `min_lr` that begins where the warm-up ends (section 4.2)."""
+    if step < n_warmup:
+        return config.lr * (step + 1) / n_warmup
+    along = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def train(
+    model: VideoCLIP,
+    bags: Sequence[Bag],
+    batches: Batches,
+    config: TrainConfig | None = None,
+    *,
+    folder: Path,
+    seed: int = 0,
+    key: str = "",
+    progress: Callable[[Iterator[Any], int, str], Any] | None = None,
+) -> dict[str, Any]:
+    """Fine-tune `model` in place on bags, ensemble it with its original weights, and return what happened.
+
+    `batches` turns steps into inputs (see `maxi.loader`). A checkpoint in `folder` with the same `key`, bags and
+    settings is resumed; every draw is a function of (seed, epoch, video id), so the end is the same as without the
+    break. `folder/train.jsonl` gets a row per step. Raises MaxiError when the loss is not finite, with the video ids.
+    """
+    config = config or TrainConfig()
+    if len(bags) < 2:
+        raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
+    names = model.freeze(config.trainable)
+    if config.learn_sigma:
+        model.logit_scale.requires_grad_(True)
+        names = [*names, "logit_scale"]
+    parameters = {n: p for n, p in model.named_parameters() if n in set(names)}
+    original = {n: p.detach().cpu().clone() for n, p in parameters.items()}
+    objective = choose(OBJECTIVES, config.objective, "objective")
+    optimiser = torch.optim.AdamW(
+        parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
+    )
+
+    per_epoch = n_batches(len(bags), config.batch_size)
+    n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
+    key = digest(key, config.model_dump(mode="json"), seed, _bags_digest(bags))
+    start = 0
+    if found := load_state(folder / "checkpoints", optimiser, key):
+        start, weights, _ = found
+        _assign(parameters, weights)
+    log_path = folder / "train.jsonl"
+    log = _kept_rows(log_path, start)
+
+    def steps() -> Iterator[dict[str, Any]]:
+        saved, waited = time.monotonic(), time.monotonic()
+        for step, inputs in prefetch(batches(schedule(bags, config, seed, start))):
+            began = time.monotonic()
+            lr = learning_rate(step.number, n_steps, n_warmup, config)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+
+            texts, index, mask, positives = collate_texts(step, config, seed)
+            z_v = _encode_videos(model, inputs.to(model.device), config)  # (B, T, ...) -> (B, D)
+            z_t = model.encode_text(model.backbone.tokenize(texts))  # (U, D), each distinct text once
+            z_t = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
+            logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t.float()) * model.logit_scale.exp()
+            loss = objective(logits, mask.to(model.device), positives.to(model.device))
+            if not torch.isfinite(loss):
+                ids = ", ".join(bag.video for bag in step.bags[:8])
+                raise MaxiError(
+                    f"step {step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
+                )
+
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+
+            now = time.monotonic()
+            row = {
+                "step": step.number,
+                "epoch": step.epoch,
+                "loss": round(loss.item(), 6),
+                "lr": lr,
+                "clips": len(step.bags),
+                "seconds": round(now - waited, 4),
+                "data_seconds": round(began - waited, 4),
+            }
+            log.append(row)
+            yield row
+
+            last = step.number + 1 == n_steps
+            if last or now - saved >= config.checkpoint_seconds:
+                save_state(folder / "checkpoints", step.number + 1, parameters, optimiser, {"key": key})
+                write_text(log_path, (json.dumps(r) + "\n" for r in log))
+                saved = time.monotonic()
+            waited = time.monotonic()
+
+    shown = progress(steps(), n_steps - start, "train") if progress else steps()
+    for _ in shown:
+        pass
+    tuned = {n: p.detach().cpu() for n, p in parameters.items()}
+    _assign(parameters, interpolate(original, tuned, config.alpha))
+    return {
+        "steps": n_steps,
+        "trained_parameters": sum(p.numel() for p in parameters.values()),
+        "empty_bags": sum(not bag.texts for bag in bags),
+        "first_loss": log[0]["loss"],
+        "last_loss": log[-1]["loss"],
+    }
+
+
+def _encode_videos(model: VideoCLIP, inputs: Tensor, config: TrainConfig) -> Tensor:
+    return model.embed_features(inputs) if config.trainable == "head" else model.encode_video(inputs)
+
+
+def _bags_digest(bags: Sequence[Bag]) -> str:
+    total = hashlib.sha256()
+    for bag in bags:
+        total.update(repr((bag.video, bag.label, [tuple(t) for t in bag.texts])).encode())
+    return total.hexdigest()
+
+
+def _assign(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(values[name])
+
+
+def _kept_rows(path: Path, n_steps: int) -> list[dict[str, Any]]:
+    if not n_steps or not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["step"] < n_steps]

@@ -1,0 +1,90 @@
+"""A tiny random CLIP in Hugging Face layout, tokenizer included, built without any download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from maxi.backbones import quiet_transformers
+from maxi.records import write_json
+
+WORDS = "a photo of the video person playing guitar running riding horse".split()
+
+
+def tiny_tokenizer():
+    """CLIP's own kind of tokenizer: all bytes, the words above as merges, two special tokens last."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
+
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = alphabet + [f"{letter}</w>" for letter in alphabet]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        pieces = [*word[:-1], f"{word[-1]}</w>"]
+        left = pieces[0]
+        for right in pieces[1:]:
+            if (left, right) not in merges:
+                merges.append((left, right))
+            left += right
+    tokens += list(dict.fromkeys(left + right for left, right in merges))
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+
+
+def write_tiny_clip(
+    folder: Path,
+    *,
+    seed: int = 0,
+    image_size: int = 32,
+    context: int = 16,
+    legacy_eos: bool = False,
+) -> Path:
+    """Write a CLIP of about 100,000 random weights: D = 16, patches of 8 pixels."""
+    from transformers import CLIPConfig, CLIPModel
+
+    tokenizer = tiny_tokenizer()
+    tower = {"num_hidden_layers": 2, "num_attention_heads": 4, "projection_dim": 16}
+    config = CLIPConfig(
+        text_config={
+            **tower,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": context,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": 2 if legacy_eos else tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={
+            **tower,
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "image_size": image_size,
+            "patch_size": 8,
+        },
+        projection_dim=16,
+    )
+    model = CLIPModel(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name == "logit_scale":
+                continue
+            # Larger than CLIP's initial weights, so that a wrong mask or activation shows.
+            parameter.normal_(0, 0.2, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter += 1
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    write_json(
+        Path(folder) / "preprocessor_config.json",
+        {
+            "image_processor_type": "CLIPImageProcessor",
+            "size": {"shortest_edge": image_size},
+            "crop_size": {"height": image_size, "width": image_size},
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+        },
+    )
+    return Path(folder)

@@ -1,0 +1,112 @@
+"""Bags: what goes in, in which order, and how they are drawn from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from maxi.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
+from maxi.config import BagConfig
+from maxi.records import Bag, BagText, Caption, Match, Phrases
+from maxi.text import VerbParser
+
+MATCHES = [
+    Match("a", "clapping", 0.9, True),
+    Match("b", "high jump", 0.8, True),
+    Match("c", "clapping", 0.1, False),
+    Match("d", "Nothing Known", 0.7, True),
+]
+PHRASES = [Phrases("clapping", ("smacking hands", "clapping"), "shipped"), Phrases("high jump", ("leap over a bar",), "x")]
+CAPTIONS = {
+    "a": Caption("a", ("a woman holding her hands", "a woman clapping"), "retrieval"),
+    "b": Caption("b", ("a man running on a track",) * 8, "retrieval"),
+}
+
+
+def bags(config: BagConfig | None = None) -> dict[str, Bag]:
+    return {b.video: b for b in build_bags(MATCHES, PHRASES, CAPTIONS, VerbParser(), config)}
+
+
+def test_what_is_in_a_bag() -> None:
+    found = bags()
+    assert list(found) == ["a", "b", "d"]  # c is below the threshold
+    a = {t.text: t.source for t in found["a"].texts}
+    assert "clapping" not in a  # the name itself is in every prompt already
+    assert a["smacking hands"] == "phrase:shipped"
+    assert a["clap"] in ("phrase:shipped", "name")
+    assert a["holding"] == a["hold"] == "caption:retrieval"
+    assert found["d"].texts == () or {t.source for t in found["d"].texts} == {"name"}
+    for bag in found.values():
+        assert len({t.text for t in bag.texts}) == len(bag.texts)
+
+
+def test_parts_can_be_left_out() -> None:
+    only_names = bags(BagConfig(phrases=False, captions=False))
+    assert all(bag.texts == () for bag in only_names.values())
+    without = bags(BagConfig(captions=False))
+    assert not [t for bag in without.values() for t in bag.texts if t.source.startswith("caption")]
+    verbs = bags(BagConfig(phrases=False, caption_parts="verbs"))
+    assert {t.text for t in verbs["b"].texts} == {"run", "running"}
+
+
+BIG = Bag("v1", "run", tuple(BagText(f"text {i}", "hand") for i in range(40)))
+
+
+def test_draws_depend_on_seed_epoch_and_video_alone() -> None:
+    first = sample_bag(BIG, 16, seed=0, epoch=0)
+    assert len(set(first)) == 16
+    assert first == sample_bag(BIG, 16, seed=0, epoch=0)
+    others = [
+        sample_bag(BIG, 16, seed=1, epoch=0),
+        sample_bag(BIG, 16, seed=0, epoch=1),
+        sample_bag(Bag("v2", "run", BIG.texts), 16, seed=0, epoch=0),
+    ]
+    assert all(other != first for other in others)
+
+
+def test_a_short_bag_comes_whole_and_without_its_name() -> None:
+    bag = Bag("v", "run", (BagText("jog", "hand"), BagText("run", "hand"), BagText("dash", "hand")))
+    assert sample_bag(bag, 16, seed=0, epoch=0) == ("jog", "dash")
+
+
+def test_every_text_is_drawn_as_often() -> None:
+    counts: dict[str, int] = {}
+    for epoch in range(400):
+        for text in sample_bag(BIG, 16, seed=0, epoch=epoch):
+            counts[text] = counts.get(text, 0) + 1
+    assert len(counts) == 40
+    assert max(abs(n - 160) for n in counts.values()) < 60
+
+
+def test_same_bags_and_draws_under_another_hash_seed() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import test_bags as t\n"
+        "print(t.bags()); print(t.sample_bag(t.BIG, 16, seed=3, epoch=2)); print(t.shuffle_bags(list(t.bags().values()), 1))"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+
+
+def test_the_control_keeps_every_bag_and_moves_it() -> None:
+    rows = [Bag(str(i), f"name {i}", (BagText(f"text {i}", "hand"),)) for i in range(50)]
+    dealt = shuffle_bags(rows, seed=0)
+    assert [b.video for b in dealt] == [b.video for b in rows]
+    assert sorted(b.label for b in dealt) == sorted(b.label for b in rows)
+    assert sum(a.label == b.label for a, b in zip(dealt, rows, strict=True)) < 10
+
+
+def test_statistics() -> None:
+    found = bag_statistics([BIG, Bag("w", "sit")])
+    assert found["n"] == 2
+    assert found["empty"] == 1
+    assert found["largest"] == 40

@@ -1,0 +1,53 @@
+"""Metrics against figures computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maxi.metrics import (
+    majority_rate,
+    mean_per_class,
+    normalised_entropy,
+    paired_difference,
+    ranks,
+    top_k,
+    wilson,
+)
+
+SCORES = np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
+LABELS = np.array([0, 2, 2, 2])
+
+
+def test_ranks_and_accuracies() -> None:
+    rank = ranks(SCORES, LABELS)
+    assert rank.tolist() == [0, 1, 2, 0]
+    assert top_k(rank, 1) == 50
+    assert top_k(rank, 2) == 75
+    assert mean_per_class(rank, LABELS) == pytest.approx(100 * (1 + 1 / 3) / 2)
+    assert majority_rate(LABELS) == 75
+
+
+def test_constant_scores_know_nothing() -> None:
+    assert top_k(ranks(np.zeros((4, 3)), LABELS), 1) == 0
+
+
+def test_wilson_interval() -> None:
+    low, high = wilson(9, 65)
+    assert (low, high) == (pytest.approx(7.46, abs=0.05), pytest.approx(24.24, abs=0.05))
+    assert wilson(0, 10)[0] == 0
+    assert wilson(10, 10)[1] == pytest.approx(100)
+
+
+def test_paired_difference() -> None:
+    first, second = np.array([True, False, False, False]), np.array([True, True, False, False])
+    gain, low, high = paired_difference(first, second)
+    assert gain == 25
+    assert low <= 25 <= high
+    assert paired_difference(first, first) == (0, 0, 0)
+
+
+def test_entropy() -> None:
+    assert normalised_entropy(np.array([5, 5])) == pytest.approx(1)
+    assert normalised_entropy(np.array([10, 0, 0])) == 0
+    assert normalised_entropy(np.array([1, 0, 0])) == 1
