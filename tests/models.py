@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+
 from maxi.backbones import quiet_transformers
 from maxi.records import write_json
 
-WORDS = "a photo of the video person playing guitar running riding horse".split()
+WORDS = ["photo", "of", "the", "video", "person", "playing", "guitar", "riding", "horse"]
 
 
 def tiny_tokenizer():
-    """CLIP's own kind of tokenizer: all bytes, the words above as merges, two special tokens last."""
+    """CLIP's own kind of tokenizer: all bytes, the words above, the two special tokens last."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 

@@ -17,7 +17,10 @@ MATCHES = [
     Match("c", "clapping", 0.1, False),
     Match("d", "Nothing Known", 0.7, True),
 ]
-PHRASES = [Phrases("clapping", ("smacking hands", "clapping"), "shipped"), Phrases("high jump", ("leap over a bar",), "x")]
+PHRASES = [
+    Phrases("clapping", ("smacking hands", "clapping"), "shipped"),
+    Phrases("high jump", ("leap over a bar",), "x"),
+]
 CAPTIONS = {
     "a": Caption("a", ("a woman holding her hands", "a woman clapping"), "retrieval"),
     "b": Caption("b", ("a man running on a track",) * 8, "retrieval"),

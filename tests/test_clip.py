@@ -6,14 +6,21 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from maxi.backbones import load_backbone
 from maxi.clip import load_clip
 from maxi.errors import MaxiError
 from maxi.model import VideoCLIP
 from models import write_tiny_clip
-from safetensors.torch import load_file, save_file
 
-TEXTS = ["a photo of a horse", "a person playing the guitar.", "x", "", "ünïcode 12, and more! of it"]
+TEXTS = [
+    "a photo of a horse",
+    "a person playing the guitar.",
+    "x",
+    "",
+    "ünïcode 12, and more! of it",
+]
 N_HEADS, N_LAYERS = 4, 2
 
 
@@ -175,9 +182,23 @@ def test_a_saved_model_is_read_by_transformers(clip, tmp_path):
 def test_half_precision_files_are_read_as_float32_in_eval_mode(copy):
     file = copy / "model.safetensors"
     save_file({k: v.half() for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
     clip = load_clip(str(copy))
     assert {p.dtype for p in clip.parameters()} == {torch.float32}
     assert not any(module.training for module in clip.modules())
+
+
+@torch.no_grad()
+def test_dropout_is_off_even_in_training(copy):
+    config = json.loads((copy / "config.json").read_text())
+    for tower in ("text_config", "vision_config"):
+        config[tower]["attention_dropout"] = 0.5
+    (copy / "config.json").write_text(json.dumps(config))
+    clip = load_clip(str(copy)).train()
+    assert torch.equal(clip.encode_image(pixels()), clip.encode_image(pixels()))
+    tokens = clip.tokenize(TEXTS)
+    assert torch.equal(clip.encode_text(tokens), clip.encode_text(tokens))
 
 
 def test_preprocessing_is_the_models_own(copy):

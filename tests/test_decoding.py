@@ -178,6 +178,17 @@ def test_the_memory_of_a_worker_is_limited(video: Path) -> None:
 
 
 @posix
+def test_ctrl_c_is_left_to_the_parent(video: Path) -> None:
+    with Decoder(1) as decoder:
+        decoder.one(Request(video))
+        (worker,) = workers()
+        worker.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        decoder.one(Request(video))
+        assert workers() == [worker]
+
+
+@posix
 def test_ctrl_c_ends_a_plain_script_and_its_workers(
     tmp_path: Path, video: Path, hanging: Path
 ) -> None:

@@ -38,7 +38,9 @@ def eq2(logits: torch.Tensor, mask: torch.Tensor, positives: torch.Tensor) -> fl
 @pytest.mark.parametrize("seed", range(5))
 def test_mil_nce_is_equation_2(seed: int) -> None:
     logits, mask, positives = case(seed)
-    assert mil_nce(logits, mask, positives).item() == pytest.approx(eq2(logits, mask, positives), rel=1e-12)
+    assert mil_nce(logits, mask, positives).item() == pytest.approx(
+        eq2(logits, mask, positives), rel=1e-12
+    )
 
 
 def test_one_text_per_bag_is_cross_entropy() -> None:
@@ -79,7 +81,9 @@ def test_half_precision_logits_are_summed_in_float32(name: str) -> None:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradient(name: str) -> None:
     logits, mask, positives = case(b=3, n=2)
-    assert torch.autograd.gradcheck(lambda x: OBJECTIVES[name](x, mask, positives), (logits.requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: OBJECTIVES[name](x, mask, positives), (logits.requires_grad_(),)
+    )
 
 
 def test_more_positives_lower_the_loss() -> None:

@@ -11,10 +11,16 @@ from maxi.errors import MaxiError
 from maxi.records import Bag, BagText, Caption, Journal, Match, Video, read_jsonl, write_jsonl
 
 ROWS = {
-    Video: [Video("a", "x y/ä#.mp4", 10, 25.0, 4, 3), Video("b", "b", 1, 1.0, 1, 1, "short", "run")],
+    Video: [
+        Video("a", "x y/ä#.mp4", 10, 25.0, 4, 3),
+        Video("b", "b", 1, 1.0, 1, 1, "short", "run"),
+    ],
     Match: [Match("a", "run", 0.25, True)],
     Caption: [Caption("a", ("a man", "a dog"), "retrieval")],
-    Bag: [Bag("a", "run", (BagText("jog", "phrase:shipped"), BagText("dash", "name"))), Bag("b", "sit")],
+    Bag: [
+        Bag("a", "run", (BagText("jog", "phrase:shipped"), BagText("dash", "name"))),
+        Bag("b", "sit"),
+    ],
 }
 
 
@@ -25,12 +31,21 @@ def test_round_trip(cls: type, tmp_path: Path) -> None:
 
 
 def test_a_bag_edited_by_hand_needs_no_source(tmp_path: Path) -> None:
-    (tmp_path / "bags.jsonl").write_text('{"video": "a", "label": "run", "texts": [{"text": "jog"}]}\n\n')
+    (tmp_path / "bags.jsonl").write_text(
+        '{"video": "a", "label": "run", "texts": [{"text": "jog"}]}\n\n'
+    )
     assert read_jsonl(tmp_path / "bags.jsonl", Bag) == [Bag("a", "run", (BagText("jog", "hand"),))]
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"video": "a"}', '{"video": "a", "label": "b", "more": 1}', '{"video": 1, "label": 2, "texts": 3}']
+    "line",
+    [
+        "{",
+        "[]",
+        '{"video": "a"}',
+        '{"video": "a", "label": "b", "more": 1}',
+        '{"video": 1, "label": 2, "texts": 3}',
+    ],
 )
 def test_a_broken_line_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "bags.jsonl"
@@ -64,7 +79,12 @@ def test_a_journal_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert [row.video for row in again.done] == ["a", "b"]
     again.add(Match("c", "run", 0.5, True))
     again.close()
-    assert [json.loads(line).get("video") for line in path.read_text().splitlines()] == [None, "a", "b", "c"]
+    assert [json.loads(line).get("video") for line in path.read_text().splitlines()] == [
+        None,
+        "a",
+        "b",
+        "c",
+    ]
     other = Journal(path, Match, "another key")
     assert other.done == []
     other.close()

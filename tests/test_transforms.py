@@ -5,8 +5,9 @@ import colorsys
 import numpy as np
 import pytest
 import torch
-from maxi.transforms import Augment, eval_transform, normalise, train_transform
 from PIL import Image
+
+from maxi.transforms import Augment, eval_transform, normalise, train_transform
 
 
 def noise(height: int, width: int, n_frames: int = 2) -> torch.Tensor:
@@ -98,14 +99,16 @@ def test_crops_follow_the_multi_scale_corner_rule():
     assert len(places) == 4
 
 
-@pytest.mark.parametrize(("height", "width"), [(241, 321), (1080, 1920), (17, 9), (1, 1), (300, 20)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(241, 321), (1080, 1920), (17, 9), (1, 1), (300, 20)]
+)
 @pytest.mark.parametrize("size", [32, 224])
 def test_crops_stay_inside_any_frame(height, width, size):
     rng = np.random.default_rng(1)
     for _ in range(60):
         crop = Augment.draw(height, width, size, rng)
-        assert 0 <= crop.top
-        assert 0 <= crop.left
+        assert crop.top >= 0
+        assert crop.left >= 0
         assert 1 <= crop.height <= height - crop.top
         assert 1 <= crop.width <= width - crop.left
 

@@ -97,7 +97,9 @@ def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[str, ...
 def shuffle_bags(bags: Sequence[Bag], seed: int) -> list[Bag]:
     """The control: the same bags, label and all, dealt out to the same videos at random."""
     order = generator("control", seed).permutation(len(bags))
-    return [Bag(bag.video, bags[i].label, bags[i].texts) for bag, i in zip(bags, order, strict=True)]
+    return [
+        Bag(bag.video, bags[i].label, bags[i].texts) for bag, i in zip(bags, order, strict=True)
+    ]
 
 
 def bag_statistics(bags: Sequence[Bag]) -> dict[str, object]:

@@ -52,7 +52,9 @@ def sentence_bank() -> list[str]:
 
 def _retrieval(argument: str, context: Context) -> Captioner:
     if argument:
-        raise MaxiError("captioner 'retrieval' takes no argument; use `file:PATH` for captions of your own")
+        raise MaxiError(
+            "captioner 'retrieval' takes no argument; use `file:PATH` for captions of your own"
+        )
     sentences = sentence_bank()
     z_t = embed_texts(context.model, sentences)
 
@@ -87,11 +89,15 @@ def make_captioner(spec: str, context: Context) -> tuple[Captioner, bool]:
     if name in CAPTIONERS:
         maker = CAPTIONERS[name]
         return maker.make(argument, context), maker.sees
-    outside: Callable[[str, Context], Captioner] = choose({k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner")
+    outside: Callable[[str, Context], Captioner] = choose(
+        {k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner"
+    )
     return outside("", context), True
 
 
-def caption(path: str | Path, model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8) -> list[str]:
+def caption(
+    path: str | Path, model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8
+) -> list[str]:
     """Captions of uniform frames of one video, in frame order (appendix B: 8 frames)."""
     with Decoder(1) as decoder:
         probe = decoder.one(Request(path))

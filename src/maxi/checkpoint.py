@@ -25,19 +25,27 @@ def interpolate(
     Raises MaxiError when the two do not hold the same names and shapes.
     """
     if unlike := sorted(set(pretrained) ^ set(finetuned)):
-        raise MaxiError(f"the two models differ in {len(unlike)} tensors, first {unlike[0]!r}; use the same backbone")
+        raise MaxiError(
+            f"the two models differ in {len(unlike)} tensors, first {unlike[0]!r}; use the same backbone"
+        )
     result = {}
     for name, old in pretrained.items():
         new = finetuned[name]
         if old.shape != new.shape:
-            raise MaxiError(f"{name}: shapes {tuple(old.shape)} and {tuple(new.shape)} differ; use the same backbone")
+            raise MaxiError(
+                f"{name}: shapes {tuple(old.shape)} and {tuple(new.shape)} differ; use the same backbone"
+            )
         mixed = alpha in (0.0, 1.0) or not old.is_floating_point()
         result[name] = (new if alpha else old).clone() if mixed else old + alpha * (new - old)
     return result
 
 
 def save_state(
-    folder: Path, step: int, weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, info: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    info: Mapping[str, Any],
 ) -> None:
     """Write `folder/step-N/` whole by renaming it into place, then drop the older ones."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,13 +58,20 @@ def save_state(
         for name, value in state.items()
     }
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, part / "weights.safetensors")
-        save_file({k: v.cpu().contiguous() for k, v in moments.items()}, part / "optimiser.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in weights.items()},
+            part / "weights.safetensors",
+        )
+        save_file(
+            {k: v.cpu().contiguous() for k, v in moments.items()}, part / "optimiser.safetensors"
+        )
         (part / "state.json").write_text(json.dumps({"step": step, **info}), encoding="utf-8")
         _sync(part)
     except (SafetensorError, OSError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise MaxiError(f"{folder}: the checkpoint cannot be written ({error}); make room, then add --resume") from error
+        raise MaxiError(
+            f"{folder}: the checkpoint cannot be written ({error}); make room, then add --resume"
+        ) from error
     shutil.rmtree(final, ignore_errors=True)
     part.rename(final)
     for old in folder.glob("step-*"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -35,7 +34,9 @@ class Group(click.Group):
             error.show()
             code = error.exit_code
         except (KeyboardInterrupt, click.Abort):
-            click.echo("\ninterrupted; finished stages are kept, --resume goes on with the rest", err=True)
+            click.echo(
+                "\ninterrupted; finished stages are kept, --resume goes on with the rest", err=True
+            )
             code = INTERRUPTED
         except BrokenPipeError:  # the reader of stdout went away, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,7 +58,9 @@ def _sentence(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="maxi")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
@@ -75,14 +78,23 @@ def main(context: click.Context, debug: bool, quiet: bool) -> None:
 def _options(*names: str) -> Callable[[Any], Any]:
     """The options that several verbs share."""
     table = {
-        "backbone": click.option("--backbone", help="clip:ID_OR_PATH | objects | a saved model or run."),
+        "backbone": click.option(
+            "--backbone", help="clip:ID_OR_PATH | objects | a saved model or run."
+        ),
         "device": click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
         "config": click.option(
-            "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings."
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="YAML file of settings.",
         ),
-        "set": click.option("-s", "settings", multiple=True, metavar="KEY=VALUE", help="Override one setting."),
+        "set": click.option(
+            "-s", "settings", multiple=True, metavar="KEY=VALUE", help="Override one setting."
+        ),
         "max_skipped": click.option(
-            "--max-skipped", type=click.FloatRange(0, 1), help="Unreadable share that stops the run (0.05)."
+            "--max-skipped",
+            type=click.FloatRange(0, 1),
+            help="Unreadable share that stops the run (0.05).",
         ),
         "json": click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
     }
@@ -111,10 +123,20 @@ def _progress(context: click.Context) -> Any:
 
 @main.command()
 @click.argument("videos")
-@click.option("--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line.")
-@click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on.")
-@click.option("--control", type=click.Choice(["shuffled"]), help="Also train with matches shuffled over the videos.")
+@click.option(
+    "--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line."
+)
+@click.option(
+    "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+)
+@click.option(
+    "--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on."
+)
+@click.option(
+    "--control",
+    type=click.Choice(["shuffled"]),
+    help="Also train with matches shuffled over the videos.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
 @_options("backbone", "device", "max_skipped", "config", "set")
 @click.pass_context
@@ -138,7 +160,9 @@ def adapt(
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
     """
-    config = _config(config_file, settings, backbone=backbone, device=device, max_skipped=max_skipped)
+    config = _config(
+        config_file, settings, backbone=backbone, device=device, max_skipped=max_skipped
+    )
     from maxi import pipeline
 
     run = pipeline.adapt(
@@ -173,11 +197,19 @@ def check(context: click.Context, videos: str, max_skipped: float | None, as_jso
     sources = list_videos(videos)
     with Decoder() as decoder, tempfile.TemporaryDirectory() as folder:
         found, skipped = index_videos(
-            sources, decoder, journal=Path(folder) / "journal", known={}, progress=_progress(context)
+            sources,
+            decoder,
+            journal=Path(folder) / "journal",
+            known={},
+            progress=_progress(context),
         )
     for row in skipped:
         if as_json:
-            click.echo(json.dumps({"path": row.path, "kind": row.kind, "reason": row.reason}, ensure_ascii=False))
+            click.echo(
+                json.dumps(
+                    {"path": row.path, "kind": row.kind, "reason": row.reason}, ensure_ascii=False
+                )
+            )
         else:
             click.echo(f"{row.kind:10}  {row.path}: {row.reason}")
     if not as_json:
@@ -192,10 +224,22 @@ def check(context: click.Context, videos: str, max_skipped: float | None, as_jso
 @main.command()
 @click.argument("videos")
 @click.option("--model", "spec", required=True, help="A run folder, a saved model, or a backbone.")
-@click.option("--actions", type=click.Path(path_type=Path), help="Names, one a line (the run's own if left out).")
-@click.option("--window", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds; 0: whole video.")
+@click.option(
+    "--actions",
+    type=click.Path(path_type=Path),
+    help="Names, one a line (the run's own if left out).",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds; 0: whole video.",
+)
 @click.option("--prompt", help="Test prompt with {} for the name (the run's own if left out).")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window.")
+@click.option(
+    "-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options("json", "device")
 @click.pass_context
@@ -207,7 +251,8 @@ def classify(context: click.Context, videos: str, spec: str, **options: Any) -> 
     from maxi.classification import lines_of
     from maxi.pipeline import classify_videos
 
-    form = "json" if options.pop("as_json") else "csv" if options.pop("as_csv") else "text"
+    as_json, as_csv = options.pop("as_json"), options.pop("as_csv")
+    form = "json" if as_json else "csv" if as_csv else "text"
     rows = classify_videos(videos, spec, progress=_progress(context), **options)
     for line in lines_of(rows, form):
         click.echo(line)
@@ -215,8 +260,12 @@ def classify(context: click.Context, videos: str, spec: str, **options: Any) -> 
 
 @main.command()
 @click.argument("videos")
-@click.option("--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line.")
-@click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option(
+    "--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line."
+)
+@click.option(
+    "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+)
 @_options("backbone", "device", "max_skipped", "config", "set")
 @click.pass_context
 def index(
@@ -269,8 +318,13 @@ HELP = {
     "train": "Train on RUN's bags, going on from its last checkpoint: model/.",
     "report": "Draw RUN's report.html anew.",
 }
-_stage("match", lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}")
-_stage("expand", lambda job, rows: f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}")
+_stage(
+    "match",
+    lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}",
+)
+_stage(
+    "expand", lambda job, rows: f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}"
+)
 _stage("caption", lambda job, rows: f"{len(rows)} videos captioned in {job.run.captions}")
 _stage("bag", lambda job, rows: f"{len(rows)} bags in {job.run.bags}")
 _stage("train", lambda job, done: f"{done['steps']} steps; the adapted model is {job.run.model}")
@@ -279,12 +333,22 @@ _stage("report", lambda job, path: f"the report is {path}")
 
 @main.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--on", "labelled", help="Labelled videos: class folders, or a csv with path and label.")
-@click.option("--names", type=click.Path(path_type=Path), help="Names to choose from (the labels, if left out).")
+@click.option(
+    "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
+)
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    help="Names to choose from (the labels, if left out).",
+)
 @_options("set")
 @click.pass_context
 def evaluate(
-    context: click.Context, run: Path, labelled: str | None, names: Path | None, settings: tuple[str, ...]
+    context: click.Context,
+    run: Path,
+    labelled: str | None,
+    names: Path | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Compare RUN's frozen and adapted model: predictions.jsonl, and with labelled videos results.json.
 
@@ -305,7 +369,7 @@ def evaluate(
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-n", default=40, show_default=True, type=click.IntRange(2), help="Clips to judge.")
+@click.option("-n", default=40, show_default=True, type=click.IntRange(10), help="Clips to judge.")
 @click.pass_context
 def verify(context: click.Context, run: Path, n: int) -> None:
     """Write a page on which a person judges sampled clips, and both models' accuracy is estimated.

@@ -114,7 +114,8 @@ class Clip(nn.Module):
             tower.post_layernorm(tower(pixel_values=pixels).last_hidden_state[:, 1:])
         )
         n_side = math.isqrt(patches.shape[1])
-        return patches.reshape(-1, n_side, n_side, patches.shape[-1])  # (B, P * P, D) -> (B, P, P, D)
+        # (B, P * P, D) -> (B, P, P, D)
+        return patches.reshape(-1, n_side, n_side, patches.shape[-1])
 
     def head_parameters(self) -> list[str]:
         """Names of the two projections."""

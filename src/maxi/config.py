@@ -28,19 +28,25 @@ class IndexConfig(Stage):
     """Finding and probing the videos."""
 
     max_skipped: float = Field(
-        0.05, ge=0, le=1, description="Stop when more than this share (and more than 5) is unreadable."
+        0.05,
+        ge=0,
+        le=1,
+        description="Stop when more than this share (and more than 5) is unreadable.",
     )
 
 
 class MatchConfig(Stage):
     """Match: each video to its nearest dictionary entry (Eq. 1)."""
 
-    n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres (section 4.2).")
+    n_frames: int = Field(
+        16, ge=1, description="Frames per video, at segment centres (section 4.2)."
+    )
     keep: float = Field(
         0.9, gt=0, le=1, description="p: share of the most confident matches kept (section 3.2)."
     )
     templates: tuple[str, ...] | None = Field(
-        None, description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B)."
+        None,
+        description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B).",
     )
 
 
@@ -56,17 +62,22 @@ class ExpandConfig(Stage):
 class CaptionConfig(Stage):
     """Expand: captions of each video's frames."""
 
-    captioner: str = Field("retrieval", description="Where captions come from; `none` leaves them out.")
+    captioner: str = Field(
+        "retrieval", description="Where captions come from; `none` leaves them out."
+    )
     n_frames: int = Field(8, ge=1, description="Uniform frames captioned per video (appendix B).")
 
 
 class BagConfig(Stage):
     """What goes into a text bag (section 3.2)."""
 
-    phrases: bool = Field(True, description="Put the phrases of the match, and their verbs, in the bag.")
+    phrases: bool = Field(
+        True, description="Put the phrases of the match, and their verbs, in the bag."
+    )
     captions: bool = Field(True, description="Put what the captions say in the bag.")
     caption_parts: Literal["verbs", "verbs+phrases"] = Field(
-        "verbs+phrases", description="Parts of captions that enter the bag (Figure 6 shows `verbs`)."
+        "verbs+phrases",
+        description="Parts of captions that enter the bag (Figure 6 shows `verbs`).",
     )
 
 
@@ -78,29 +89,44 @@ class TrainConfig(Stage):
         "all", description="What is trained; `head` trains on cached features of augmented views."
     )
     sigma: float = Field(0.02, gt=0, description="Temperature of Eq. 2 (section 4.2).")
-    learn_sigma: bool = Field(False, description="Train the temperature, as the released code does.")
+    learn_sigma: bool = Field(
+        False, description="Train the temperature, as the released code does."
+    )
     n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each step.")
     n_frames: int = Field(16, ge=1, description="Frames per video, one random frame per segment.")
-    n_views: int = Field(4, ge=1, description="Augmented views cached per video for `trainable=head`.")
+    n_views: int = Field(
+        4, ge=1, description="Augmented views cached per video for `trainable=head`."
+    )
     prompt: str = Field("a photo of {label}. {text}.", description="Training prompt (appendix B).")
-    empty_prompt: str = Field("a photo of {label}.", description="Prompt of a video with an empty bag.")
+    empty_prompt: str = Field(
+        "a photo of {label}.", description="Prompt of a video with an empty bag."
+    )
     batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
     epochs: int = Field(10, ge=1, description="Passes over the kept videos.")
     lr: float = Field(5e-6, gt=0, description="Initial learning rate of AdamW.")
     min_lr: float = Field(5e-8, ge=0, description="Learning rate at the end of the cosine.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear warm-up before the cosine.")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="Epochs of linear warm-up before the cosine."
+    )
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
     eps: float = Field(1e-8, gt=0, description="AdamW's denominator term.")
-    weight_decay: float = Field(1e-3, ge=0, description="AdamW's decay, on every trained parameter.")
+    weight_decay: float = Field(
+        1e-3, ge=0, description="AdamW's decay, on every trained parameter."
+    )
     alpha: float = Field(
-        0.8, ge=0, le=1, description="Share of the fine-tuned weights in the result (0.8: section 4.2)."
+        0.8,
+        ge=0,
+        le=1,
+        description="Share of the fine-tuned weights in the result (0.8: section 4.2).",
     )
     checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.warmup_epochs >= self.epochs:
-            raise ValueError("warmup_epochs and epochs conflict: warm-up must end before training does")
+            raise ValueError(
+                "warmup_epochs and epochs conflict: warm-up must end before training does"
+            )
         if self.min_lr > self.lr:
             raise ValueError("min_lr and lr conflict: min_lr must not be above lr")
         for name in ("{label}", "{text}"):
@@ -133,11 +159,16 @@ class Config(Stage):
     backbone: str = Field("clip:openai/clip-vit-base-patch16", description="Model to start from.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     normalisation: Literal["model", "imagenet"] = Field(
-        "model", description="Pixel mean and std: the model's own, or ImageNet's as in the released code."
+        "model",
+        description="Pixel mean and std: the model's own, or ImageNet's as in the released code.",
     )
-    seed: int = Field(0, ge=0, description="Everything random follows from it, the epoch and the video.")
+    seed: int = Field(
+        0, ge=0, description="Everything random follows from it, the epoch and the video."
+    )
     workers: int = Field(0, ge=0, description="Decoding processes; 0: one per core, at most 8.")
-    deadline: float = Field(60.0, gt=0, description="Seconds after which decoding one video is given up.")
+    deadline: float = Field(
+        60.0, gt=0, description="Seconds after which decoding one video is given up."
+    )
     index: IndexConfig = IndexConfig()
     match: MatchConfig = MatchConfig()
     expand: ExpandConfig = ExpandConfig()
@@ -198,9 +229,7 @@ def _read_yaml(path: Any, where: str) -> dict[str, Any]:
     return data or {}
 
 
-def load_config(
-    path: Path | None = None, overrides: Sequence[str] = (), **options: Any
-) -> Config:
+def load_config(path: Path | None = None, overrides: Sequence[str] = (), **options: Any) -> Config:
     """Resolve the settings; `options` are settings by name, None meaning "not given".
 
     Raises MaxiError for an unknown key (naming the nearest), a wrong value or two settings in conflict.

@@ -33,6 +33,7 @@ from maxi.video import MAX_PIXELS, Probe, decode_frames, probe
 
 MEMORY_LIMIT = 8 * 2**30
 LINE_LIMIT = 2**16
+SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ Answer: TypeAlias = Probe | NDArray[np.uint8]
 class Decoder:
     """Worker processes that start when first needed and are killed at the end of the `with` block.
 
-    `deadline` is in seconds, for each request; a worker is replaced after `max_tasks` requests, so
+    `deadline` is in seconds, for each request, and grows by one for each MiB of the file; a worker is replaced after `max_tasks` requests, so
     that leaks end.
     """
 
@@ -138,7 +139,8 @@ class _Worker:
             expired.set()
             process.kill()
 
-        timer = threading.Timer(self.deadline, expire)
+        deadline = self.deadline + _size(request.path) / SLOWEST
+        timer = threading.Timer(deadline, expire)
         timer.daemon = True
         timer.start()
         try:
@@ -153,7 +155,7 @@ class _Worker:
             timer.join()
         if expired.is_set():
             self.stop()
-            return MaxiError(f"decoding took longer than {self.deadline:g} s")
+            return MaxiError(f"decoding took longer than {deadline:.3g} s")
         if answer is None:
             code = self.stop()
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -190,6 +192,13 @@ class _Worker:
                 self.n_tasks = 0
             self.n_tasks += 1
             return self.process
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _start() -> subprocess.Popen[bytes]:

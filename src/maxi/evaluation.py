@@ -20,15 +20,17 @@ def label_indices(videos: Sequence[Video], names: Sequence[str]) -> NDArray[np.i
     place = {name: k for k, name in enumerate(names)}
     for video in videos:
         if video.label is None:
-            raise MaxiError(f"{video.path}: no label; evaluation needs class folders or a csv with a `label` column")
+            raise MaxiError(
+                f"{video.path}: no label; evaluation needs class folders or a csv with a `label` column"
+            )
         if video.label not in place:
-            raise MaxiError(f"{video.path}: label {video.label!r} is not among the evaluated names; add it to them")
+            raise MaxiError(
+                f"{video.path}: label {video.label!r} is not among the evaluated names; add it to them"
+            )
     return np.array([place[str(video.label)] for video in videos], dtype=np.int64)
 
 
-def evaluate(
-    scores: Scores, labels: NDArray[np.int64], names: Sequence[str]
-) -> dict[str, Any]:
+def evaluate(scores: Scores, labels: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
     """Accuracy of one model: cosines (V, K) and true labels (V,) -> a record in percent.
 
     `top1_interval` is Wilson's 95 % interval; `per_class` maps each label that occurs to (right, n); `majority` is
@@ -52,7 +54,9 @@ def evaluate(
     }
 
 
-def compare(frozen: Scores, adapted: Scores, labels: NDArray[np.int64], seed: int) -> dict[str, Any]:
+def compare(
+    frozen: Scores, adapted: Scores, labels: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
     """Paired gains of the adapted over the frozen model on the same videos, in points, with 95 % intervals."""
     before, after = ranks(frozen, labels), ranks(adapted, labels)
     gains = {}

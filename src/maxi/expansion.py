@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ Expander = Callable[[Sequence[str], Context], list[Phrases]]
 def expand(
     labels: Sequence[str], expander: str = "shipped+wordnet", n_phrases: int = 5
 ) -> list[Phrases]:
-    """Describe each name by up to `n_phrases` phrases (paper section 3.2); sources are asked in order, each fills gaps.
+    """Describe each name by up to `n_phrases` phrases (section 3.2); sources in turn fill gaps.
 
-    One row per (name, source), in the order of `labels`; a name that no source knows has one row without texts.
-    Raises MaxiError for an unknown source and for a file that cannot be read.
+    One row per (name, source), in the order of `labels`; a name that no source knows has one row
+    without texts, of source `none`. Raises MaxiError for an unknown source and an unreadable file.
     """
     context = Context(n_phrases=n_phrases)
     labels = list(dict.fromkeys(labels))
@@ -65,7 +65,7 @@ def expand(
 
 
 def usable(label: str, texts: Iterable[str], taken: Sequence[str], n_phrases: int) -> list[str]:
-    """Cleaned texts that are new, of sensible length and not the name itself, at most what is missing."""
+    """Cleaned texts that are new, short and not the name itself; at most what is missing."""
     names = {clean(label), " ".join(split_words(label))}
     found: list[str] = []
     for text in map(clean, texts):
@@ -77,7 +77,7 @@ def usable(label: str, texts: Iterable[str], taken: Sequence[str], n_phrases: in
 
 
 def parse(expander: str) -> list[tuple[str, Expander]]:
-    """Sources of `NAME[:ARG]+NAME[:ARG]...`, each with the name that its rows carry; known names win over modules."""
+    """Sources of `NAME[:ARG]+...` and the marks of their rows; known names win over modules."""
     parts: list[str] = []
     for part in expander.split("+"):
         # A `+` inside a path is not a separator.
@@ -97,10 +97,15 @@ def parse(expander: str) -> list[tuple[str, Expander]]:
     return sources
 
 
+def words_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Names of actions, and when two of them are the same action.
 
-ARTICLES = frozenset("a an the some my your his her their our its one's".split())
-LIGHT_VERBS = frozenset("do perform practise practice".split())
+ARTICLES = words_of("a an the some my your his her their our its one's")
+LIGHT_VERBS = words_of("do perform practise practice")
+SUBJECTS = words_of("someone person people")
 
 
 def split_words(name: str) -> list[str]:
@@ -109,7 +114,7 @@ def split_words(name: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:['’][^\W_]+)?", name.lower())
 
 
-@lru_cache(maxsize=None)
+@cache
 def lemma(word: str) -> str:
     """Base form of a gerund, singular of a plural; other words as they are."""
     from lemminflect import getLemma
@@ -118,7 +123,7 @@ def lemma(word: str) -> str:
     return str(found[0]) if found else word
 
 
-@lru_cache(maxsize=None)
+@cache
 def gerund(verb: str) -> str:
     """-ing form of a verb or of the first word of a phrasal verb."""
     from lemminflect import getInflection
@@ -129,8 +134,11 @@ def gerund(verb: str) -> str:
 
 
 def content_lemmas(name: str) -> list[str]:
-    """Lemmas without articles and, where something else remains, without `do`, `perform` and `practise`."""
-    lemmas = [lemma(word) for word in split_words(name) if word not in ARTICLES]
+    """Lemmas without articles and, where more remains, without `do` and a leading `person`."""
+    words = [word for word in split_words(name) if word not in ARTICLES]
+    if len(words) > 1 and words[0] in SUBJECTS:
+        words = words[1:]
+    lemmas = [lemma(word) for word in words]
     return [word for word in lemmas if word not in LIGHT_VERBS] or lemmas
 
 
@@ -142,7 +150,7 @@ def canonical_keys(name: str) -> tuple[str, str, str]:
 
 
 class Phrasebook:
-    """Rows (name, aliases, texts) found by exact name, then alias, then canonical form if that is unambiguous."""
+    """Rows (name, aliases, texts), found by name, then alias, then unambiguous canonical form."""
 
     def __init__(self, rows: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> None:
         self.labels: dict[str, list[str]] = {}
@@ -191,11 +199,16 @@ def shipped_book() -> Phrasebook:
 
 
 def read_book(path: Path) -> Phrasebook:
-    """Read rows {"label", "texts"} (.jsonl), an object name -> texts (.json), or lines `name<TAB>phrase`."""
+    """Read {"label", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
+
+    Raises MaxiError with the line that is not one of these.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise MaxiError(f"{path}: cannot be read as UTF-8 text ({error}); name an existing file") from error
+        raise MaxiError(
+            f"{path}: cannot be read as UTF-8 text ({error}); name an existing file"
+        ) from error
     if path.suffix.lower() == ".json":
         return Phrasebook(_object_rows(path, text))
     read = _json_row if path.suffix.lower() == ".jsonl" else _tab_row
@@ -208,7 +221,9 @@ def _row(where: str, label: Any, aliases: Any, texts: Any) -> tuple[str, list[st
     if not isinstance(label, str) or not all(
         isinstance(items, list) and all(isinstance(item, str) for item in items) for items in lists
     ):
-        raise MaxiError(f'{where}: expected a name and a list of phrases, as in {{"label": "...", "texts": ["..."]}}')
+        raise MaxiError(
+            f'{where}: expected a name and a list of phrases: {{"label": "...", "texts": ["..."]}}'
+        )
     return label, aliases, texts
 
 
@@ -216,9 +231,13 @@ def _object_rows(path: Path, text: str) -> Iterator[tuple[str, list[str], list[s
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise MaxiError(f"{path}: not valid JSON ({error}); rows one a line belong in a .jsonl file") from error
+        raise MaxiError(
+            f"{path}: not valid JSON ({error}); rows one a line belong in a .jsonl file"
+        ) from error
     if not isinstance(data, dict):
-        raise MaxiError(f"{path}: expected one JSON object, name to list of phrases; rows belong in a .jsonl file")
+        raise MaxiError(
+            f"{path}: expected one JSON object, name to phrases; rows belong in a .jsonl file"
+        )
     for label, texts in data.items():
         yield _row(f"{path}: {label!r}", label, [], texts)
 
@@ -229,18 +248,22 @@ def _json_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
     except ValueError as error:
         raise MaxiError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
     if not isinstance(data, dict):
-        raise MaxiError(f'{where}: expected a row {{"label": "...", "texts": ["..."]}}; mend or remove the line')
+        raise MaxiError(
+            f'{where}: expected a row {{"label": "...", "texts": ["..."]}}; mend or remove the line'
+        )
     return _row(where, data.get("label"), data.get("aliases", []), data.get("texts"))
 
 
 def _tab_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
     label, tab, phrase = line.partition("\t")
     if not tab:
-        raise MaxiError(f"{where}: expected `name<TAB>phrase`; put a tab between the name and its phrase")
+        raise MaxiError(
+            f"{where}: expected `name<TAB>phrase`; put a tab between the name and its phrase"
+        )
     return label, [], [phrase]
 
 
-# The rule for other names: verb and object, frequent synonyms and kinds of things from a slice of WordNet.
+# The rule for other names: frequent synonyms of the verb and kinds of things, out of WordNet.
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +308,7 @@ def wordnet_slice() -> WordNet:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A name taken apart, as `cutting | | a red onion | with a knife`; `head` is the noun of the thing: onion."""
+    """A name taken apart: verb `jump`, before `on`, thing `a big trampoline`, head `trampoline`."""
 
     verb: str
     before: str
@@ -295,35 +318,47 @@ class Action:
     category: str
 
 
-PARTICLES = frozenset("up down off out away back over".split())
-PARTICLE_VERBS = frozenset("put try turn switch".split())  # with `on` and `in`: elsewhere these begin a place
-PREPOSITIONS = frozenset(
-    """on in at with to into onto from through across over under up down off out around along behind between
-    of for by against inside outside near before after while using without about towards and or""".split()
+PARTICLES = words_of("up down off out away back over")
+# With `on` and `in`, which elsewhere begin a place.
+PARTICLE_VERBS = words_of("put try turn switch")
+PREPOSITIONS = words_of(
+    """on in at with to into onto from through across over under up down off out around along
+    behind between of for by against inside outside near before after while using without about
+    towards and or"""
 )
 # Verbs whose noun in front is a place or a manner, not an object: `ice climbing`, `cliff diving`.
-PLACE_VERBS = frozenset(
-    """bowl box camp climb cycle dance dive fall fight fish float glide hike hop jump kick leap punch race row run
-    sail shop sing skate ski sled slide snowboard spin stretch surf swim swing train tumble wrestle""".split()
+PLACE_VERBS = words_of(
+    """bowl box camp climb cycle dance dive fall fight fish float glide hike hop jump kick leap
+    punch race row run sail shop sing skate ski sled slide snowboard spin stretch surf swim
+    swing train tumble wrestle"""
 )
-EXERCISES = frozenset(
-    """bridge burpee clean crunch curl deadlift dip extension fly jerk kickback lunge plank press pulldown pullup
-    pushup raise row shrug situp snatch squat stepup thruster""".split()
+EXERCISES = words_of(
+    """burpee crunch deadlift kickback lunge plank pulldown pullup pushup situp squat stepup
+    thruster"""
 )
-ACT_NOUNS = EXERCISES | frozenset("exercise game jump kick lift pull push put roll run swing throw twist vault".split())
-MASS = frozenset(
-    """bread meat clothing footwear furniture jewelry make-up medicine food cloth""".split()
-)
-COUNTABLE = frozenset(
-    """animal bag ball bed bicycle bird boat book bottle building car child computer dog drum garment hat horse
-    machine person room seat table tool toy tree vehicle weapon""".split()
-) | {"musical instrument", "gymnastic apparatus", "kitchen utensil"}
-FOODS = frozenset("food dish fruit vegetable meat bread cake fish".split())
-CLOTHES = frozenset("garment clothing footwear hat cloth".split())
-RIDES = frozenset("vehicle bicycle horse animal boat car".split())
-GAMES = frozenset(("sport", "game", "ball game"))
+# Exercises only behind another word: `leg press`, not `press`.
+EXERCISE_ENDINGS = words_of("clean curl dip extension fly jerk press raise row shrug snatch")
+# In front of a noun these are no verbs: `still rings`, `table tennis shot`.
+NOT_VERBS = words_of("back blind clean double dry free slow still table triple")
+# In front of an exercise: `walking lunge`.
+POSTURES = words_of("hang jump kneel lie sit stand walk")
+ACT_NOUNS = words_of("exercise jump kick lift pull push put roll run swing throw twist vault")
+MASS = words_of("""bread meat clothing footwear furniture jewelry makeup medicine food cloth""")
+COUNTABLE = words_of(
+    """animal bag ball bed bicycle bird boat book bottle building car child computer dog drum
+    garment hat horse machine person room seat table tool toy tree vehicle weapon"""
+) | {
+    "musical instrument",
+    "gymnastic apparatus",
+    "kitchen utensil",
+}
+FOODS = words_of("food dish fruit vegetable meat bread cake fish")
+CLOTHES = words_of("garment clothing footwear hat cloth")
+RIDES = words_of("vehicle bicycle horse animal boat car")
+STUNTS = frozenset(("exercise", "acrobatics"))
+GAMES = frozenset(("race", "sport", "game", "ball game"))
 
-# Verbs ("" for a bare noun), categories of the object, phrases: {o} object, {n} object without its article.
+# Verbs ("" for a bare noun), categories of the thing, phrases: {o} the thing, {n} without article.
 TEMPLATES: tuple[tuple[frozenset[str], frozenset[str], tuple[str, ...]], ...] = (
     (
         frozenset(("play", "")),
@@ -333,7 +368,13 @@ TEMPLATES: tuple[tuple[frozenset[str], frozenset[str], tuple[str, ...]], ...] = 
     (
         frozenset(("play", "")),
         frozenset(("musical instrument",)),
-        ("playing {o}", "making music with {o}", "performing a tune on {o}", "holding {o}", "practising {o}"),
+        (
+            "playing {o}",
+            "making music with {o}",
+            "performing a tune on {o}",
+            "holding {o}",
+            "practising {o}",
+        ),
     ),
     (frozenset(("ride",)), RIDES, ("travelling on {o}", "sitting on {o}", "moving along on {o}")),
     (
@@ -350,30 +391,44 @@ TEMPLATES: tuple[tuple[frozenset[str], frozenset[str], tuple[str, ...]], ...] = 
     (
         frozenset(("dance", "do", "")),
         frozenset(("dance",)),
-        ("dancing {o}", "moving to music", "taking dance steps", "swaying and turning", "stepping in rhythm"),
+        (
+            "dancing {o}",
+            "moving to music",
+            "taking dance steps",
+            "swaying and turning",
+            "stepping in rhythm",
+        ),
     ),
     (
-        frozenset(("",)),
+        frozenset(("play", "")),
         frozenset(("martial art",)),
-        ("practising {n}", "training in {n}", "doing {n} moves", "going through {n} forms", "training in a martial art"),
+        (
+            "practising {n}",
+            "training in {n}",
+            "doing {n} moves",
+            "going through {n} forms",
+            "training in a martial art",
+        ),
     ),
     (
-        frozenset("chop cut slice dice peel grate mince shred carve core trim stone crush mash".split()),
+        words_of("chop cut slice dice peel grate mince shred carve core trim stone crush mash"),
         FOODS,
         ("preparing {o} in the kitchen", "getting {o} ready to cook"),
     ),
     (
-        frozenset("fry boil bake roast grill steam simmer poach toast stew cook barbecue flip stir heat".split()),
+        words_of(
+            "fry boil bake roast grill steam simmer poach toast stew cook barbecue flip stir heat"
+        ),
         FOODS,
         ("cooking {o}", "preparing {o} in the kitchen", "heating {o}"),
     ),
     (
-        frozenset("eat chew bite taste munch swallow nibble devour".split()),
+        words_of("eat chew bite taste munch swallow nibble devour"),
         FOODS,
         ("bringing {o} to the mouth", "chewing {o}", "tasting {o}"),
     ),
     (
-        frozenset("drink sip gulp taste swallow".split()),
+        words_of("drink sip gulp taste swallow"),
         frozenset(("drink", "medicine")),
         ("bringing {o} to the lips", "sipping {o}", "swallowing {o}"),
     ),
@@ -385,28 +440,44 @@ TEMPLATES: tuple[tuple[frozenset[str], frozenset[str], tuple[str, ...]], ...] = 
     (
         frozenset(("",)),
         frozenset(("gymnastic apparatus",)),
-        ("doing gymnastics on {o}", "swinging on {o}", "balancing on {o}", "performing on {o}", "training on {o}"),
+        (
+            "doing gymnastics on {o}",
+            "swinging on {o}",
+            "balancing on {o}",
+            "performing on {o}",
+            "training on {o}",
+        ),
     ),
     (frozenset(("take off", "remove")), CLOTHES, ("getting undressed", "pulling off {o}")),
 )
 # What can be said of nearly every action of a kind, with an object and without.
 FIELD_TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "change": (("working on {o}",), ()),
-    "competition": ((), ("competing with others",)),
-    "contact": (("handling {o}",), ("moving the body",)),
+    "contact": (("handling {o}",), ()),
     "creation": (("making {o}", "working on {o}"), ()),
     "motion": (("moving {o}",), ("moving the body", "being in motion")),
 }
-LIVING = frozenset(["person", "child", "animal", "dog", "horse", "bird", "tree", "body part"])  # not handled, moved or worked on
+# Not handled, moved, made or worked on.
+NOT_HANDLED = frozenset(
+    ["person", "child", "animal", "dog", "horse", "bird", "tree", "body part", "dance"]
+)
 # Verbs of motion along a thing, which does not move.
-ALONG = frozenset("climb ride drive cross enter leave descend ascend mount pass follow chase walk scale".split())
-YOGA = ("holding {a}", "doing yoga", "stretching on a mat", "balancing in a yoga pose", "keeping the body still")
+ALONG = words_of(
+    "climb ride drive cross enter leave descend ascend mount pass follow chase walk scale"
+)
+YOGA = (
+    "holding {a}",
+    "doing yoga",
+    "stretching on a mat",
+    "balancing in a yoga pose",
+    "keeping the body still",
+)
 GYM = ("doing {n}", "working out", "training the muscles", "exercising in a gym", "practising {n}")
 NOMINAL = ("doing {n}", "practising {n}", "performing {n}", "someone doing {n}", "people doing {n}")
 THING = ("using {a}", "holding {a}", "working with {a}", "someone using {a}", "people using {a}")
-PLAIN = ("{base}", "someone {doing}", "a person {doing}", "people {doing}", "showing how to {base}")
+PLAIN = ("someone {doing}", "a person {doing}", "people {doing}", "showing how to {base}")
 # Categories that make a phrase no clearer when they stand in for the thing.
-UNHELPFUL = frozenset(("", "thing", "body part", "device", "dance"))
+UNHELPFUL = frozenset(("", "thing", "body part", "device", "dance", "acrobatics"))
 
 
 def describe(name: str) -> list[str]:
@@ -414,17 +485,23 @@ def describe(name: str) -> list[str]:
     words = split_words(name)
     while len(words) > 1 and (words[0] in ARTICLES or lemma(words[0]) in LIGHT_VERBS):
         words = words[1:]
+    if len(words) > 1 and words[0] in SUBJECTS:
+        words = words[2:] if words[1] in {"is", "are"} else words[1:]
+        words = [word if word.endswith("ing") else lemma(word) for word in words[:1]] + words[1:]
     if not words:
         return []
     net = wordnet_slice()
     action = take_apart(words, net)
-    return verb_phrases(action, net) if action else noun_phrases(words, net)
+    found = [] if action else noun_phrases(words, net)
+    if not found and not action and net.is_verb(words[0]):
+        action = split_phrase(words[0], words[1:], net)
+    return verb_phrases(action, net) if action else found
 
 
 def take_apart(words: Sequence[str], net: WordNet) -> Action | None:
-    """Verb and thing of a name such as `cutting a cake`, `ride horse` or `dog walking`; None for other names."""
+    """Verb and thing of `cutting a cake`, `ride horse` or `dog walking`; None for other names."""
     first, last = verb_of(words[0]), verb_of(words[-1])
-    if first:
+    if first and not (first in POSTURES and is_exercise(words[1:])):
         return split_phrase(first, words[1:], net)
     if is_yoga(words) or is_exercise(words):
         return None
@@ -435,11 +512,15 @@ def take_apart(words: Sequence[str], net: WordNet) -> Action | None:
     use = net.verb(words[0], "t")
     if not use:
         return None
+    if known_noun(words, net)[1] in {"dance", "martial art"}:
+        return None
+    if len(words) > 1 and (words[0] in NOT_VERBS or words[-1] in ACT_NOUNS):
+        return None
     compound = len(words) > 1 and " ".join(words) in net.nouns
     if use.mostly and not compound:
         return split_phrase(words[0], words[1:], net)
     named = compound or known_noun(words, net)[1] in GAMES
-    concrete = len(words) > 1 and words[-1] not in ACT_NOUNS and known_noun(words[1:], net)[1]
+    concrete = len(words) > 1 and known_noun(words[1:], net)[1]
     return split_phrase(words[0], words[1:], net) if concrete and not named else None
 
 
@@ -450,7 +531,7 @@ def verb_of(word: str) -> str:
 
 
 def known_noun(words: Sequence[str], net: WordNet) -> tuple[str, str]:
-    """The longest ending of the words that the slice knows, singular, and its category; ('', '') if none."""
+    """The longest known ending of the words, singular, and its category; ('', '') if none."""
     for start in range(len(words)):
         for last in (words[-1], lemma(words[-1])):
             noun = " ".join([*words[start:-1], last])
@@ -462,11 +543,11 @@ def known_noun(words: Sequence[str], net: WordNet) -> tuple[str, str]:
 def split_phrase(verb: str, rest: Sequence[str], net: WordNet) -> Action:
     """Find the thing in what follows a verb; a particle joins the verb."""
     before: list[str] = []
-    if rest and (rest[0] in PARTICLES or rest[0] in {"on", "in"} and verb in PARTICLE_VERBS):
+    if rest and (rest[0] in PARTICLES or (rest[0] in {"on", "in"} and verb in PARTICLE_VERBS)):
         phrasal = f"{verb} {rest[0]}"
-        if (phrasal, "t") in net.verbs or len(rest) == 1 and net.is_verb(phrasal):
+        if (phrasal, "t") in net.verbs or (len(rest) == 1 and net.is_verb(phrasal)):
             verb, rest = phrasal, rest[1:]
-    while rest and rest[0] in PREPOSITIONS:
+    while rest and rest[0] in PREPOSITIONS - {"and", "or"}:
         before, rest = [*before, rest[0]], rest[1:]
     end = next((i for i, word in enumerate(rest) if word in PREPOSITIONS), len(rest))
     thing, after = list(rest[:end]), " ".join(rest[end:])
@@ -478,7 +559,7 @@ def split_phrase(verb: str, rest: Sequence[str], net: WordNet) -> Action:
 
 
 def article(word: str) -> str:
-    return "an" if re.match(r"(?!uni|use|uke|eu|one)[aeiou]", word) else "a"
+    return "an" if re.match(r"(?!uni|use|uk|eu|one)[aeiou]", word) else "a"
 
 
 def plural(noun: str) -> str:
@@ -493,7 +574,7 @@ def join(*parts: str) -> str:
 
 
 def verb_phrases(action: Action, net: WordNet) -> list[str]:
-    """Phrases for verb and thing: synonyms, kinds of things, what one sees of such acts, plain wordings."""
+    """Synonyms, kinds of things, what one sees of such acts, then plain wordings."""
     rest = join(action.before, action.thing, action.after)
     doing, base = join(gerund(action.verb), rest), join(action.verb, rest)
     use = net.verb(action.verb, "t" if action.thing and not action.before else "i")
@@ -510,16 +591,20 @@ def verb_phrases(action: Action, net: WordNet) -> list[str]:
         with_thing, without = FIELD_TEMPLATES.get(use.field, ((), ()))
         if not action.thing:
             found += without
-        elif not action.before and action.category not in LIVING and action.verb not in ALONG:
+        elif not action.before and is_handled(action):
             found += [text.format(o=action.thing) for text in with_thing]
-    found += [text.format(base=base, doing=doing) for text in PLAIN[:1]]
-    found += synonyms[2:]
-    return found + [text.format(base=base, doing=doing) for text in PLAIN[1:]]
+    plain = [text.format(base=base, doing=doing) for text in PLAIN]
+    return [*found, base, *synonyms[2:], *plain]
+
+
+def is_handled(action: Action) -> bool:
+    someone = action.thing in SUBJECTS
+    return not someone and action.category not in NOT_HANDLED and action.verb not in ALONG
 
 
 def stand_ins(action: Action, net: WordNet) -> list[str]:
     """Other words for the thing, with its article or number: its synonyms, then its category."""
-    if not action.head:
+    if not action.head or (action.verb == "play" and action.category in FOODS):  # squash
         return []
     last = action.thing.split()[-1]
     many = lemma(last) != last
@@ -544,8 +629,10 @@ def is_yoga(words: Sequence[str]) -> bool:
 
 
 def is_exercise(words: Sequence[str]) -> bool:
-    joined = "".join(words[-2:])
-    return lemma(words[-1]) in EXERCISES or lemma(joined) in EXERCISES
+    if not words:
+        return False
+    last, joined = lemma(words[-1]), lemma("".join(words[-2:]))  # push ups: pushup
+    return last in EXERCISES or joined in EXERCISES or (len(words) > 1 and last in EXERCISE_ENDINGS)
 
 
 def noun_phrases(words: Sequence[str], net: WordNet) -> list[str]:
@@ -556,19 +643,24 @@ def noun_phrases(words: Sequence[str], net: WordNet) -> list[str]:
     found: list[str] = []
     if is_yoga(words):
         return [text.format(a=named if words[-1] == "pose" else name, n=name) for text in YOGA]
-    last = verb_of(words[-1]) or (words[-1] if words[-1] in ACT_NOUNS and net.is_verb(words[-1]) else "")
+    last = verb_of(words[-1]) or (
+        words[-1] if words[-1] in ACT_NOUNS and net.is_verb(words[-1]) else ""
+    )
     if is_exercise(words):
         found += [text.format(n=name) for text in GYM]
-    elif last:
+    elif last or (category in {"", "thing"} and net.is_verb(words[-1]) and len(words) > 1):
+        last = last or words[-1]
         use = net.verb(last, "i")
         found += [gerund(last), *(gerund(word) for word in (use.synonyms[:1] if use else ()))]
         found += [text.format(n=name) for text in NOMINAL]
     for verbs, categories, templates in TEMPLATES:
         if "" in verbs and category in categories:
-            found += [text.format(o=name if category == "dance" else named, n=name) for text in templates]
-    if category in GAMES and not last:
-        found += [text.format(n=name) for text in NOMINAL[:1]]
-    if not found and head == name and category not in LIVING:
+            found += [
+                text.format(o=name if category == "dance" else named, n=name) for text in templates
+            ]
+    if category in GAMES | STUNTS and not last:
+        found += [text.format(n=name) for text in NOMINAL]
+    if not found and head == name and category not in NOT_HANDLED:
         found += [text.format(a=named) for text in THING]
     return found
 
@@ -580,7 +672,9 @@ def from_wordnet(labels: Sequence[str], context: Context) -> list[Phrases]:
 def _without_argument(name: str, expander: Expander) -> Callable[[str], Expander]:
     def make(argument: str) -> Expander:
         if argument:
-            raise MaxiError(f"expander {name!r} takes no argument; write {name!r} instead of '{name}:{argument}'")
+            raise MaxiError(
+                f"expander '{name}:{argument}': {name!r} takes no argument; write {name!r}"
+            )
         return expander
 
     return make

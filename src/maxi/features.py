@@ -44,7 +44,9 @@ class FeatureStore:
         whole = [i.decode("ascii") for i in ids]
         whole = whole[: self._data_path.stat().st_size // self._row_bytes()]
         os.truncate(self._data_path, len(whole) * self._row_bytes())
-        os.truncate(self._ids_path, sum(len(i) + 1 for i in (head, *ids[: len(whole)])) if head else 0)
+        os.truncate(
+            self._ids_path, sum(len(i) + 1 for i in (head, *ids[: len(whole)])) if head else 0
+        )
         self._rows = {video: row for row, video in enumerate(whole)}
         self._data = self._data_path.open("ab")
         self._ids = self._ids_path.open("ab")
@@ -84,7 +86,9 @@ class FeatureStore:
 def trunk_digest(backbone: Backbone) -> str:
     """16 hex digits that change with what an image's trunk features depend on, but not with the heads."""
     head = set(backbone.head_parameters())
-    sha = hashlib.sha256(repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode())
+    sha = hashlib.sha256(
+        repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode()
+    )
     for name, tensor in sorted(backbone.state_dict().items()):
         if name not in head:
             sha.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -150,7 +154,13 @@ def embed_videos(
         return model.backbone.image_trunk(pixels) if trunk else model.encode_video(pixels[None])[0]
 
     return _fill(
-        videos, store, decoder, lambda v: centre_indices(v.n_frames, n_frames), row, "embed", progress
+        videos,
+        store,
+        decoder,
+        lambda v: centre_indices(v.n_frames, n_frames),
+        row,
+        "embed",
+        progress,
     )
 
 

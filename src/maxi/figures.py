@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ COLOURS = {
     "control": "#060606",
 }
 STYLE = {
+    "axes.axisbelow": True,
     "axes.edgecolor": COLOURS["line"],
     "axes.grid": True,
     "axes.labelcolor": COLOURS["muted"],
@@ -49,7 +51,7 @@ Series = tuple[str, Sequence[float], Sequence[float]]
 
 
 def lines(series: Mapping[str, Series], *, x: str, y: str, zero: bool = False) -> str:
-    """Curves by colour, each (legend, xs, ys); long ones are averaged down. `zero` starts the y axis at 0."""
+    """Curves by colour, each (legend, xs, ys); `zero` makes the y axis begin at 0."""
 
     def paint(axes: Any) -> None:
         for colour, (legend, xs, ys) in series.items():
@@ -77,8 +79,10 @@ def histogram(values: Sequence[float], *, x: str, threshold: float | None = None
     """How often each value occurs; with a threshold, what lies below it is pale."""
 
     def paint(axes: Any) -> None:
-        counts, edges = np.histogram(values, bins=30)
-        pale = [threshold is not None and centre < threshold for centre in (edges[:-1] + edges[1:]) / 2]
+        counts, edges = np.histogram(values, _bins(values))
+        pale = [
+            threshold is not None and centre < threshold for centre in (edges[:-1] + edges[1:]) / 2
+        ]
         colours = [COLOURS["frozen" if low else "adapted"] for low in pale]
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours)
         if threshold is not None:
@@ -88,7 +92,16 @@ def histogram(values: Sequence[float], *, x: str, threshold: float | None = None
     return _draw(paint, SIZE)
 
 
-def bars(counts: Mapping[str, int], *, x: str) -> str:
+def _bins(values: Sequence[float]) -> Any:
+    """At most 30 bins; whole numbers lie in the middle of theirs."""
+    if not all(isinstance(value, int) for value in values):
+        return 30
+    low, high = min(values), max(values)
+    step = max(1, math.ceil((high - low + 1) / 30))
+    return np.arange(low, high + step + 1, step) - 0.5
+
+
+def bars(counts: Mapping[str, int]) -> str:
     """One horizontal bar per name, in their order from the top."""
 
     def paint(axes: Any) -> None:
@@ -100,10 +113,9 @@ def bars(counts: Mapping[str, int], *, x: str) -> str:
         axes.grid(visible=False)
         axes.spines.bottom.set_visible(False)
         axes.set_xticks([])
-        axes.set_xlabel(x)
         axes.margins(x=0.12)
 
-    return _draw(paint, (SIZE[0], 0.6 + 0.21 * len(counts)))
+    return _draw(paint, (SIZE[0], 0.3 + 0.21 * len(counts)))
 
 
 def heatmap(table: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str]) -> str:
@@ -137,7 +149,9 @@ def _draw(paint: Callable[[Any], None], size: tuple[float, float]) -> str:
 
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "maxi"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a character that matplotlib's font lacks: the browser has it
+        warnings.simplefilter(
+            "ignore"
+        )  # a character that matplotlib's font lacks: the browser has it
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.subplots())
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -146,7 +160,7 @@ def _draw(paint: Callable[[Any], None], size: tuple[float, float]) -> str:
 
 
 def _inline(svg: str) -> str:
-    """An SVG file as part of a page: no header, no style sheet, no ids that another figure has too."""
+    """An SVG file as part of a page: no header, no style sheet, no ids that others have too."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from maxi.datasets import Source, video_id
 from maxi.decoding import Decoder, Request
 from maxi.errors import MaxiError
-from maxi.records import Journal, Skipped, Video
+from maxi.records import Journal, Skipped, Video, digest
 from maxi.video import Probe
 
 FEW_SKIPPED = 5  # so many unreadable files never stop a run
@@ -58,7 +59,7 @@ def index_videos(
                 continue
             assert isinstance(answer, Probe)
             video = Video(
-                name, str(source.path), answer.n_frames, answer.fps, answer.width, answer.height, answer.short
+                name, "", answer.n_frames, answer.fps, answer.width, answer.height, answer.short
             )
             done.add(video)
             found.append((name, source, video))
@@ -69,6 +70,18 @@ def index_videos(
     return videos, sorted(skipped, key=lambda s: (s.kind, s.path))
 
 
+def listing(sources: Sequence[Source]) -> str:
+    """Digest of what a listing says without opening a file: paths, labels, sizes and times of change."""
+    rows = []
+    for source in sources:
+        try:
+            status = source.path.stat()
+            rows.append((str(source.path), source.label, status.st_size, status.st_mtime_ns))
+        except OSError:
+            rows.append((str(source.path), source.label, -1, 0))
+    return digest(rows)
+
+
 def _named(found: Sequence[tuple[str, Source, Video]]) -> list[Video]:
     """Each file's own path and label; the second and later copies of one content get ids of their own."""
     copies: dict[str, int] = {}
@@ -76,7 +89,7 @@ def _named(found: Sequence[tuple[str, Source, Video]]) -> list[Video]:
     for name, source, video in sorted(found, key=lambda f: (f[0], str(f[1].path))):
         copies[name] = copies.get(name, 0) + 1
         own = name if copies[name] == 1 else f"{name}-{copies[name]}"
-        videos.append(replace(video, id=own, path=str(source.path), label=source.label))
+        videos.append(replace(video, id=own, path=os.path.abspath(source.path), label=source.label))
     return sorted(videos, key=lambda v: v.id)
 
 
@@ -87,7 +100,9 @@ def check_skipped(n_files: int, skipped: Sequence[Skipped], max_skipped: float, 
         return
     first = f"first: {bad[0].path}: {bad[0].reason}"
     if len(bad) == n_files:
-        raise MaxiError(f"none of the {n_files} videos can be read ({first}); the list is in {where}")
+        raise MaxiError(
+            f"none of the {n_files} videos can be read ({first}); the list is in {where}"
+        )
     if len(bad) > FEW_SKIPPED and len(bad) > max_skipped * n_files:
         raise MaxiError(
             f"{len(bad)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "

@@ -57,16 +57,15 @@ class VideoCLIP(nn.Module):
             "visual": [name for name in names if name in visual],
             "text": [name for name in names if name not in visual],
         }
-        trained = [f"backbone.{name}" for name in parts[trainable]]
-        chosen = set(trained)
+        chosen = {f"backbone.{name}" for name in parts[trainable]}
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in chosen)
-        return trained
+        return [name for name, _ in self.named_parameters() if name in chosen]
 
 
 def load_model(
     spec: str, device: str = "cpu", *, sigma: float = 0.02, normalisation: Normalisation = "model"
 ) -> VideoCLIP:
-    """A VideoCLIP in eval mode from any spec that `load_backbone` takes: `clip:ID_OR_PATH`, `objects`, a run folder."""
+    """A VideoCLIP in eval mode from `clip:ID_OR_PATH`, `objects` or a run folder."""
     backbone = load_backbone(spec, device, normalisation=normalisation)
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()

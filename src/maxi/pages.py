@@ -1,4 +1,4 @@
-"""What every page is made of: filled templates, previews of videos, and rows that have no dataclass of their own."""
+"""What pages are made of: filled templates, previews of videos, and rows without a dataclass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maxi.video import centre_indices
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a table, [] when there is none; a malformed line raises MaxiError with its number."""
+    """The JSON objects of a table, [] when there is no file; MaxiError names a malformed line."""
     if not path.is_file():
         return []
     rows = []
@@ -54,7 +54,7 @@ def fill(template: str, **context: Any) -> str:
 def previews(
     decoder: Decoder, videos: Sequence[Video], n_frames: int, *, height: int
 ) -> dict[str, list[str]]:
-    """Video id -> `n_frames` JPEGs of at most `height` pixels as data URIs; [] for what no longer decodes."""
+    """Video id -> `n_frames` JPEGs of at most `height` pixels; [] for what no longer decodes."""
     readable = [v for v in videos if v.n_frames > 0]
     requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in readable)
     found: dict[str, list[str]] = {v.id: [] for v in videos}

@@ -22,7 +22,7 @@ from maxi.datasets import EXTENSIONS, list_videos, read_names
 from maxi.decoding import Decoder
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embed_views, embeddings, trunk_digest
-from maxi.indexing import check_skipped, index_videos
+from maxi.indexing import check_skipped, index_videos, listing
 from maxi.loader import Batches, cached_views, decoded_clips
 from maxi.model import VideoCLIP, load_model
 from maxi.progress import bar
@@ -119,6 +119,9 @@ def index(job: Job, where: str, run: Run | None = None) -> list[Video]:
     run = run or job.run
     run.create()
     sources = list_videos(where)
+    inputs = {"files": listing(sources)}
+    if is_current(run.manifest, inputs):
+        return read_jsonl(run.manifest, Video)
     old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
     journal = run.folder / "index.journal"
     videos, skipped = index_videos(
@@ -126,15 +129,15 @@ def index(job: Job, where: str, run: Run | None = None) -> list[Video]:
     )
     write_jsonl(run.skipped, skipped)
     check_skipped(len(sources), skipped, job.config.index.max_skipped, str(run.skipped))
-    write_signed(run.manifest, videos, {"videos": str(where)})
+    write_signed(run.manifest, videos, inputs)
     journal.unlink(missing_ok=True)
-    unreadable = sum(s.kind == "unreadable" for s in skipped)
     if skipped:
+        short = sum(s.kind == "short" for s in skipped)
         log.warning(
             "%d of %d files are unreadable and %d end early; see %s",
-            unreadable,
+            len(skipped) - short,
             len(sources),
-            len(skipped) - unreadable,
+            short,
             run.skipped,
         )
     return videos
@@ -160,7 +163,12 @@ def _embed(
 def _without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> list[Video]:
     """Leave out videos that could be decoded when they were indexed and cannot be now; too many end the run."""
     if failed:
-        log.warning("%d videos can no longer be read, first %s: %s", len(failed), failed[0].path, failed[0].reason)
+        log.warning(
+            "%d videos can no longer be read, first %s: %s",
+            len(failed),
+            failed[0].path,
+            failed[0].reason,
+        )
         check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
     lost = {s.path for s in failed}
     return [v for v in videos if v.path not in lost]
@@ -189,7 +197,10 @@ def match(job: Job) -> list[Match]:
 def expand(job: Job) -> list[Phrases]:
     """Write `phrases.jsonl`: phrases for every dictionary entry."""
     run, config, names = job.run, job.config.expand, job.names()
-    inputs = {"dictionary.txt": digest(names), "settings": _with_files(config.model_dump(), config.expander)}
+    inputs = {
+        "dictionary.txt": digest(names),
+        "settings": _with_files(config.model_dump(), config.expander),
+    }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
     rows = expansion.expand(names, config.expander, n_phrases=config.n_phrases)
@@ -229,7 +240,9 @@ def caption(job: Job) -> list[Caption]:
     answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
     failed = []
     try:
-        for video, (_, frames) in job.progress(zip(todo, answers, strict=True), len(todo), "caption"):
+        for video, (_, frames) in job.progress(
+            zip(todo, answers, strict=True), len(todo), "caption"
+        ):
             if isinstance(frames, MaxiError):
                 failed.append(Skipped(video.path, "unreadable", str(frames)))
                 continue
@@ -277,7 +290,10 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     inputs = {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**config.train.model_dump(exclude={"checkpoint_seconds"}), "seed": config.seed},
+        "settings": {
+            **config.train.model_dump(exclude={"checkpoint_seconds"}),
+            "seed": config.seed,
+        },
     }
     if is_current(run.training, inputs) and run.model.is_dir():
         return dict(read_json(run.training))
@@ -319,7 +335,9 @@ def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
                 f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; mend the row or rerun `maxi bag`"
             )
     if twice := len(bags) - len({b.video for b in bags}):
-        raise MaxiError(f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each")
+        raise MaxiError(
+            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
+        )
     return [by_id[b.video] for b in bags]
 
 
@@ -370,8 +388,13 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
         if labelled:
             left, eval_scores[kind] = _scores(job, model, labelled, names)
             if len(left) < len(labelled):
-                raise MaxiError("some labelled videos can no longer be read; rerun `maxi eval` once they can")
-    rows = [{k: v for k, v in r.items() if k != "label"} for r in evaluation.predictions(sample, scores, dictionary)]
+                raise MaxiError(
+                    "some labelled videos can no longer be read; rerun `maxi eval` once they can"
+                )
+    rows = [
+        {k: v for k, v in r.items() if k != "label"}
+        for r in evaluation.predictions(sample, scores, dictionary)
+    ]
     _write_rows(run.predictions, rows)
     if not labelled:
         run.results.unlink(missing_ok=True)
@@ -414,7 +437,9 @@ def _records(
         "videos": videos_key(read_jsonl(job.run.eval.manifest, Video)),
         "alpha": config.train.alpha,
         "trainable": config.train.trainable,
-        "settings": digest(config.model_dump(mode="json", exclude={"device", "workers", "deadline"})),
+        "settings": digest(
+            config.model_dump(mode="json", exclude={"device", "workers", "deadline"})
+        ),
     }
     records = []
     for split, of in splits.items():
@@ -424,7 +449,9 @@ def _records(
             record = {"model": kind, "split": split, "seed": config.seed}
             record |= evaluation.evaluate(table[of], labels[of], names)
             if kind != "frozen":
-                record["gain"] = evaluation.compare(scores["frozen"][of], table[of], labels[of], config.seed)
+                record["gain"] = evaluation.compare(
+                    scores["frozen"][of], table[of], labels[of], config.seed
+                )
             records.append({**record, "conditions": conditions})
     return records
 
@@ -460,7 +487,9 @@ def adapt(
     if labelled:
         list_videos(labelled)
     if run.config.exists() and not resume:
-        raise MaxiError(f"{run.folder} already holds a run; add --resume to go on with it, or choose another -o")
+        raise MaxiError(
+            f"{run.folder} already holds a run; add --resume to go on with it, or choose another -o"
+        )
     with open_job(run.folder, config, progress) as job:
         job.model()  # a missing backbone is said before hours of decoding
         start(job, names)
@@ -495,10 +524,16 @@ def summary(run: Run) -> Iterator[str]:
         yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
         for r in records:
             gain = r.get("gain", {}).get("top1")
-            paired = f"   top-1 {gain['gain']:+.1f} [{gain['interval'][0]:+.1f}, {gain['interval'][1]:+.1f}]" if gain else ""
+            paired = (
+                f"   top-1 {gain['gain']:+.1f} [{gain['interval'][0]:+.1f}, {gain['interval'][1]:+.1f}]"
+                if gain
+                else ""
+            )
             yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
     else:
-        rows = [json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()]
+        rows = [
+            json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()
+        ]
         same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in rows)
         yield f"frozen and adapted agree on {same} of {len(rows)} videos; no labels, so no gain is claimed"
         yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
@@ -528,14 +563,20 @@ def classify_videos(
     A file that cannot be decoded gives a MaxiError in place of predictions; alone, it is raised.
     """
     run = Run(spec)
-    config = load_config(run.config if run.config.is_file() else None, backbone=None if run.config.is_file() else spec, device=device)
+    config = load_config(
+        run.config if run.config.is_file() else None,
+        backbone=None if run.config.is_file() else spec,
+        device=device,
+    )
     if actions is None and not run.dictionary.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
     names = read_names(actions or run.dictionary)
     alone = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
     paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
-    classifier = Classifier(model, names, prompt=prompt or config.eval.prompt, n_frames=config.eval.n_frames, k=k)
+    classifier = Classifier(
+        model, names, prompt=prompt or config.eval.prompt, n_frames=config.eval.n_frames, k=k
+    )
     with Decoder(config.workers or None, config.deadline) as decoder:
         for path in paths if alone else progress(paths, len(paths), "classify"):
             try:

@@ -101,11 +101,15 @@ def _from_json(cls: type[Row], data: dict[str, Any]) -> Row:
     known = {f.name for f in fields(cls)}
     if unknown := sorted(set(data) - known):
         raise ValueError(f"unknown field {unknown[0]!r}")
-    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    required = {
+        f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
+    }
     if absent := sorted(required - set(data)):
         raise ValueError(f"field {absent[0]!r} is missing")
     if cls is Bag:
-        texts = (BagText(str(t["text"]), str(t.get("source", "hand"))) for t in data.get("texts", ()))
+        texts = (
+            BagText(str(t["text"]), str(t.get("source", "hand"))) for t in data.get("texts", ())
+        )
         data = {**data, "texts": tuple(_shared.setdefault(t, t) for t in texts)}
     for name in ("texts", "captions"):
         if isinstance(data.get(name), list):
@@ -132,7 +136,9 @@ def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
             try:
                 yield _from_json(cls, json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise MaxiError(f"{path}:{number}: not a row of this table ({error}); mend or remove the line") from error
+                raise MaxiError(
+                    f"{path}:{number}: not a row of this table ({error}); mend or remove the line"
+                ) from error
 
 
 def read_jsonl(path: Path, cls: type[Row]) -> list[Row]:
@@ -170,9 +176,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`") from error
+        raise MaxiError(
+            f"{path} does not exist; run the stage that writes it, or `maxi adapt`"
+        ) from error
     except ValueError as error:
-        raise MaxiError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from error
+        raise MaxiError(
+            f"{path}: not valid JSON ({error}); remove it and run the stage again"
+        ) from error
 
 
 class Journal:

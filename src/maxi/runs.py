@@ -48,7 +48,9 @@ class Run:
     def existing(self) -> Run:
         """Itself; MaxiError when there is no run in the folder."""
         if not self.config.is_file():
-            raise MaxiError(f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`")
+            raise MaxiError(
+                f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`"
+            )
         return self
 
     def create(self) -> None:
@@ -56,7 +58,9 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MaxiError(f"{self.folder}: cannot be made ({error.strerror}); choose another -o") from error
+            raise MaxiError(
+                f"{self.folder}: cannot be made ({error.strerror}); choose another -o"
+            ) from error
         if not os.access(self.folder, os.W_OK):
             raise MaxiError(f"{self.folder}: cannot be written to; choose another -o")
 
@@ -114,4 +118,6 @@ def contents(path: Path) -> str:
 
 
 def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, str) else digest(value) for name, value in inputs.items()}
+    return {
+        name: value if isinstance(value, str) else digest(value) for name, value in inputs.items()
+    }

@@ -83,7 +83,9 @@ def train(
 
             texts, index, mask, positives = collate_texts(step, config, seed)
             z_v = _encode_videos(model, inputs.to(model.device), config)  # (B, T, ...) -> (B, D)
-            z_t = model.encode_text(model.backbone.tokenize(texts))  # (U, D), each distinct text once
+            z_t = model.encode_text(
+                model.backbone.tokenize(texts)
+            )  # (U, D), each distinct text once
             z_t = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
             logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t.float()) * model.logit_scale.exp()
             loss = objective(logits, mask.to(model.device), positives.to(model.device))
@@ -112,7 +114,9 @@ def train(
 
             last = step.number + 1 == n_steps
             if last or now - saved >= config.checkpoint_seconds:
-                save_state(folder / "checkpoints", step.number + 1, parameters, optimiser, {"key": key})
+                save_state(
+                    folder / "checkpoints", step.number + 1, parameters, optimiser, {"key": key}
+                )
                 write_text(log_path, (json.dumps(r) + "\n" for r in log))
                 saved = time.monotonic()
             waited = time.monotonic()
@@ -132,7 +136,9 @@ def train(
 
 
 def _encode_videos(model: VideoCLIP, inputs: Tensor, config: TrainConfig) -> Tensor:
-    return model.embed_features(inputs) if config.trainable == "head" else model.encode_video(inputs)
+    return (
+        model.embed_features(inputs) if config.trainable == "head" else model.encode_video(inputs)
+    )
 
 
 def _bags_digest(bags: Sequence[Bag]) -> str:

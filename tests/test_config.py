@@ -1,0 +1,79 @@
+"""Settings: the paper's defaults, recipes, overrides, and what is said about mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maxi.config import Config, Stage, dump_config, load_config, parse_config
+from maxi.errors import MaxiError
+
+
+def test_defaults_are_the_papers_recipe() -> None:
+    config = Config()
+    assert config.backbone == "clip:openai/clip-vit-base-patch16"
+    assert config.match.keep == 0.9
+    assert config.expand.n_phrases == 5
+    assert config.caption.n_frames == 8
+    train = config.train
+    assert (train.sigma, train.n_bag, train.n_frames, train.batch_size) == (0.02, 16, 16, 256)
+    assert (train.lr, train.epochs, train.alpha) == (5e-6, 10, 0.8)
+    assert config.eval.prompt == "a photo of {}."
+
+
+def test_every_field_is_described() -> None:
+    for stage in [Config, *(type(v) for v in vars(Config()).values() if isinstance(v, Stage))]:
+        for name, field in stage.model_fields.items():
+            assert field.description or isinstance(field.default, Stage), name
+
+
+def test_later_settings_win(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("lr: 1e-5\ntrain: {epochs: 3}\nbackbone: objects\n")
+    config = load_config(tmp_path / "c.yaml", ["lr=2e-5", "train.n_frames=4"])
+    assert (config.train.lr, config.train.epochs, config.train.n_frames) == (2e-5, 3, 4)
+    assert config.train.trainable == "head"  # from the recipe of `objects`
+    assert load_config(backbone="objects").train.sigma == 0.1
+
+
+def test_a_dump_reads_back(tmp_path: Path) -> None:
+    config = load_config(None, ["keep=0.5"], backbone="objects")
+    (tmp_path / "c.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lrr=1", "unknown setting 'lrr'; did you mean 'lr'"),
+        ("n_frames=3", "several stages; write match.n_frames or"),
+        ("lr", "key=value"),
+        ("lr=fast", "train.lr"),
+        ("train.n_frames=0", "train.n_frames"),
+        ("warmup_epochs=10", "warmup_epochs and epochs conflict"),
+        ("min_lr=1", "min_lr and lr conflict"),
+        ("train.prompt=x", "prompt must contain {label}"),
+        ("eval.prompt=x", "prompt must contain {}"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(MaxiError) as error:
+        load_config(None, [override])
+    assert message in str(error.value)
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    with pytest.raises(MaxiError, match="cannot be read"):
+        load_config(path)
+    path.write_text("a: [")
+    with pytest.raises(MaxiError, match="not valid YAML"):
+        load_config(path)
+    path.write_text("- a")
+    with pytest.raises(MaxiError, match="must be a mapping"):
+        load_config(path)
+    path.write_text("trian: {lr: 1}")
+    with pytest.raises(MaxiError, match="unknown stage 'trian'"):
+        load_config(path)
+    with pytest.raises(MaxiError, match="setting train"):
+        parse_config({"train": 3})

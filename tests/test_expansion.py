@@ -1,0 +1,306 @@
+"""Expanders: grammar, look-up, files, the WordNet rule."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from maxi.errors import MaxiError
+from maxi.expansion import (
+    EXPANDERS,
+    Context,
+    Phrasebook,
+    canonical_keys,
+    describe,
+    expand,
+    parse,
+    shipped_book,
+    split_words,
+)
+from maxi.records import Phrases
+
+ROOT = Path(__file__).parents[1]
+
+
+def texts_of(rows: Sequence[Phrases], label: str) -> list[str]:
+    return [text for row in rows if row.label == label for text in row.texts]
+
+
+def outside(labels: Sequence[str], context: Context) -> list[Phrases]:
+    """An expander as a user writes one, with the faults such a source has."""
+    texts = ("  Waving BOTH arms.", "waving both arms", "", *(f"text {i}" for i in range(9)))
+    return [Phrases(label, texts, "ignored") for label in [*labels, "never asked"]]
+
+
+@pytest.mark.parametrize("name", sorted(EXPANDERS))
+def test_every_expander_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text("juggling\tkeeping balls in the air\n", encoding="utf-8")
+    argument = str(path) if name == "file" else ""
+    rows = EXPANDERS[name](argument)(["juggling", "sawing wood"], Context())
+    assert [row.label for row in rows] == ["juggling", "sawing wood"]
+    assert rows[0].texts
+    assert all(isinstance(row.texts, tuple) for row in rows)
+
+
+def test_five_phrases_each_that_are_not_the_name() -> None:
+    labels = ["juggling", "riding a tricycle", "doing push-ups", "mending a bicycle", "PlayingTuba"]
+    rows = expand(labels)
+    for label in labels:
+        texts = texts_of(rows, label)
+        assert len(texts) == 5 == len(set(texts))
+        assert not {label.lower(), " ".join(split_words(label))} & set(texts)
+    assert list(dict.fromkeys(row.label for row in rows)) == labels
+
+
+def test_sources_are_asked_in_order_and_fill_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"label": "Running", "texts": ["racing", "RUNNING", "racing."]}))
+    rows = expand(["running", "mending a bicycle"], f"file:{path}+shipped+wordnet")
+    assert [(r.label, r.source, len(r.texts)) for r in rows] == [
+        ("running", "file:mine.jsonl", 1),
+        ("running", "shipped", 4),
+        ("mending a bicycle", "wordnet", 5),
+    ]
+    assert rows[0].texts == ("racing",)
+    assert expand(["running"], n_phrases=2)[0].texts == shipped_texts("running")[:2]
+
+
+def shipped_texts(label: str) -> tuple[str, ...]:
+    text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
+    rows = {row["label"]: row["texts"] for row in map(json.loads, text.splitlines())}
+    return tuple(rows[label])
+
+
+def test_unknown_names_stay_empty_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = expand(["qwrtzp", "running", "打篮球", "😀", "qwrtzp"])
+    assert [(r.label, len(r.texts)) for r in rows] == [
+        ("qwrtzp", 0),
+        ("running", 5),
+        ("打篮球", 0),
+        ("😀", 0),
+    ]
+    assert "3 of 4 names have no phrases" in caplog.text
+    assert expand([]) == []
+
+
+def test_an_expander_from_outside_is_cleaned() -> None:
+    rows = expand(["waving"], "tests_outside:outside")
+    assert rows == [
+        Phrases(
+            "waving",
+            ("waving both arms", "text 0", "text 1", "text 2", "text 3"),
+            "tests_outside:outside",
+        )
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _outside_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tests_outside", sys.modules[__name__])
+
+
+def test_known_names_win_over_modules_and_a_plus_may_be_in_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "a+b.tsv"
+    path.write_text("running\trushing along\n", encoding="utf-8")
+    assert [source for source, _ in parse(f"file:{path}+shipped")] == ["file:a+b.tsv", "shipped"]
+    assert texts_of(expand(["running"], f"file:{path}"), "running") == ["rushing along"]
+    assert [source for source, _ in parse("file:json+wordnet")] == ["file:json", "wordnet"]
+
+
+@pytest.mark.parametrize(
+    ("expander", "message"),
+    [
+        ("shiped", "did you mean shipped"),
+        ("shipped+", "unknown expander"),
+        ("shipped:x", "takes no argument"),
+        ("file", "write file:PATH"),
+        ("no_such_package.module:function", "cannot be imported"),
+        ("file:/no/such/file.jsonl", "cannot be read"),
+    ],
+)
+def test_wrong_expanders_say_what_to_do(expander: str, message: str) -> None:
+    with pytest.raises(MaxiError, match=message):
+        expand(["running"], expander)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.jsonl", '{"label": "juggling", "texts": ["keeping balls up"]}\n\n'),
+        ("rows.jsonl", '{"label": "juggling", "texts": ["keeping balls up"], "source": "llm"}'),
+        ("object.json", '{"juggling": ["keeping balls up"]}'),
+        ("lines.txt", "juggling\tkeeping balls up\r\n"),
+        ("bom.tsv", "\ufeffjuggling\tkeeping balls up"),
+    ],
+)
+def test_file_formats(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    assert texts_of(expand(["juggling"], f"file:{path}"), "juggling") == ["keeping balls up"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"label": "a", "texts": ["b"]}\n{"label": "c"}', r"a\.jsonl:2: expected"),
+        ("a.jsonl", b"not json", r"a\.jsonl:1: not valid JSON"),
+        ("a.jsonl", b"[1, 2]", r"a\.jsonl:1: expected a row"),
+        ("a.jsonl", b'{"label": "a", "texts": "b"}', r"a\.jsonl:1: expected"),
+        ("a.json", b"[1]", "expected one JSON object"),
+        ("a.json", b'{"a": [1]}', "expected a name and a list"),
+        ("a.txt", b"only a name", r"a\.txt:1: expected `name<TAB>phrase`"),
+        ("a.txt", b"\xff\xfe\x00", "cannot be read as UTF-8"),
+    ],
+)
+def test_malformed_files_are_refused_in_one_sentence(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(MaxiError, match=message):
+        expand(["a"], f"file:{path}")
+
+
+def test_untrusted_texts_are_cleaned_and_limited(tmp_path: Path) -> None:
+    path = tmp_path / "wild.json"
+    texts = ["\x00Up\u202e  AND\ndown!", " ".join(["word"] * 500), "", "...", "jump", "Jump!"]
+    path.write_text(json.dumps({"jump": texts}))
+    assert texts_of(expand(["jump"], f"file:{path}"), "jump") == ["up and down"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("doing push-ups", "doing push-ups"),
+        ("push ups", "doing push-ups"),
+        ("PushUps", "doing push-ups"),
+        ("push_up", "doing push-ups"),
+        ("practising push-ups", "doing push-ups"),
+        ("Playing the guitar", "playing guitar"),
+        ("play guitar", "playing guitar"),
+        ("guitar playing", "playing guitar"),
+        ("ride_bike", "riding a bicycle"),
+        ("Running", "running"),
+        ("person running", "running"),
+        ("running a marathon", "running a marathon"),
+        ("marathon running", "running a marathon"),
+        ("HandstandPushups", "doing handstand push-ups"),
+    ],
+)
+def test_look_up_in_the_shipped_rows(name: str, label: str) -> None:
+    assert tuple(shipped_book().find(name)) == shipped_texts(label)
+
+
+def test_look_up_never_guesses() -> None:
+    book = Phrasebook(
+        [
+            ("running", ["jog"], ["a"]),
+            ("running a marathon", [], ["b"]),
+            ("kicking a ball", [], ["c"]),
+            ("kick balls", [], ["d"]),
+            ("jog", [], ["e"]),
+            ("putting on shoes", [], ["f"]),
+        ]
+    )
+    assert book.find("Run") == ["a"]
+    assert book.find("run the marathon") == ["b"]
+    assert book.find("running a race") == []
+    assert book.find("marathon") == []
+    assert book.find("the ball kicks") == []  # two rows mean this
+    assert book.find("kick balls") == ["d"]  # an exact label does not
+    assert book.find("jog") == ["e"]  # label before alias
+    assert book.find("taking off shoes") == []
+    assert book.find("") == []
+
+
+def test_canonical_form() -> None:
+    assert split_words("HandstandPushUps") == ["handstand", "push", "ups"]
+    assert split_words("push_up-jump/UCF") == ["push", "up", "jump", "ucf"]
+    assert canonical_keys("Playing the guitar")[1] == canonical_keys("guitar playing")[1]
+    assert canonical_keys("doing")[0] == "do"
+    assert canonical_keys("performing a handstand")[0] == "handstand"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mending a bicycle", ["repairing a bicycle", "fixing a bicycle"]),
+        ("riding a tricycle", ["riding a vehicle", "travelling on a tricycle"]),
+        ("ride_horse", ["riding a horse", "riding an animal"]),
+        ("playing the tuba", ["playing a musical instrument", "making music with the tuba"]),
+        ("chopping onions", ["cutting onions", "chopping vegetables"]),
+        ("putting on a shoe", ["putting on footwear", "getting dressed"]),
+        ("jumping on a trampoline", ["leaping on a trampoline"]),
+        ("falling down stairs", ["fall down stairs"]),
+        ("dog walking", ["walking a dog"]),
+        ("rope skipping", ["skipping rope"]),
+        ("ice climbing", ["climbing", "doing ice climbing"]),
+        ("HighJump", ["jumping", "leaping", "doing high jump"]),
+        ("crane pose", ["holding a crane pose", "doing yoga"]),
+        ("leg press", ["doing leg press", "working out"]),
+        ("samba", ["dancing samba", "moving to music"]),
+        ("tai chi", ["practising tai chi"]),
+        ("water polo", ["playing water polo"]),
+        ("pommel horse", ["swinging on a pommel horse"]),
+        ("cutting a cake with a knife", ["cut a cake with a knife"]),
+        ("someone falls down", ["falling down"]),
+        ("kitesurfing", ["kitesurf", "someone kitesurfing"]),
+    ],
+)
+def test_the_rule(name: str, expected: list[str]) -> None:
+    found = texts_of(expand([name], "wordnet"), name)
+    assert len(found) == 5
+    assert set(expected) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "silly"),
+    [
+        ("beating eggs", "defeating eggs"),
+        ("stirring soup", "budging soup"),
+        ("playing squash", "playing a vegetable"),
+        ("washing a dog", "swearing out a dog"),
+        ("folding napkins", "folding diapers"),
+        ("hugging a friend", "handling a friend"),
+        ("climbing a ladder", "moving a ladder"),
+        ("clean", "exercising in a gym"),
+        ("samba", "sambaing"),
+    ],
+)
+def test_the_rule_avoids_senses_one_does_not_mean(name: str, silly: str) -> None:
+    assert silly not in describe(name)
+
+
+def test_the_slice_is_small_reproducible_and_licensed() -> None:
+    data = files("maxi") / "data"
+    packed = (data / "wordnet.tsv.gz").read_bytes()
+    assert len(packed) < 1_000_000
+    assert packed[4:8] == bytes(4)  # no time in the header
+    lines = gzip.decompress(packed).decode("ascii").splitlines()
+    assert lines == sorted(lines)
+    assert {len(line.split("\t")) for line in lines if line[0] == "v"} == {6}
+    assert {len(line.split("\t")) for line in lines if line[0] == "n"} == {4}
+    licence = (data / "WORDNET-LICENSE").read_text(encoding="utf-8")
+    assert "WordNet 3.0 Copyright 2006 by Princeton University" in licence
+
+
+def test_the_result_does_not_depend_on_the_hash_seed() -> None:
+    names = ["mending a bicycle", "grilling sausages", "xylophone", "water polo"]
+    code = f"from maxi.expansion import expand; print(expand({names}), end='')"
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert other.stdout == str(expand(names))

@@ -1,0 +1,277 @@
+"""The whole job on tiny videos and a tiny random CLIP: through the same code that serves 240,000 videos."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maxi import pipeline
+from maxi.config import Config, load_config
+from maxi.errors import MaxiError
+from maxi.progress import silent
+from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
+from maxi.runs import Run
+
+SETTINGS = [
+    "match.n_frames=2",
+    "caption.n_frames=2",
+    "train.n_frames=2",
+    "eval.n_frames=2",
+    "n_bag=4",
+    "batch_size=4",
+    "epochs=2",
+    "lr=1e-3",
+    "workers=2",
+]
+
+
+def settings(clip: Path, *more: str) -> Config:
+    return load_config(None, [*SETTINGS, *more], backbone=f"clip:{clip}")
+
+
+def run_adapt(videos: Path | str, actions: Path, out: Path, config: Config, **options: Any) -> Run:
+    return pipeline.adapt(str(videos), actions, out, config, **{"progress": silent, **options})
+
+
+@pytest.fixture(scope="module")
+def finished(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run with labelled videos and the shuffled control."""
+    out = tmp_path_factory.mktemp("runs") / "mine"
+    return run_adapt(videos, actions, out, settings(tiny_clip), labelled=str(videos), control=True)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.model / "model.safetensors")
+
+
+def same_weights(a: Run, b: Run) -> bool:
+    left, right = weights(a), weights(b)
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_every_stage_leaves_its_file(finished: Run) -> None:
+    for path in (
+        finished.config,
+        finished.manifest,
+        finished.skipped,
+        finished.matches,
+        finished.phrases,
+        finished.captions,
+        finished.bags,
+        finished.training,
+        finished.predictions,
+        finished.results,
+        finished.report,
+        finished.folder / "train.jsonl",
+        finished.control.model / "model.safetensors",
+        finished.eval.predictions,
+    ):
+        assert path.is_file(), path
+    assert len(read_jsonl(finished.manifest, Video)) == 8
+    matches = read_jsonl(finished.matches, Match)
+    assert len(matches) == 8
+    assert sum(m.kept for m in matches) == 7  # round(0.9 * 8)
+    assert {b.video for b in read_jsonl(finished.bags, Bag)} == {m.video for m in matches if m.kept}
+
+
+def test_the_adapted_model_is_a_hugging_face_clip(finished: Run, tiny_clip: Path) -> None:
+    from transformers import CLIPModel
+
+    adapted = CLIPModel.from_pretrained(finished.model)
+    frozen = CLIPModel.from_pretrained(tiny_clip)
+    moved = [
+        n
+        for n, p in adapted.named_parameters()
+        if not torch.equal(p, dict(frozen.named_parameters())[n])
+    ]
+    assert any("vision" in n for n in moved)
+    assert any("text" in n for n in moved)
+
+
+def test_results_compare_models_under_the_same_conditions(finished: Run) -> None:
+    records = json.loads(finished.results.read_text())
+    assert [r["model"] for r in records if r["split"] == "all"] == ["frozen", "adapted", "shuffled"]
+    assert len({json.dumps(r["conditions"], sort_keys=True) for r in records}) == 1
+    for record in records:
+        assert record["n"] == 8
+        assert record["top1_interval"][0] <= record["top1"] <= record["top1_interval"][1]
+        assert record["majority"] == 50
+        assert ("gain" in record) == (record["model"] != "frozen")
+
+
+def test_one_seed_two_runs_same_weights(
+    finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    again = run_adapt(videos, actions, tmp_path / "again", settings(tiny_clip))
+    assert same_weights(finished, again)
+    other = run_adapt(videos, actions, tmp_path / "other", settings(tiny_clip, "seed=1"))
+    assert not same_weights(finished, other)
+
+
+@pytest.mark.parametrize("layout", ["flat", "renamed", "csv with shuffled labels"])
+def test_names_and_labels_reach_neither_bags_nor_batches(
+    layout: str, finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "v"
+    root.mkdir()
+    where = str(root)
+    files = sorted(videos.rglob("*.mp4"))
+    if layout == "flat":
+        for i, path in enumerate(files):
+            shutil.copy(path, root / f"{9 - i}.mp4")
+    elif layout == "renamed":
+        for path in files:
+            folder = root / f"zz {path.parent.name[::-1]}"
+            folder.mkdir(exist_ok=True)
+            shutil.copy(path, folder / path.name)
+    else:
+        rows = [f'"{path}",label {i % 3}' for i, path in enumerate(files[::-1])]
+        (root / "list.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+        where = str(root / "list.csv")
+    other = run_adapt(where, actions, tmp_path / "run", settings(tiny_clip))
+    for name in ("matches.jsonl", "phrases.jsonl", "captions.jsonl", "bags.jsonl"):
+        assert (other.folder / name).read_bytes() == (finished.folder / name).read_bytes(), name
+    assert same_weights(finished, other)
+
+
+class Interrupt:
+    """Progress that presses Ctrl-C after `n` items of one stage."""
+
+    def __init__(self, stage: str, n: int) -> None:
+        self.stage, self.n = stage, n
+
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+        for i, item in enumerate(items):
+            if label == self.stage and i == self.n:
+                raise KeyboardInterrupt
+            yield item
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    trainable: str, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    config = settings(tiny_clip, f"trainable={trainable}", "n_views=2", "checkpoint_seconds=0")
+    whole = run_adapt(videos, actions, tmp_path / "whole", config)
+    out = tmp_path / "broken"
+    stages = [
+        "index",
+        "embed",
+        "caption",
+        "bag",
+        *(["augmented views"] if trainable == "head" else []),
+        "train",
+    ]
+    for stage in stages:
+        with pytest.raises(KeyboardInterrupt):
+            run_adapt(videos, actions, out, config, progress=Interrupt(stage, 2), resume=True)
+    resumed = run_adapt(videos, actions, out, config, resume=True)
+    for name in ("matches.jsonl", "captions.jsonl", "bags.jsonl", "predictions.jsonl"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    assert same_weights(whole, resumed)
+    assert not list(out.glob("*.journal"))
+
+
+def test_a_finished_run_is_not_done_again(
+    finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    with pytest.raises(MaxiError, match="already holds a run; add --resume"):
+        run_adapt(videos, actions, folder, settings(tiny_clip))
+    seen: list[tuple[str, int]] = []
+
+    def watch(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+        seen.append((label, total))
+        return items
+
+    run_adapt(
+        videos,
+        actions,
+        folder,
+        settings(tiny_clip),
+        resume=True,
+        labelled=str(videos),
+        control=True,
+        progress=watch,
+    )
+    assert seen == []
+
+
+def test_a_bag_file_edited_by_hand_is_trained_from(
+    finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    bags = read_jsonl(run.bags, Bag)
+    write_jsonl(run.bags, [Bag(b.video, "high jump", b.texts[:1]) for b in bags])
+    again = run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
+    assert read_jsonl(again.bags, Bag)[0].label == "high jump"
+    assert not same_weights(finished, again)
+    with pytest.raises(MaxiError, match=r"bags.jsonl was edited by hand, but settings changed"):
+        run_adapt(
+            videos, actions, run.folder, settings(tiny_clip, "caption_parts=verbs"), resume=True
+        )
+    write_jsonl(run.bags, [Bag("nobody", "high jump"), *bags])
+    with pytest.raises(MaxiError, match=r"bags.jsonl:1: video 'nobody' is not in manifest"):
+        run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
+
+
+def test_without_labels_no_gain_is_claimed(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = run_adapt(videos, actions, tmp_path / "run", settings(tiny_clip, "epochs=1"))
+    assert not run.results.exists()
+    lines = list(pipeline.summary(run))
+    assert "no gain is claimed" in lines[0]
+    assert "maxi verify" in lines[1]
+
+
+def test_a_video_that_vanishes_midway_costs_only_itself(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "v"
+    shutil.copytree(videos, root)
+    config = settings(tiny_clip, "epochs=1")
+    with pipeline.open_job(tmp_path / "run", config, silent) as job:
+        pipeline.start(job, ["playing guitar", "riding a horse"])
+        pipeline.index(job, str(root))
+        next(root.rglob("*.mp4")).unlink()
+        pipeline.expand(job)
+        assert len(pipeline.match(job)) == 7
+        pipeline.caption(job)
+        pipeline.bag(job)
+        pipeline.improve(job)
+        pipeline.evaluate(job)
+    assert job.run.model.is_dir()
+
+
+def test_classify(finished: Run, videos: Path, tmp_path: Path) -> None:
+    one = next(videos.rglob("*.mp4"))
+    rows = list(pipeline.classify_videos(str(one), str(finished.folder), progress=silent))
+    assert len(rows) == 1
+    assert not isinstance(rows[0], MaxiError)
+    assert sorted(rows[0].labels) == ["high jump", "playing guitar", "riding a horse"]
+    assert sum(rows[0].scores) == pytest.approx(1, abs=1e-3)
+    many = list(
+        pipeline.classify_videos(
+            str(videos), str(finished.model), actions=finished.dictionary, progress=silent
+        )
+    )
+    assert len(many) == 8
+    windows = list(
+        pipeline.classify_videos(str(one), str(finished.folder), window=0.3, progress=silent)
+    )
+    assert len(windows) > 1
+    assert all(not isinstance(w, MaxiError) for w in windows)
+    with pytest.raises(MaxiError, match="pass --actions"):
+        list(pipeline.classify_videos(str(one), str(finished.model), progress=silent))

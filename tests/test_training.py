@@ -1,0 +1,191 @@
+"""Training learns, ensembles, resumes to the same weights, and stops on nonsense."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from maxi.checkpoint import interpolate
+from maxi.config import TrainConfig
+from maxi.errors import MaxiError
+from maxi.loader import Step
+from maxi.model import VideoCLIP, load_model
+from maxi.records import Bag, BagText
+from maxi.training import learning_rate, train
+
+BAGS = [
+    Bag(
+        f"v{i}",
+        ("playing guitar", "riding horse")[i % 2],
+        tuple(BagText(f"text {i} {j}", "hand") for j in range(3)),
+    )
+    for i in range(8)
+]
+CONFIG = TrainConfig(batch_size=4, epochs=4, n_bag=2, n_frames=2, lr=1e-3, min_lr=1e-4, sigma=0.1)
+
+
+def clips(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+    for step in steps:
+        frames = []
+        for bag in step.bags:
+            rng = torch.Generator().manual_seed(int(bag.video[1:]))
+            frames.append(torch.rand(2, 3, 32, 32, generator=rng) + int(bag.video[1:]) % 2)
+        yield step, torch.stack(frames)
+
+
+@pytest.fixture
+def model(tiny_clip: Path) -> VideoCLIP:
+    return load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
+
+
+def weights(model: VideoCLIP) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_the_loss_falls_and_every_step_is_logged(model: VideoCLIP, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 10, "lr": 3e-3})
+    done = train(model, BAGS, clips, config, folder=tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == list(range(20))
+    assert done["steps"] == 20
+    assert sum(r["loss"] for r in rows[-2:]) < 0.8 * sum(r["loss"] for r in rows[:2])
+
+
+@pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])
+def test_only_the_chosen_part_changes(trainable: str, model: VideoCLIP, tmp_path: Path) -> None:
+    before = weights(model)
+    config = CONFIG.model_copy(update={"trainable": trainable, "epochs": 1})
+    inputs: Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]] = clips
+    if trainable == "head":
+
+        def inputs(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+            for step, frames in clips(steps):
+                with torch.no_grad():
+                    yield (
+                        step,
+                        model.backbone.image_trunk(frames.flatten(0, 1)).unflatten(0, (-1, 2)),
+                    )
+
+    train(model, BAGS, inputs, config, folder=tmp_path)
+    changed = {n for n, t in weights(model).items() if not torch.equal(t, before[n])}
+    chosen = set(model.freeze(trainable))
+    assert changed
+    assert changed <= chosen
+
+
+def test_alpha_mixes_with_the_original(model: VideoCLIP, tmp_path: Path) -> None:
+    original = weights(model)
+    results = {}
+    for alpha in (0.0, 0.5, 1.0):
+        copied = copy.deepcopy(model)
+        train(
+            copied,
+            BAGS,
+            clips,
+            CONFIG.model_copy(update={"alpha": alpha}),
+            folder=tmp_path / str(alpha),
+        )
+        results[alpha] = weights(copied)
+    name = "backbone.model.visual_projection.weight"
+    assert torch.equal(results[0.0][name], original[name])
+    assert not torch.equal(results[1.0][name], original[name])
+    assert torch.allclose(results[0.5][name], (original[name] + results[1.0][name]) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 7])
+def test_a_resumed_run_ends_with_the_same_weights(
+    stop_after: int, model: VideoCLIP, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
+    whole = copy.deepcopy(model)
+    train(whole, BAGS, clips, config, folder=tmp_path / "whole")
+
+    def broken(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for item in clips(steps):
+            if item[0].number == stop_after:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        train(copy.deepcopy(model), BAGS, broken, config, folder=tmp_path / "broken")
+    seen: list[int] = []
+
+    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for item in clips(steps):
+            seen.append(item[0].number)
+            yield item
+
+    resumed = copy.deepcopy(model)
+    train(resumed, BAGS, counted, config, folder=tmp_path / "broken")
+    assert seen[0] == stop_after
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+    losses = [
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / run / "train.jsonl").read_text().splitlines()
+        ]
+        for run in ("whole", "broken")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_other_bags_or_settings_start_anew(model: VideoCLIP, tmp_path: Path) -> None:
+    train(copy.deepcopy(model), BAGS, clips, CONFIG, folder=tmp_path)
+    seen: list[int] = []
+
+    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for item in clips(steps):
+            seen.append(item[0].number)
+            yield item
+
+    train(
+        copy.deepcopy(model), BAGS, counted, CONFIG.model_copy(update={"lr": 2e-3}), folder=tmp_path
+    )
+    train(copy.deepcopy(model), BAGS[:-1], counted, CONFIG, folder=tmp_path)
+    assert seen == [*range(8), *range(8)]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_videos(model: VideoCLIP, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.backbone.model.visual_projection.weight.fill_(float("nan"))  # type: ignore[attr-defined]
+    with pytest.raises(MaxiError, match=r"step 0: the loss is not finite; .*v\d"):
+        train(model, BAGS, clips, CONFIG, folder=tmp_path)
+
+
+def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) -> None:
+    with pytest.raises(MaxiError, match="at least two"):
+        train(model, BAGS[:1], clips, CONFIG, folder=tmp_path)
+    with pytest.raises(MaxiError, match="unknown objective 'mil_nec'; did you mean mil_nce"):
+        train(
+            model, BAGS, clips, CONFIG.model_copy(update={"objective": "mil_nec"}), folder=tmp_path
+        )
+
+
+def test_the_learning_rate_is_a_cosine_that_warm_up_only_delays() -> None:
+    config = TrainConfig(lr=1.0, min_lr=0.01, warmup_epochs=2)
+    rates = [learning_rate(s, 100, 20, config) for s in range(101)]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[19] == rates[20] == 1.0  # no drop where the warm-up ends
+    assert rates[100] == pytest.approx(0.01)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_interpolation_returns_its_ends_exactly() -> None:
+    old, new = (
+        {"w": torch.rand(3) / 3, "n": torch.tensor(1)},
+        {"w": torch.rand(3) / 7, "n": torch.tensor(2)},
+    )
+    assert torch.equal(interpolate(old, new, 0.0)["w"], old["w"])
+    assert torch.equal(interpolate(old, new, 1.0)["w"], new["w"])
+    assert torch.allclose(interpolate(old, new, 0.8)["w"], 0.2 * old["w"] + 0.8 * new["w"])
+    with pytest.raises(MaxiError, match="differ in 1 tensors, first 'x'"):
+        interpolate(old, {**new, "x": new["w"]}, 0.5)
+    with pytest.raises(MaxiError, match="shapes"):
+        interpolate(old, {**new, "w": torch.rand(4)}, 0.5)
