@@ -85,7 +85,8 @@ def test_every_text_is_drawn_as_often() -> None:
 def test_same_bags_and_draws_under_another_hash_seed() -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests'); import test_bags as t\n"
-        "print(t.bags()); print(t.sample_bag(t.BIG, 16, seed=3, epoch=2)); print(t.shuffle_bags(list(t.bags().values()), 1))"
+        "print(t.bags()); print(t.sample_bag(t.BIG, 16, seed=3, epoch=2))\n"
+        "print(t.shuffle_bags(list(t.bags().values()), 1))"
     )
     printed = [
         subprocess.run(

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ class Classifier:
         n = max(1, round(probe.n_frames / probe.fps / seconds)) if seconds and probe.fps else 1
         edges = [i * probe.n_frames // n for i in range(n + 1)]
         groups = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
-        spans = list(zip(edges[:-1], edges[1:], strict=True))
+        spans = list(pairwise(edges))
         for first in range(0, n, groups):
             part = spans[first : first + groups]
             indices = [a + i for a, b in part for i in centre_indices(b - a, self.n_frames)]

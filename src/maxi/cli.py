@@ -27,7 +27,8 @@ class Group(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         debug = "--debug" in sys.argv[1:]
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            extra["standalone_mode"] = False
+            code = super().main(*args, **extra)
         except click.exceptions.Exit as stop:
             code = stop.exit_code
         except click.ClickException as error:
@@ -65,7 +66,7 @@ def _sentence(error: BaseException) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @click.pass_context
-def main(context: click.Context, debug: bool, quiet: bool) -> None:
+def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     """Adapt a CLIP to the actions in your own unlabelled videos (MAXI, ICCV 2023).
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine
@@ -142,6 +143,7 @@ def _progress(context: click.Context) -> Any:
 @click.pass_context
 def adapt(
     context: click.Context,
+    /,
     videos: str,
     actions: Path,
     out: Path,
@@ -183,7 +185,7 @@ def adapt(
 @click.argument("videos")
 @_options("max_skipped", "json")
 @click.pass_context
-def check(context: click.Context, videos: str, max_skipped: float | None, as_json: bool) -> None:
+def check(context: click.Context, /, videos: str, max_skipped: float | None, as_json: bool) -> None:
     """Decode every video once and list which are unreadable or end early, and why.
 
     Example: maxi check videos/
@@ -243,7 +245,7 @@ def check(context: click.Context, videos: str, max_skipped: float | None, as_jso
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options("json", "device")
 @click.pass_context
-def classify(context: click.Context, videos: str, spec: str, **options: Any) -> None:
+def classify(context: click.Context, /, videos: str, spec: str, **options: Any) -> None:
     """Classify one video, or all VIDEOS of a folder or list, against any action names.
 
     Example: maxi classify clip.mp4 --model runs/mine --actions other.txt
@@ -270,6 +272,7 @@ def classify(context: click.Context, videos: str, spec: str, **options: Any) -> 
 @click.pass_context
 def index(
     context: click.Context,
+    /,
     videos: str,
     actions: Path,
     out: Path,
@@ -296,10 +299,11 @@ def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
     """Add the verb of a stage: `maxi NAME RUN`, with `-s` kept in the run's settings."""
     from_pipeline = {"train": "improve", "eval": "evaluate"}.get(name, name)
 
-    def run_stage(context: click.Context, run: Path, settings: tuple[str, ...]) -> None:
+    def run_stage(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
         from maxi import pipeline
+        from maxi.runs import Run
 
-        config = _config(pipeline.Run(run).existing().config, settings)
+        config = _config(Run(run).existing().config, settings)
         with pipeline.open_job(run, config, _progress(context)) as job:
             job.save_settings()
             click.echo(done(job, getattr(pipeline, from_pipeline)(job)))
@@ -345,6 +349,7 @@ _stage("report", lambda job, path: f"the report is {path}")
 @click.pass_context
 def evaluate(
     context: click.Context,
+    /,
     run: Path,
     labelled: str | None,
     names: Path | None,
@@ -356,8 +361,9 @@ def evaluate(
     """
     from maxi import pipeline
     from maxi.datasets import read_names
+    from maxi.runs import Run
 
-    config = _config(pipeline.Run(run).existing().config, settings)
+    config = _config(Run(run).existing().config, settings)
     with pipeline.open_job(run, config, _progress(context)) as job:
         job.save_settings()
         if labelled:
@@ -371,13 +377,14 @@ def evaluate(
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", default=40, show_default=True, type=click.IntRange(10), help="Clips to judge.")
 @click.pass_context
-def verify(context: click.Context, run: Path, n: int) -> None:
+def verify(context: click.Context, /, run: Path, n: int) -> None:
     """Write a page on which a person judges sampled clips, and both models' accuracy is estimated.
 
     Example: maxi verify runs/mine -n 40
     """
     from maxi import pipeline
+    from maxi.runs import Run
 
-    config = _config(pipeline.Run(run).existing().config, ())
+    config = _config(Run(run).existing().config, ())
     with pipeline.open_job(run, config, _progress(context)) as job:
         click.echo(f"open {pipeline.verify(job, n)} in a browser")

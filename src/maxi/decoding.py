@@ -50,8 +50,8 @@ Answer: TypeAlias = Probe | NDArray[np.uint8]
 class Decoder:
     """Worker processes that start when first needed and are killed at the end of the `with` block.
 
-    `deadline` is in seconds, for each request, and grows by one for each MiB of the file; a worker is replaced after `max_tasks` requests, so
-    that leaks end.
+    `deadline` is in seconds, for each request, and grows by one for each MiB of the file; a worker
+    is replaced after `max_tasks` requests, so that leaks end.
     """
 
     def __init__(

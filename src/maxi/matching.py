@@ -47,7 +47,7 @@ def match(
     threshold = np.partition(score, len(score) - n_kept)[len(score) - n_kept]
     return [
         Match(video, names[b], round(float(s), 6), bool(s >= threshold))
-        for video, b, s in zip(videos, best, score, strict=True)
+        for video, b, s in zip(videos, best.tolist(), score, strict=True)
     ]
 
 

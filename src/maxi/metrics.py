@@ -18,7 +18,8 @@ def ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
     A tie counts against the true label, so that constant scores do not pass for knowledge.
     """
     true = scores[np.arange(len(labels)), labels][:, None]
-    return (scores >= true).sum(1) - 1
+    rank: NDArray[np.integer] = (scores >= true).sum(1) - 1
+    return rank
 
 
 def top_k(rank: NDArray[np.integer], k: int) -> float:

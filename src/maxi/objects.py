@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -182,7 +183,8 @@ def load_objects(folder: str = "", device: str = "cpu") -> Objects:
         raise MaxiError(f"the packaged weights of `objects` lack {some(missing)}; {INSTALL}")
     backbone.eval()
     if saved is None:
-        _join(backbone)
+        with _one_thread():
+            _join(backbone)
     else:
         _apply(backbone, *saved, folder)
     return backbone.to(device)
@@ -197,11 +199,22 @@ def _join(backbone: Objects) -> None:
     names: list[str] = json.loads(_find(CLASS_NAMES).read_text(encoding="utf-8"))
     embeddings = torch.empty_like(backbone.W.T)  # (K, D)
     by_length = sorted(range(len(names)), key=lambda k: len(names[k]))
-    for some_of_them in torch.tensor(by_length).split(50):  # little padding: thrice as fast
-        texts = [names[k] for k in some_of_them]
-        embeddings[some_of_them] = backbone.text_trunk(backbone.tokenize(texts))
+    for chosen in torch.tensor(by_length).split(50):  # little padding: thrice as fast
+        texts = [names[k] for k in chosen]
+        embeddings[chosen] = backbone.text_trunk(backbone.tokenize(texts))
     backbone.mu.copy_(embeddings.mean(0))
     backbone.W.copy_((embeddings - backbone.mu).T)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums come out the same on any number of cores, so that the fingerprint does; and no slower."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _apply(

@@ -332,7 +332,8 @@ def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
     for number, row in enumerate(bags, 1):
         if row.video not in by_id:
             raise MaxiError(
-                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; mend the row or rerun `maxi bag`"
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
+                "mend the row or rerun `maxi bag`"
             )
     if twice := len(bags) - len({b.video for b in bags}):
         raise MaxiError(
