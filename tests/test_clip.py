@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -344,3 +346,28 @@ def test_freeze_trains_what_it_names(folder, trainable):
         trainable, {"visual", "text"} if trainable == "head" else {"vision", "visual", "text"}
     )
     assert "logit_scale" not in names
+
+
+def test_a_bin_file_is_read_as_tensors_only(copy, clip):
+    """Older models of the hub have no safetensors; what they have is never unpickled."""
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    loaded = load_clip(str(copy))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(loaded.state_dict().values(), clip.state_dict().values(), strict=True)
+    )
+
+
+class Harmful:
+    def __reduce__(self):
+        return Path.touch, (Path(os.environ["HARM"]),)
+
+
+def test_a_malicious_bin_file_is_refused_unexecuted(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARM", str(tmp_path / "harm"))
+    (copy / "model.safetensors").unlink()
+    torch.save({"a": Harmful()}, copy / "pytorch_model.bin")
+    refuse(copy, "cannot be read")
+    assert not (tmp_path / "harm").exists()

@@ -49,12 +49,12 @@ def weights(model: VideoCLIP) -> dict[str, Tensor]:
 
 
 def test_the_loss_falls_and_every_step_is_logged(model: VideoCLIP, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"epochs": 10, "lr": 3e-3})
+    config = CONFIG.model_copy(update={"epochs": 10})
     done = train(model, BAGS, clips, config, folder=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == list(range(20))
     assert done["steps"] == 20
-    assert sum(r["loss"] for r in rows[-2:]) < 0.8 * sum(r["loss"] for r in rows[:2])
+    assert sum(r["loss"] for r in rows[-2:]) < 0.3 * sum(r["loss"] for r in rows[:2])
 
 
 @pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])
@@ -134,6 +134,31 @@ def test_a_resumed_run_ends_with_the_same_weights(
         for run in ("whole", "broken")
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("trainable", ["all", "visual", "text"])
+def test_small_graphs_have_the_gradient_of_the_whole_batch(
+    trainable: str, model: VideoCLIP, tmp_path: Path
+) -> None:
+    """A large epsilon makes Adam's steps proportional to the gradient, so that differences show."""
+    results = []
+    for micro in (8, 2, 1):
+        copied = copy.deepcopy(model)
+        update = {
+            "micro_batch": micro,
+            "trainable": trainable,
+            "batch_size": 8,
+            "epochs": 3,
+            "eps": 1.0,
+        }
+        train(copied, BAGS, clips, CONFIG.model_copy(update=update), folder=tmp_path / str(micro))
+        results.append(weights(copied))
+    moved = [n for n, t in results[0].items() if not torch.equal(t, weights(model)[n])]
+    assert moved
+    for other in results[1:]:
+        for name in moved:
+            step = (results[0][name] - weights(model)[name]).norm()
+            assert (other[name] - results[0][name]).norm() <= 1e-4 * step + 1e-7, name
 
 
 def test_other_bags_or_settings_start_anew(model: VideoCLIP, tmp_path: Path) -> None:

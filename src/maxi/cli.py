@@ -73,6 +73,8 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     """
     logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
     logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
+    # Idle threads of torch would spin on the cores that the decoders need; it reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     context.obj = {"quiet": quiet}
 
 

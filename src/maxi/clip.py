@@ -1,4 +1,8 @@
-"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub; safetensors only."""
+"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub.
+
+Weights are safetensors, or where a model has none (as older ones on the hub) a `.bin` that is read as tensors only:
+nothing in it is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,7 @@ FILES = [
     "vocab.json",
     "merges.txt",
 ]
+BIN_FILES = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 HUB_TIMEOUT = 10  # seconds for the first answer
 
 
@@ -188,12 +193,12 @@ def _fetch(name: str) -> Path:
 
     repository, _, revision = name.partition("@")
 
-    def snapshot(*, local_files_only: bool) -> Path:
+    def snapshot(patterns: list[str] = FILES, *, local_files_only: bool) -> Path:
         return Path(
             snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=FILES,
+                allow_patterns=patterns,
                 etag_timeout=HUB_TIMEOUT,
                 local_files_only=local_files_only,
             )
@@ -201,12 +206,15 @@ def _fetch(name: str) -> Path:
 
     try:
         folder = snapshot(local_files_only=True)
-        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+        if (folder / "config.json").is_file() and _has_weights(folder):
             return folder
     except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         pass
     try:
-        return snapshot(local_files_only=False)
+        folder = snapshot(local_files_only=False)
+        if not _has_weights(folder):
+            folder = snapshot(BIN_FILES, local_files_only=False)
+        return folder
     except errors.HFValidationError as error:
         raise MaxiError(
             f"clip:{name}: no such folder, and not the id of a model of the hub"
@@ -230,16 +238,20 @@ def _check_files(folder: Path, where: str) -> None:
     kind = read_json(config).get("model_type")
     if kind != "clip":
         raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
-    if not any(folder.glob("*.safetensors")):
+    if not _has_weights(folder):
         raise MaxiError(
-            f"{where} has no model.safetensors; convert its weights, or name a revision that has"
-            " them (`clip:ID@REVISION`)"
+            f"{where} has no model.safetensors; copy or download the whole folder, or name a"
+            " revision that has it (`clip:ID@REVISION`)"
         )
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise MaxiError(
             f"{where} has no tokenizer (tokenizer.json, or vocab.json and merges.txt);"
             " copy it from the original model"
         )
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
 
 
 def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
@@ -251,7 +263,7 @@ def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
     model, report = CLIPModel.from_pretrained(
         folder,
         config=config,
-        use_safetensors=True,
+        weights_only=True,
         local_files_only=True,
         attn_implementation="sdpa",
         dtype=torch.float32,

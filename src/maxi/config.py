@@ -102,6 +102,11 @@ class TrainConfig(Stage):
         "a photo of {label}.", description="Prompt of a video with an empty bag."
     )
     batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
+    micro_batch: int = Field(
+        8,
+        ge=1,
+        description="Videos in one graph: bounds memory; loss and gradient stay the batch's.",
+    )
     epochs: int = Field(10, ge=1, description="Passes over the kept videos.")
     lr: float = Field(5e-6, gt=0, description="Initial learning rate of AdamW.")
     min_lr: float = Field(5e-8, ge=0, description="Learning rate at the end of the cosine.")

@@ -78,7 +78,7 @@ class Objects(nn.Module):
         self, image: nn.Module, text: BertModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
-        self.image = image
+        self.image = image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.text = text
         self.tokenizer = tokenizer
         self.fc = nn.Linear(TRUNK_WIDTH, N_CLASSES)
@@ -163,6 +163,8 @@ class Objects(nn.Module):
             )
 
     def _feature_map(self, pixels: Tensor) -> Tensor:
+        # Depth-wise convolutions take half the time with channels last.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.image.extract_features(pixels)  # type: ignore[operator]
         return features
 

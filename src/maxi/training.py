@@ -70,6 +70,10 @@ def train(
     if found := load_state(folder / "checkpoints", optimiser, key):
         start, weights, _ = found
         _assign(parameters, weights)
+    cached = config.trainable == "head"  # small enough for one graph
+    videos = model.embed_features if cached else model.encode_video
+    micro = config.batch_size * 2 if cached else config.micro_batch
+    tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
     log_path = folder / "train.jsonl"
     log = _kept_rows(log_path, start)
 
@@ -82,12 +86,17 @@ def train(
                 group["lr"] = lr
 
             texts, index, mask, positives = collate_texts(step, config, seed)
-            z_v = _encode_videos(model, inputs.to(model.device), config)  # (B, T, ...) -> (B, D)
-            z_t = model.encode_text(
-                model.backbone.tokenize(texts)
-            )  # (U, D), each distinct text once
-            z_t = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
-            logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t.float()) * model.logit_scale.exp()
+            z_v, videos_back = _encode(videos, inputs.to(model.device).split(micro), tunes_videos)
+            tokens = model.backbone.tokenize(
+                texts
+            )  # each distinct text once, padded to the longest
+            parts = _split(tokens, micro * config.n_bag)
+            z_t, texts_back = _encode(model.encode_text, parts, tunes_texts)  # (U, D)
+            z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
+            logits = (
+                torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
+                * model.logit_scale.exp()
+            )
             loss = objective(logits, mask.to(model.device), positives.to(model.device))
             if not torch.isfinite(loss):
                 ids = ", ".join(bag.video for bag in step.bags[:8])
@@ -97,6 +106,8 @@ def train(
 
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            videos_back()
+            texts_back()
             optimiser.step()
 
             now = time.monotonic()
@@ -135,10 +146,31 @@ def train(
     }
 
 
-def _encode_videos(model: VideoCLIP, inputs: Tensor, config: TrainConfig) -> Tensor:
-    return (
-        model.embed_features(inputs) if config.trainable == "head" else model.encode_video(inputs)
-    )
+def _encode(
+    encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool
+) -> tuple[Tensor, Callable[[], None]]:
+    """Features of all parts, and what carries their gradient back after the loss's backward pass.
+
+    Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their
+    features is known: memory is that of one part, the gradient that of the whole batch.
+    """
+    if len(parts) == 1:
+        return encode(parts[0]), lambda: None
+    with torch.no_grad():
+        rows = [encode(part) for part in parts]
+    z = torch.cat(rows).requires_grad_(tuned)
+
+    def back() -> None:
+        if z.grad is not None:
+            for part, gradient in zip(parts, z.grad.split([len(r) for r in rows]), strict=True):
+                encode(part).backward(gradient)
+
+    return z, back
+
+
+def _split(tokens: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    n = len(next(iter(tokens.values())))
+    return [{k: v[i : i + size] for k, v in tokens.items()} for i in range(0, n, size)]
 
 
 def _bags_digest(bags: Sequence[Bag]) -> str:
