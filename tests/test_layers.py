@@ -16,7 +16,7 @@ LAYERS = [
     "errors records randomness config text",
     "video decoding datasets transforms backbones clip objects",
     "model objectives metrics checkpoint",
-    "zero_shot features loader indexing runs progress figures findings pages",
+    "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
     "matching expansion captioning bags training evaluation classification verification reports",
     "pipeline",
     "cli __init__ __main__",

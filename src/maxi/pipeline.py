@@ -472,6 +472,7 @@ def adapt(
     out: str | Path,
     config: Config | None = None,
     *,
+    backbone: str | None = None,
     labelled: str | None = None,
     control: bool = False,
     resume: bool = False,
@@ -479,10 +480,13 @@ def adapt(
 ) -> Run:
     """Videos and action names in, an adapted model, its figures and a report out.
 
+    Without a `config` the settings are the defaults for `backbone`. `labelled` are videos to measure on, `control` adds
+    the shuffled control.
+
     Stages whose output is current are left out when `resume` is given; without it `out` must be new. Raises MaxiError
     for anything the user can mend; what was finished stays.
     """
-    config, run = config or Config(), Run(out)
+    config, run = config or load_config(backbone=backbone), Run(out)
     names = read_names(actions) if isinstance(actions, (str, Path)) else list(actions)
     list_videos(videos)
     if labelled:
