@@ -40,11 +40,12 @@ def test_wilson_interval() -> None:
 
 
 def test_paired_difference() -> None:
-    first, second = np.array([True, False, False, False]), np.array([True, True, False, False])
-    gain, low, high = paired_difference(first, second)
-    assert gain == 25
-    assert low <= 25 <= high
-    assert paired_difference(first, first) == (0, 0, 0)
+    gain, low, high = paired_difference(1, 0, 65)
+    assert gain == pytest.approx(100 / 65)
+    assert low < 0 < high  # one clip of 65 is no evidence
+    assert paired_difference(0, 0, 65)[0] == 0
+    assert paired_difference(0, 0, 65)[2] == pytest.approx(4.14, abs=0.01)
+    assert paired_difference(30, 5, 100)[1] > 0
 
 
 def test_entropy() -> None:

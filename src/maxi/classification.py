@@ -21,12 +21,17 @@ from maxi.model import VideoCLIP
 from maxi.video import Probe, centre_indices
 from maxi.zero_shot import label_embeddings
 
+NEAR = 10
 FRAMES_AT_ONCE = 2**28  # bytes of decoded frames held for one request
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best names of one window (seconds from the start), with softmax scores over all names and cosines."""
+    """The best names of one window (seconds from the start), with softmax scores over all names and cosines.
+
+    `none` is the share of other everyday actions that fit the window better than its best name: near 0 the name
+    stands out, near 0.5 it is no better than any. It is a rank, not a calibrated probability.
+    """
 
     path: str
     start: float
@@ -34,10 +39,15 @@ class Prediction:
     labels: tuple[str, ...]
     scores: tuple[float, ...]
     cosines: tuple[float, ...]
+    none: float | None = None
 
 
 class Classifier:
-    """A model and the embeddings of the names it chooses from; `prompt` holds the name at `{}`."""
+    """A model and the embeddings of the names it chooses from; `prompt` holds the name at `{}`.
+
+    `others` are names of other actions, against which `Prediction.none` is counted; of them the `NEAR` nearest to each
+    name are left out, since they may mean the same.
+    """
 
     def __init__(
         self,
@@ -47,12 +57,20 @@ class Classifier:
         prompt: str = "a photo of {}.",
         n_frames: int = 16,
         k: int = 5,
+        others: Sequence[str] = (),
     ) -> None:
         if not names:
             raise MaxiError("classify needs at least one action name")
         self.model, self.names, self.n_frames = model, list(names), n_frames
         self.k = min(k, len(self.names))
         self.z_l = label_embeddings(model, self.names, [prompt])  # (K, D)
+        self.z_others = None
+        if len(others) > NEAR:
+            z_o = label_embeddings(model, others, [prompt])  # (O, D)
+            near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
+            far = torch.ones(len(others), dtype=torch.bool)
+            far[near.flatten()] = False
+            self.z_others = z_o[far]
 
     def windows(self, path: str, decoder: Decoder, seconds: float) -> Iterator[Prediction]:
         """Yield a prediction for each of the nearly equal windows of about `seconds`; a shorter video is one window.
@@ -76,7 +94,8 @@ class Classifier:
     @torch.inference_mode()
     def _predict(self, path: str, frames: np.ndarray, a: int, b: int, fps: float) -> Prediction:
         z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
-        cosine: Tensor = (z_v.float().cpu() @ self.z_l.T)[0]  # (K,)
+        z_v = z_v.float().cpu()
+        cosine: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
         score = (cosine * self.model.logit_scale.exp().cpu()).softmax(0)
         best = cosine.argsort(descending=True, stable=True)[: self.k].tolist()
         return Prediction(
@@ -86,7 +105,12 @@ class Classifier:
             tuple(self.names[i] for i in best),
             tuple(round(float(score[i]), 4) for i in best),
             tuple(round(float(cosine[i]), 4) for i in best),
+            None if self.z_others is None else _share_above(z_v, self.z_others, cosine.max()),
         )
+
+
+def _share_above(z_v: Tensor, z_others: Tensor, best: Tensor) -> float:
+    return round(float((z_v @ z_others.T > best).float().mean()), 4)
 
 
 def classify(
@@ -108,7 +132,7 @@ def classify(
 def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]:
     """Predictions as lines of `text`, `csv` (a row per window and name) or `json`; a failed file keeps its reason."""
     if form == "csv":
-        yield "path,start,end,rank,label,score,cosine"
+        yield "path,start,end,rank,label,score,cosine,none"
     for row in rows:
         if form == "json":
             data = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
@@ -118,7 +142,8 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
         elif form == "csv":
             yield from _csv_lines(row)
         else:
-            yield f"{row.path}  {row.start:.1f}-{row.end:.1f} s"
+            none = "" if row.none is None else f"  none of these: {row.none:.1%}"
+            yield f"{row.path}  {row.start:.1f}-{row.end:.1f} s{none}"
             for label, score, cosine in zip(row.labels, row.scores, row.cosines, strict=True):
                 yield f"  {score:6.1%}  {label}  (cosine {cosine:.3f})"
 
@@ -127,5 +152,5 @@ def _csv_lines(row: Prediction) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for rank, best in enumerate(zip(row.labels, row.scores, row.cosines, strict=True), 1):
-        writer.writerow([row.path, row.start, row.end, rank, *best])
+        writer.writerow([row.path, row.start, row.end, rank, *best, row.none])
     yield buffer.getvalue().rstrip("\n")

@@ -244,6 +244,9 @@ def check(context: click.Context, /, videos: str, max_skipped: float | None, as_
 @click.option(
     "-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window."
 )
+@click.option(
+    "--none", is_flag=True, help="Score for none of these: share of other actions that fit better."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_options("json", "device")
 @click.pass_context

@@ -54,14 +54,16 @@ def evaluate(scores: Scores, labels: NDArray[np.int64], names: Sequence[str]) ->
     }
 
 
-def compare(
-    frozen: Scores, adapted: Scores, labels: NDArray[np.int64], seed: int
-) -> dict[str, Any]:
+def compare(frozen: Scores, adapted: Scores, labels: NDArray[np.int64]) -> dict[str, Any]:
     """Paired gains of the adapted over the frozen model on the same videos, in points, with 95 % intervals."""
     before, after = ranks(frozen, labels), ranks(adapted, labels)
     gains = {}
     for name, k in (("top1", 1), ("top5", 5)):
-        gain, low, high = paired_difference(before < k, after < k, seed=seed)
+        gained, lost = (
+            int(((before >= k) & (after < k)).sum()),
+            int(((before < k) & (after >= k)).sum()),
+        )
+        gain, low, high = paired_difference(gained, lost, len(labels))
         gains[name] = {"gain": round(gain, 2), "interval": [round(low, 2), round(high, 2)]}
     return gains
 

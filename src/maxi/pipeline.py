@@ -24,6 +24,7 @@ from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embed_views, embeddings, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
 from maxi.loader import Batches, cached_views, decoded_clips
+from maxi.lookup import shipped_book
 from maxi.model import VideoCLIP, load_model
 from maxi.progress import bar
 from maxi.randomness import shuffled
@@ -450,9 +451,7 @@ def _records(
             record = {"model": kind, "split": split, "seed": config.seed}
             record |= evaluation.evaluate(table[of], labels[of], names)
             if kind != "frozen":
-                record["gain"] = evaluation.compare(
-                    scores["frozen"][of], table[of], labels[of], config.seed
-                )
+                record["gain"] = evaluation.compare(scores["frozen"][of], table[of], labels[of])
             records.append({**record, "conditions": conditions})
     return records
 
@@ -560,6 +559,7 @@ def classify_videos(
     window: float = 30.0,
     prompt: str | None = None,
     k: int = 5,
+    none: bool = False,
     device: str | None = None,
     progress: Progress = bar,
 ) -> Iterator[Prediction | MaxiError]:
@@ -580,7 +580,12 @@ def classify_videos(
     paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
     classifier = Classifier(
-        model, names, prompt=prompt or config.eval.prompt, n_frames=config.eval.n_frames, k=k
+        model,
+        names,
+        prompt=prompt or config.eval.prompt,
+        n_frames=config.eval.n_frames,
+        k=k,
+        others=list(shipped_book().labels) if none else (),
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
         for path in paths if alone else progress(paths, len(paths), "classify"):

@@ -15,7 +15,7 @@ from typing import Any
 from maxi.decoding import Decoder
 from maxi.errors import MaxiError
 from maxi.findings import best, both
-from maxi.metrics import Z95
+from maxi.metrics import Z95, paired_difference
 from maxi.pages import fill, previews, read_rows
 from maxi.randomness import shuffled
 from maxi.records import Video, file_digest, iterate_jsonl, write_text
@@ -141,11 +141,5 @@ def _agresti_coull(k: int, n: int) -> tuple[float, float]:
 def _difference(gained: int, lost: int, n: int, weight: float) -> dict[str, Any]:
     if n == 0:
         return {"value": 0.0, "interval": [0.0, 0.0]}
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    centre = up - down
-    half = Z95 * math.sqrt((up + down - centre**2) / (n + 2))
-    interval = [max(-1.0, centre - half), min(1.0, centre + half)]
-    return {
-        "value": 100 * weight * (gained - lost) / n,
-        "interval": [100 * weight * end for end in interval],
-    }
+    value, low, high = paired_difference(gained, lost, n)
+    return {"value": weight * value, "interval": [weight * low, weight * high]}
