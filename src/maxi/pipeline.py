@@ -44,7 +44,7 @@ from maxi.records import (
     write_text,
 )
 from maxi.reports import write_report
-from maxi.runs import Run, contents, is_current, sign, write_signed
+from maxi.runs import Run, contents, is_current, require, sign, write_signed
 from maxi.text import VerbParser
 from maxi.training import train
 from maxi.verification import write_verify
@@ -72,6 +72,10 @@ class Job:
             self._models.clear()
             self._models[spec] = fresh_model(self.config, spec)
         return self._models[spec]
+
+    def release(self) -> None:
+        """Free the memory of the model, which is loaded again when it is asked for."""
+        self._models.clear()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -192,6 +196,8 @@ def match(job: Job) -> list[Match]:
     videos, z_v = _embed(job, model, videos, config.match.n_frames)
     rows = matching.match([v.id for v in videos], z_v, names, z_l, keep=config.match.keep)
     write_signed(run.matches, rows, inputs)
+    for warning in matching.warnings(rows, names):
+        log.warning(warning)
     return rows
 
 
@@ -260,24 +266,40 @@ def caption(job: Job) -> list[Caption]:
 def bag(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions."""
     run, config = job.run, job.config.bag
-    inputs = {
-        "matches.jsonl": contents(run.matches),
-        "phrases.jsonl": contents(run.phrases),
-        "captions.jsonl": contents(run.captions),
-        "settings": config.model_dump(),
-    }
+    inputs = {**_sources_of_bags(run), "settings": config.model_dump()}
     if not is_current(run.bags, inputs):
-        matches = read_jsonl(run.matches, Match)
-        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
-        captions = read_jsonl(run.captions, Caption) if config.captions else []
-        by_video = {row.video: row for row in captions}
-        rows = build_bags(matches, phrases, by_video, VerbParser(), config)
-        kept = sum(m.kept for m in matches)
-        write_signed(run.bags, job.progress(rows, kept, "bag"), inputs)
+        _make_bags(job, inputs)
     bags = read_jsonl(run.bags, Bag)
     if empty := sum(not b.texts for b in bags):
         log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
     return bags
+
+
+def _sources_of_bags(run: Run) -> dict[str, Any]:
+    sources = (run.matches, run.phrases, run.captions)
+    return {path.name: contents(path) for path in sources}
+
+
+def _make_bags(job: Job, inputs: dict[str, Any]) -> None:
+    run, config = job.run, job.config.bag
+    videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
+    names = {"dictionary.txt": digest(job.names())}
+    require(run.matches, "match", videos | names)
+    require(run.phrases, "expand", names)
+    require(run.captions, "caption", videos)
+    journal = Journal(run.folder / "bags.journal", Bag, digest(inputs))
+    try:
+        kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
+        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        by_video = {row.video: row for row in captions}
+        rows = build_bags(kept, phrases, by_video, VerbParser(), config)
+        for row in job.progress(rows, len(kept), "bag"):
+            journal.add(row)
+    finally:
+        journal.close()
+    write_signed(run.bags, journal.done, inputs)
+    journal.path.unlink(missing_ok=True)
 
 
 def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
@@ -287,6 +309,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     gains is not owed to the matches.
     """
     config, run = job.config, job.run.control if control else job.run
+    require(job.run.bags, "bag", _sources_of_bags(job.run))
     bags = read_jsonl(job.run.bags, Bag)
     inputs = {
         "bags.jsonl": contents(job.run.bags),
@@ -302,9 +325,8 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     if control:
         bags = shuffle_bags(bags, config.seed)
     videos = _known(job, bags)
-    job._models.clear()
-    model = job.model()
-    job._models.clear()  # it is trained in place: no later stage may take it for the frozen one
+    job.release()
+    model = fresh_model(config)  # of its own: it is trained in place
     batches, store = _inputs(job, model, videos)
     try:
         bags = [b for b in bags if store is None or b.video in store]
@@ -371,6 +393,7 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
     Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
     """
     run, config = job.run, job.config
+    require(run.training, "train", {"bags.jsonl": contents(run.bags)})
     models = {"frozen": None, "adapted": run.model}
     if run.control.model.is_dir():
         models["shuffled"] = run.control.model
@@ -486,7 +509,7 @@ def adapt(
     for anything the user can mend; what was finished stays.
     """
     config, run = config or load_config(backbone=backbone), Run(out)
-    names = read_names(actions) if isinstance(actions, (str, Path)) else list(actions)
+    names = read_names(actions) if isinstance(actions, (str, Path)) else actions
     list_videos(videos)
     if labelled:
         list_videos(labelled)
@@ -501,9 +524,7 @@ def adapt(
         if labelled:
             index(job, labelled, run.eval)
         expand(job)
-        rows = match(job)
-        for warning in matching.warnings(rows, names):
-            log.warning(warning)
+        match(job)
         caption(job)
         bag(job)
         improve(job)
@@ -519,6 +540,7 @@ def start(job: Job, names: Sequence[str]) -> None:
     job.run.create()
     job.save_settings()
     write_text(job.run.dictionary, (f"{name}\n" for name in names))
+    job.names()  # names that came as a list are checked like those of a file
 
 
 def summary(run: Run) -> Iterator[str]:

@@ -97,6 +97,18 @@ def is_current(path: Path, inputs: dict[str, Any]) -> bool:
     return False
 
 
+def require(path: Path, verb: str, inputs: dict[str, Any]) -> None:
+    """Refuse a file that was made from other inputs than those there now: MaxiError says what to rerun."""
+    if not path.exists():
+        raise MaxiError(f"{path} does not exist; run `maxi {verb}` first")
+    if not meta_path(path).exists():
+        return
+    made_from = read_json(meta_path(path)).get("inputs", {})
+    for name, value in _plain(inputs).items():
+        if made_from.get(name) != value:
+            raise MaxiError(f"{path} was made before {name} changed; rerun `maxi {verb}`")
+
+
 def sign(path: Path, inputs: dict[str, Any]) -> None:
     """Record what `path` was made from."""
     meta = {"maxi": metadata.version("maxi"), "inputs": _plain(inputs)}
