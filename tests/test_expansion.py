@@ -1,30 +1,19 @@
-"""Expanders: grammar, look-up, files, the WordNet rule."""
+"""Expanders: sources in turn, their grammar, files of phrases."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.expansion import (
-    EXPANDERS,
-    Context,
-    Phrasebook,
-    canonical_keys,
-    describe,
-    expand,
-    parse,
-    shipped_book,
-    split_words,
-)
+from maxi.expansion import EXPANDERS, Context, expand, parse
+from maxi.lookup import shipped_book, split_words
 from maxi.records import Phrases
 
 ROOT = Path(__file__).parents[1]
@@ -71,13 +60,7 @@ def test_sources_are_asked_in_order_and_fill_what_is_missing(tmp_path: Path) -> 
         ("mending a bicycle", "wordnet", 5),
     ]
     assert rows[0].texts == ("racing",)
-    assert expand(["running"], n_phrases=2)[0].texts == shipped_texts("running")[:2]
-
-
-def shipped_texts(label: str) -> tuple[str, ...]:
-    text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
-    rows = {row["label"]: row["texts"] for row in map(json.loads, text.splitlines())}
-    return tuple(rows[label])
+    assert expand(["running"], n_phrases=2)[0].texts == tuple(shipped_book().find("running")[:2])
 
 
 def test_unknown_names_stay_empty_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -175,122 +158,6 @@ def test_untrusted_texts_are_cleaned_and_limited(tmp_path: Path) -> None:
     texts = ["\x00Up\u202e  AND\ndown!", " ".join(["word"] * 500), "", "...", "jump", "Jump!"]
     path.write_text(json.dumps({"jump": texts}))
     assert texts_of(expand(["jump"], f"file:{path}"), "jump") == ["up and down"]
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("doing push-ups", "doing push-ups"),
-        ("push ups", "doing push-ups"),
-        ("PushUps", "doing push-ups"),
-        ("push_up", "doing push-ups"),
-        ("practising push-ups", "doing push-ups"),
-        ("Playing the guitar", "playing guitar"),
-        ("play guitar", "playing guitar"),
-        ("guitar playing", "playing guitar"),
-        ("ride_bike", "riding a bicycle"),
-        ("Running", "running"),
-        ("person running", "running"),
-        ("running a marathon", "running a marathon"),
-        ("marathon running", "running a marathon"),
-        ("HandstandPushups", "doing handstand push-ups"),
-    ],
-)
-def test_look_up_in_the_shipped_rows(name: str, label: str) -> None:
-    assert tuple(shipped_book().find(name)) == shipped_texts(label)
-
-
-def test_look_up_never_guesses() -> None:
-    book = Phrasebook(
-        [
-            ("running", ["jog"], ["a"]),
-            ("running a marathon", [], ["b"]),
-            ("kicking a ball", [], ["c"]),
-            ("kick balls", [], ["d"]),
-            ("jog", [], ["e"]),
-            ("putting on shoes", [], ["f"]),
-        ]
-    )
-    assert book.find("Run") == ["a"]
-    assert book.find("run the marathon") == ["b"]
-    assert book.find("running a race") == []
-    assert book.find("marathon") == []
-    assert book.find("the ball kicks") == []  # two rows mean this
-    assert book.find("kick balls") == ["d"]  # an exact label does not
-    assert book.find("jog") == ["e"]  # label before alias
-    assert book.find("taking off shoes") == []
-    assert book.find("") == []
-
-
-def test_canonical_form() -> None:
-    assert split_words("HandstandPushUps") == ["handstand", "push", "ups"]
-    assert split_words("push_up-jump/UCF") == ["push", "up", "jump", "ucf"]
-    assert canonical_keys("Playing the guitar")[1] == canonical_keys("guitar playing")[1]
-    assert canonical_keys("doing")[0] == "do"
-    assert canonical_keys("performing a handstand")[0] == "handstand"
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("mending a bicycle", ["repairing a bicycle", "fixing a bicycle"]),
-        ("riding a tricycle", ["riding a vehicle", "travelling on a tricycle"]),
-        ("ride_horse", ["riding a horse", "riding an animal"]),
-        ("playing the tuba", ["playing a musical instrument", "making music with the tuba"]),
-        ("chopping onions", ["cutting onions", "chopping vegetables"]),
-        ("putting on a shoe", ["putting on footwear", "getting dressed"]),
-        ("jumping on a trampoline", ["leaping on a trampoline"]),
-        ("falling down stairs", ["fall down stairs"]),
-        ("dog walking", ["walking a dog"]),
-        ("rope skipping", ["skipping rope"]),
-        ("ice climbing", ["climbing", "doing ice climbing"]),
-        ("HighJump", ["jumping", "leaping", "doing high jump"]),
-        ("crane pose", ["holding a crane pose", "doing yoga"]),
-        ("leg press", ["doing leg press", "working out"]),
-        ("samba", ["dancing samba", "moving to music"]),
-        ("tai chi", ["practising tai chi"]),
-        ("water polo", ["playing water polo"]),
-        ("pommel horse", ["swinging on a pommel horse"]),
-        ("cutting a cake with a knife", ["cut a cake with a knife"]),
-        ("someone falls down", ["falling down"]),
-        ("kitesurfing", ["kitesurf", "someone kitesurfing"]),
-    ],
-)
-def test_the_rule(name: str, expected: list[str]) -> None:
-    found = texts_of(expand([name], "wordnet"), name)
-    assert len(found) == 5
-    assert set(expected) <= set(found)
-
-
-@pytest.mark.parametrize(
-    ("name", "silly"),
-    [
-        ("beating eggs", "defeating eggs"),
-        ("stirring soup", "budging soup"),
-        ("playing squash", "playing a vegetable"),
-        ("washing a dog", "swearing out a dog"),
-        ("folding napkins", "folding diapers"),
-        ("hugging a friend", "handling a friend"),
-        ("climbing a ladder", "moving a ladder"),
-        ("clean", "exercising in a gym"),
-        ("samba", "sambaing"),
-    ],
-)
-def test_the_rule_avoids_senses_one_does_not_mean(name: str, silly: str) -> None:
-    assert silly not in describe(name)
-
-
-def test_the_slice_is_small_reproducible_and_licensed() -> None:
-    data = files("maxi") / "data"
-    packed = (data / "wordnet.tsv.gz").read_bytes()
-    assert len(packed) < 1_000_000
-    assert packed[4:8] == bytes(4)  # no time in the header
-    lines = gzip.decompress(packed).decode("ascii").splitlines()
-    assert lines == sorted(lines)
-    assert {len(line.split("\t")) for line in lines if line[0] == "v"} == {6}
-    assert {len(line.split("\t")) for line in lines if line[0] == "n"} == {4}
-    licence = (data / "WORDNET-LICENSE").read_text(encoding="utf-8")
-    assert "WordNet 3.0 Copyright 2006 by Princeton University" in licence
 
 
 def test_the_result_does_not_depend_on_the_hash_seed() -> None:

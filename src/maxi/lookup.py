@@ -13,7 +13,6 @@ from typing import Any
 from maxi.errors import MaxiError
 
 
-
 def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -95,6 +94,7 @@ class Phrasebook:
 
 @cache
 def shipped_book() -> Phrasebook:
+    """The phrases written for this package."""
     text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return Phrasebook((row["label"], row.get("aliases", ()), row["texts"]) for row in rows)

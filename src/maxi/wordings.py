@@ -113,24 +113,36 @@ UNHELPFUL = frozenset(("", "thing", "body part", "device", "dance", "acrobatics"
 
 def describe(name: str) -> list[str]:
     """Phrases for a name, best first; [] when neither a verb nor a known thing is found in it."""
-    whole = split_words(without_alternatives(name))
+    whole = without_someone(split_words(without_alternatives(name)))
     words = whole
-    while len(words) > 1 and (words[0] in ARTICLES or lemma(words[0]) in LIGHT_VERBS):
+    while len(words) > 1 and is_light(words):
         words = words[1:]
-    if len(words) > 1 and words[0] in SUBJECTS:
-        words = words[2:] if words[1] in {"is", "are"} else words[1:]
-        words = [word if word.endswith("ing") else lemma(word) for word in words[:1]] + words[1:]
     if not words:
         return []
     action = take_apart(words)
     found = verb_phrases(action) if action else noun_phrases(words)
     if not found and lemma(whole[0]) in LIGHT_VERBS:
         found = plain_phrases(lemma(whole[0]), " ".join(whole[1:]))
-    elif not found and verb_use(words[0], "t"):
+    found = found or thing_phrases(" ".join(words))
+    if not found and verb_use(words[0], "t"):
         found = verb_phrases(split_phrase(words[0], words[1:]))
-    elif not found and known_noun(words)[0] == " ".join(words):
-        found = fill(THING, " ".join(words))
     return [text for text in found if not repeats(text, whole)]
+
+
+def without_someone(words: list[str]) -> list[str]:
+    """`falling down` of `a person is falling down`, and `fall down` of `someone falls down`."""
+    start = 1 if words[:1] and words[0] in ARTICLES else 0
+    if len(words) < start + 2 or words[start] not in SUBJECTS:
+        return words
+    first, *rest = words[start + 1 :]
+    if first in {"is", "are"} and rest:
+        return rest
+    return [first if first.endswith("ing") else lemma(first), *rest]
+
+
+def is_light(words: Sequence[str]) -> bool:
+    """Whether the first word says no more than that something is done: `doing`, `a`."""
+    return words[0] in ARTICLES or (lemma(words[0]) in LIGHT_VERBS and words[1] not in LINKS)
 
 
 def without_alternatives(name: str) -> str:
@@ -151,16 +163,29 @@ def contents(words: Sequence[str]) -> list[str]:
     return [lemma(word) for word in bare if word not in ARTICLES | LINKS]
 
 
-def fill(templates: Sequence[str], thing: str) -> list[str]:
-    """Templates with {o} the thing, under an article, and {n} the thing without one."""
+def fill(templates: Sequence[str], thing: str, after: str = "") -> list[str]:
+    """Templates with {o} the thing, under an article, and {n} without; `after` follows at the end.
+
+    `doing judo in a gym`, but `doing judo moves`.
+    """
     first, _, rest = thing.partition(" ")
     bare = rest if first in ARTICLES else thing
-    return [text.format(o=thing, n=bare) for text in templates]
+    return [
+        join(text.format(o=thing, n=bare), after if text.endswith("}") else "")
+        for text in templates
+    ]
 
 
-def by_kind(verb: str, category: str, thing: str) -> list[str]:
+def thing_phrases(name: str) -> list[str]:
+    noun, category = known_noun(name.split())
+    used = noun == name and category not in NOT_HANDLED
+    return fill(THING, f"{article(name)} {name}") if used else []
+
+
+def by_kind(verb: str, category: str, thing: str, after: str = "") -> list[str]:
+    """What one sees when this is done to (no verb: with) a thing of this category."""
     rows = (texts for verbs, kinds, texts in TEMPLATES if verb in verbs and category in kinds)
-    return [text for texts in rows for text in fill(texts, thing)]
+    return [text for texts in rows for text in fill(texts, thing, after)]
 
 
 def join(*parts: str) -> str:
@@ -199,12 +224,11 @@ def is_handled(action: Action) -> bool:
 
 def stand_ins(action: Action) -> list[str]:
     """Other words for the thing, with its article or number: its synonyms, then its category."""
-    played = action.category in GAMES | INSTRUMENTS if action.verb == "play" else True  # squash
-    if not action.head or not played:
+    plays = action.verb == "play" and not action.before
+    if not action.head or (plays and action.category not in GAMES | INSTRUMENTS):  # squash
         return []
     last = action.thing.split()[-1]
-    # One plays a game, but one kicks, dribbles or shoots something else.
-    dull = UNHELPFUL if action.verb == "play" else UNHELPFUL | GAMES
+    dull = UNHELPFUL if plays else UNHELPFUL | GAMES  # one plays games, but shoots balls
     names = [*wordnet().nouns[action.head][1], *({action.category} - dull)]
     return [number(name, many=singular(last) != last) for name in names]
 
@@ -222,23 +246,25 @@ def number(noun: str, *, many: bool) -> str:
 
 def noun_phrases(words: Sequence[str]) -> list[str]:
     """Phrases for a name without a leading verb: a sport, a dance, an exercise, a pose."""
-    name = " ".join(words)
-    thing = f"{article(name)} {name}"
     main = core(words)
+    thing = f"{article(main[0])} {' '.join(main)}"
+    after = " ".join(words[len(main) :])
     if is_yoga(words):
-        return fill([f"{'holding {o}' if 'pose' in words else 'practising {n}'}", *YOGA], thing)
+        first = "holding {o}" if "pose" in words else "practising {n}"
+        return fill([first, *YOGA], thing, after)
     category = known_noun(main)[1]
     last = verb_of(main[-1])
-    if not last and len(main) > 1 and (main[-1] in ACT_NOUNS or category in {"", "thing"}):
-        last = main[-1] if verb_use(main[-1], "i") else ""
+    vague = len(main) > 1 and category in {"", "thing"}
+    if not last and (vague or main[-1] in ACT_NOUNS) and verb_use(main[-1], "i"):
+        last = main[-1]
     found: list[str] = []
     if is_exercise(words):
-        found += fill(GYM, thing)
+        found += fill(GYM, thing, after)
     elif last:
         use = verb_use(last, "i")
         found += [gerund(last), *(gerund(word) for word in (use.synonyms[:1] if use else ()))]
-        found += fill(NOMINAL, thing)
-    found += by_kind("", category, thing)
+        found += fill(NOMINAL, thing, after)
+    found += by_kind("", category, thing, after)
     if category in GAMES | STUNTS and not last:
-        found += fill(NOMINAL, thing)
+        found += fill(NOMINAL, thing, after)
     return found

@@ -83,6 +83,7 @@ class Action:
 
 @cache
 def wordnet() -> WordNet:
+    """The slice shipped with the package; scripts/build_wordnet.py describes its rows."""
     verbs: dict[tuple[str, str], VerbUse] = {}
     nouns: dict[str, tuple[str, tuple[str, ...]]] = {}
     packed = (files("maxi") / "data" / "wordnet.tsv.gz").read_bytes()
@@ -116,6 +117,7 @@ def known_noun(words: Sequence[str]) -> tuple[str, str]:
 
 @cache
 def singular(noun: str) -> str:
+    """The singular of a plural; also of `building`, which is no gerund here."""
     from lemminflect import getLemma
 
     return str((getLemma(noun, "NOUN") or [noun])[0])
@@ -143,11 +145,11 @@ def is_yoga(words: Sequence[str]) -> bool:
 
 
 def is_exercise(words: Sequence[str]) -> bool:
-    words = core(words)
-    if not words:
-        return False
-    last, joined = singular(words[-1]), singular("".join(words[-2:]))  # push ups: pushup
-    return last in EXERCISES or joined in EXERCISES or (len(words) > 1 and last in EXERCISE_ENDINGS)
+    for part in filter(None, (words, core(words))):
+        last, joined = lemma(part[-1]), lemma("".join(part[-2:]))  # push ups: pushup
+        if {last, joined} & EXERCISES or (len(part) > 1 and last in EXERCISE_ENDINGS):
+            return True
+    return False
 
 
 def take_apart(words: Sequence[str]) -> Action | None:
@@ -182,18 +184,18 @@ def without_subject(words: Sequence[str]) -> Sequence[str]:
 def begins_with_verb(words: Sequence[str]) -> bool:
     """Whether a name such as `brush hair` or `brush painting` asks to do something."""
     use = verb_use(words[0], "t")
-    if not use or len(words) == 1:
-        return bool(use and use.mostly) and known_noun(words)[1] not in {"dance", "martial art"}
+    if not use or known_noun(core(words))[1] in {"dance", "martial art"}:
+        return False
+    if len(words) == 1:
+        return use.mostly
     if words[0] in NOT_VERBS:
         return False
     if words[1] in LINKS | ARTICLES | PRONOUNS:
         return True
-    category = known_noun(words)[1]
-    if category in {"dance", "martial art"} or words[-1] in ACT_NOUNS:
+    if words[-1] in ACT_NOUNS or " ".join(words) in wordnet().nouns:
         return False
-    if " ".join(words) in wordnet().nouns:
-        return False
-    return use.mostly or (category not in GAMES and bool(known_noun(words[1:])[1]))
+    thing = known_noun(words)[1] not in GAMES and known_noun(words[1:])[1]
+    return use.mostly or bool(thing)
 
 
 def split_phrase(verb: str, rest: Sequence[str]) -> Action:
