@@ -115,6 +115,27 @@ def test_bad_inputs_are_said_before_any_work(
     fails(run("match", out), "holds no run")
 
 
+def test_odd_names_and_single_frames_go_all_the_way(
+    actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "v"
+    root.mkdir()
+    for i, name in enumerate(
+        ["-dash.mp4", "co:lon.mp4", "o'dd #1 [x] ü 名.mp4", "<script>.mp4", "ten.gif"]
+    ):
+        write_video(root / name, n_frames=10, seed=i)
+    write_video(root / "one.mp4", n_frames=1)
+    os.rename(root / "-dash.mp4", os.path.join(os.fsencode(root), b"no utf-8 \xff.mp4"))
+    write_video(root / "-dash.mp4", n_frames=12, seed=9)
+    result = run(*adapt(root, actions, tmp_path / "run", tiny_clip))
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "run" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()) == 7
+    assert run("-q", "check", root).exit_code == 0
+    rows = run("-q", "classify", root, "--model", tmp_path / "run", "--json").stdout.splitlines()
+    assert len(rows) == 7
+    assert "<script>.mp4" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_too_many_unreadable_videos_stop_the_run(
     actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ EXAMPLES = {
     "adapt_folder.py": "videos actions.txt runs/example --backbone clip:path/to/clip",
     "classify_windows.py": "clip.mp4 actions.txt --model clip:path/to/clip --window 0.5",
 }
-QUICK = "train: {epochs: 1, batch_size: 4, n_frames: 2}\neval: {n_frames: 2}\n"
+
 
 # Hosts of package and model registries, folders of one machine, and the folder beside the project.
 FORBIDDEN = re.compile(
@@ -148,7 +148,9 @@ def test_commands_parse(where: str, words: list[str], monkeypatch: pytest.Monkey
 
 
 def sections() -> dict[str, str]:
-    parts = re.split(r"^## `maxi (\w+)`$", (DOCS / "cli.md").read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(
+        r"^## `maxi (\w+)`$", (DOCS / "cli.md").read_text(encoding="utf-8"), flags=re.M
+    )
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -183,13 +185,17 @@ def fields() -> list[str]:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    row = re.compile(r"^\| `(?P<key>[a-z_.]+)` \| `(?P<default>[^`]+)` \| (?:`(?P<own>[^`]+)`)? ?\|", re.M)
+    row = re.compile(
+        r"^\| `(?P<key>[a-z_.]+)` \| `(?P<default>[^`]+)` \| (?:`(?P<own>[^`]+)`)? ?\|", re.M
+    )
     rows = [(m["key"], m["default"], m["own"]) for m in row.finditer(text)]
     assert [key for key, _, _ in rows] == fields()
     assert all(full_key(key) == key for key, _, _ in rows)
     assert load_config(None, [f"{key}={default}" for key, default, _ in rows]) == Config()
     with_objects = {key: own or default for key, default, own in rows if key != "backbone"}
-    documented = load_config(None, [f"{k}={v}" for k, v in with_objects.items()], backbone="objects")
+    documented = load_config(
+        None, [f"{k}={v}" for k, v in with_objects.items()], backbone="objects"
+    )
     assert documented == load_config(backbone="objects")
     for key, default, own in rows:
         assert own is None or own != default, f"{key}: the same for `objects`; leave the cell empty"

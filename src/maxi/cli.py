@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -73,6 +74,9 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     """
     logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
     logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Idle threads of torch would spin on the cores that the decoders need; it reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     context.obj = {"quiet": quiet}

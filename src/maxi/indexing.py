@@ -37,12 +37,12 @@ def index_videos(
     unprobed: list[tuple[str, Source]] = []
 
     def identified() -> Iterator[Request]:
-        for source in sources:
+        for source in progress(sources, len(sources), "index"):
             try:
                 name = video_id(source.path)
             except (OSError, MaxiError) as error:
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-                skipped.append(Skipped(str(source.path), "unreadable", reason))
+                skipped.append(Skipped(os.path.abspath(source.path), "unreadable", reason))
                 continue
             if name in known:
                 found.append((name, source, known[name]))
@@ -51,11 +51,10 @@ def index_videos(
             yield Request(source.path)
 
     try:
-        answers = decoder.map(identified())
-        for number, (_, answer) in enumerate(progress(answers, len(sources), "index")):
+        for number, (_, answer) in enumerate(decoder.map(identified())):
             name, source = unprobed[number]
             if isinstance(answer, MaxiError):
-                skipped.append(Skipped(str(source.path), "unreadable", str(answer)))
+                skipped.append(Skipped(os.path.abspath(source.path), "unreadable", str(answer)))
                 continue
             assert isinstance(answer, Probe)
             video = Video(

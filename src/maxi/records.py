@@ -91,6 +91,9 @@ class Bag:
     texts: tuple[BagText, ...] = field(default=())
 
 
+# A file name that is no UTF-8 holds lone surrogates; written as `\\udcff` they are valid JSON and read back.
+ESCAPED = "backslashreplace"
+
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
 # Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
@@ -156,7 +159,7 @@ def write_text(path: Path, pieces: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8", errors=ESCAPED) as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
@@ -206,7 +209,7 @@ class Journal:
                     break
                 kept.append(line)
         write_text(path, kept)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", errors=ESCAPED)
 
     def add(self, row: Any) -> None:
         self.done.append(row)
@@ -221,7 +224,7 @@ class Journal:
 
 def digest(*parts: Any) -> str:
     """A short, stable name of any JSON-like values: 16 hex digits."""
-    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
