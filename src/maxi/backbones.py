@@ -151,11 +151,22 @@ def weights_digest(backbone: Backbone) -> str:
 
 @contextmanager
 def staging(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder`, each at once, when all are written."""
+    """A temporary folder whose files move into `folder`, each at once, when all are written.
+
+    Raises MaxiError when the disk is full; what was in `folder` stays.
+    """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as part:
-        yield Path(part)
+        try:
+            yield Path(part)
+        except SafetensorError as error:  # its own type, also for a full disk
+            raise MaxiError(
+                f"{folder}: the model cannot be written ({first_line(error)});"
+                " make room, then add --resume"
+            ) from error
         for file in sorted(Path(part).iterdir()):
             file.replace(folder / file.name)
 

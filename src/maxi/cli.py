@@ -43,7 +43,7 @@ class Group(click.Group):
         except BrokenPipeError:  # the reader of stdout went away, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
-        except (MaxiError, OSError, MemoryError) as error:
+        except Exception as error:
             if debug:
                 raise
             click.echo(f"maxi: {_sentence(error)}", err=True)
@@ -55,9 +55,12 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; lower `train.batch_size` or `n_frames`, then add --resume"
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename or 'the folder of the run'}: "
         return f"{where}{error.strerror}; finished stages are kept, mend this and add --resume"
-    return " ".join(str(error).split())
+    if isinstance(error, MaxiError):
+        return " ".join(str(error).split())
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"unexpected error ({what}); finished stages are kept; run `maxi --debug ...` and report what it shows"
 
 
 @click.group(
