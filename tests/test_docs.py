@@ -27,7 +27,6 @@ EXAMPLES = {
     "classify_windows.py": "clip.mp4 actions.txt --model clip:path/to/clip --window 0.5",
 }
 
-
 # Hosts of package and model registries, folders of one machine, and the folder beside the project.
 FORBIDDEN = re.compile(
     r"pypi\.|pythonhosted\.|npmjs\.|huggingface\.co|hf-mirror|artifactory|nexus[./]|proxy\.golang"
@@ -99,7 +98,6 @@ def site(
     shutil.copy(sorted(videos.rglob("*.mp4"))[-1], tmp_path / "clip.mp4")
     shutil.copy(actions, tmp_path / "actions.txt")
     (tmp_path / "other.txt").write_text("swimming\nlifting weights\ncooking\n")
-    (tmp_path / "quick.yaml").write_text(QUICK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
@@ -204,6 +202,17 @@ def test_every_setting_is_documented_with_its_default() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_hosts_and_no_machine_paths(page: Path) -> None:
     assert not [m[0] for m in FORBIDDEN.finditer(page.read_text(encoding="utf-8"))]
+
+
+def test_counts_of_shipped_data() -> None:
+    from maxi.captioning import sentence_bank
+    from maxi.lookup import shipped_book
+
+    method = (DOCS / "method.md").read_text(encoding="utf-8")
+    assert f"{len(shipped_book().labels):,} actions shipped" in method
+    for page in ("method.md", "pipeline.md"):
+        text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
+        assert f"of {len(sentence_bank()):,} shipped sentences" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
