@@ -199,6 +199,33 @@ def test_stages_one_by_one_and_the_rest(
     assert 0 <= json.loads(shown.stdout)["none"] <= 1
 
 
+def test_resume_needs_no_flag_twice(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert run(*adapt(videos, actions, out, tiny_clip)).exit_code == 0
+    before = (out / "config.yaml").read_text()
+    again = run("-q", "adapt", videos, "--actions", actions, "-o", out, "--resume")
+    assert again.exit_code == 0, again.output
+    assert (out / "config.yaml").read_text() == before
+
+
+def test_stale_files_are_refused(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert run(*adapt(videos, actions, out, tiny_clip, "--control", "shuffled")).exit_code == 0
+    assert run("-q", "match", out, "-s", "keep=0.5").exit_code == 0
+    fails(run("-q", "train", out), "bags.jsonl was made before matches.jsonl changed", "maxi bag")
+    assert run("-q", "bag", out).exit_code == 0
+    fails(run("-q", "eval", out), "training.json was made before bags.jsonl changed", "maxi train")
+    assert run("-q", "train", out).exit_code == 0
+    assert run("-q", "eval", out).exit_code == 0
+    row = json.loads((out / "predictions.jsonl").read_text().splitlines()[0])
+    assert "adapted" in row
+    assert "shuffled" not in row  # the control is of the old bags
+
+
 SCRIPT = [sys.executable, "-m", "maxi"]
 
 

@@ -168,6 +168,7 @@ def staging(folder: str | Path) -> Iterator[Path]:
                 " make room, then add --resume"
             ) from error
         for file in sorted(Path(part).iterdir()):
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
             file.replace(folder / file.name)
 
 

@@ -138,7 +138,7 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
             data = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
             yield json.dumps(data, ensure_ascii=False)
         elif isinstance(row, MaxiError):
-            continue
+            continue  # the caller reports it where it does not disturb a table
         elif form == "csv":
             yield from _csv_lines(row)
         else:

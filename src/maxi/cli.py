@@ -37,7 +37,8 @@ class Group(click.Group):
             code = error.exit_code
         except (KeyboardInterrupt, click.Abort):
             click.echo(
-                "\ninterrupted; finished stages are kept, --resume goes on with the rest", err=True
+                "\nmaxi: interrupted; finished work is kept, `adapt` goes on with --resume",
+                err=True,
             )
             code = INTERRUPTED
         except BrokenPipeError:  # the reader of stdout went away, as `head` does
@@ -56,7 +57,7 @@ def _sentence(error: BaseException) -> str:
         return "out of memory; lower `train.batch_size` or `n_frames`, then add --resume"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename or 'the folder of the run'}: "
-        return f"{where}{error.strerror}; finished stages are kept, mend this and add --resume"
+        return f"{where}{error.strerror}; finished stages are kept; mend this and run it again (`adapt` with --resume)"
     if isinstance(error, MaxiError):
         return " ".join(str(error).split())
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -171,10 +172,13 @@ def adapt(
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
     """
+    from maxi import pipeline
+
+    if resume and config_file is None:
+        config_file = pipeline.settings_to_resume(out, backbone)
     config = _config(
         config_file, settings, backbone=backbone, device=device, max_skipped=max_skipped
     )
-    from maxi import pipeline
 
     run = pipeline.adapt(
         videos,
@@ -268,7 +272,14 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     as_json, as_csv = options.pop("as_json"), options.pop("as_csv")
     form = "json" if as_json else "csv" if as_csv else "text"
     rows = classify_videos(videos, spec, progress=_progress(context), **options)
-    for line in lines_of(rows, form):
+
+    def reported() -> Any:
+        for row in rows:
+            if isinstance(row, MaxiError):
+                click.echo(f"maxi: {row}", err=True)
+            yield row
+
+    for line in lines_of(reported(), form):
         click.echo(line)
 
 

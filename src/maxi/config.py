@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maxi.errors import MaxiError
+from maxi.records import read_json
 
 
 class Stage(BaseModel):
@@ -249,13 +250,21 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
         _merge(chosen, {key.strip(): _scalar(value)}, "-s")
     _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
     merged: dict[str, Any] = {}
-    family = str(chosen.get("backbone", "")).partition(":")[0]
+    family = _family(str(chosen.get("backbone", "")))
     recipe = resources.files("maxi") / "recipes" / f"{family}.yaml"
     if family.isidentifier() and recipe.is_file():
         _merge(merged, _read_yaml(recipe, f"recipe {family}"), f"recipe {family}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)
+
+
+def _family(backbone: str) -> str:
+    """The kind of a backbone, also of a saved model or run that holds one."""
+    for folder in (Path(backbone), Path(backbone) / "model"):
+        if (folder / "maxi.json").is_file():
+            return str(read_json(folder / "maxi.json").get("backbone"))
+    return backbone.partition(":")[0]
 
 
 def _scalar(text: str) -> Any:

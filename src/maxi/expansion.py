@@ -73,8 +73,8 @@ def usable(label: str, texts: Iterable[str], taken: Sequence[str], n_phrases: in
     return found[: n_phrases - len(taken)]
 
 
-def parse(expander: str) -> list[tuple[str, Expander]]:
-    """Sources of `NAME[:ARG]+...` and the marks of their rows; known names win over modules."""
+def split_sources(expander: str) -> list[str]:
+    """The sources of `NAME[:ARG]+...`, in order."""
     parts: list[str] = []
     for part in expander.split("+"):
         # A `+` inside a path is not a separator.
@@ -82,8 +82,13 @@ def parse(expander: str) -> list[tuple[str, Expander]]:
             parts[-1] += "+" + part
         else:
             parts.append(part)
+    return parts
+
+
+def parse(expander: str) -> list[tuple[str, Expander]]:
+    """Sources of `NAME[:ARG]+...` and the marks of their rows; known names win over modules."""
     sources: list[tuple[str, Expander]] = []
-    for part in parts:
+    for part in split_sources(expander):
         name, _, argument = part.strip().partition(":")
         if name in EXPANDERS:
             source = f"{name}:{Path(argument).name}" if argument else name

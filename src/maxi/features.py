@@ -24,7 +24,7 @@ from maxi.records import Skipped, Video
 from maxi.transforms import eval_transform, normalise, train_transform
 from maxi.video import Probe, centre_indices, tsn_indices
 
-ROWS = 1024  # rows handled at a time where a head is applied to stored features
+ROWS = 1024  # stored rows handled at a time
 
 
 class FeatureStore:
@@ -73,8 +73,13 @@ class FeatureStore:
         """Rows of these videos, in their order: (n, *shape)."""
         if not videos:
             return np.empty((0, *self.shape), dtype=np.float32)
-        data = np.memmap(self._data_path, np.float32, "r", shape=(len(self._rows), *self.shape))
-        return np.asarray(data[[self._rows[v] for v in videos]])
+        found = np.empty((len(videos), *self.shape), dtype=np.float32)
+        for i in range(0, len(videos), ROWS):
+            # Mapped anew each time: the pages of a mapping that stays add up to a second copy in memory.
+            data = np.memmap(self._data_path, np.float32, "r", shape=(len(self._rows), *self.shape))
+            part = [self._rows[v] for v in videos[i : i + ROWS]]
+            found[i : i + ROWS] = data[part]
+        return found
 
     def close(self) -> None:
         # A full disk may fail the flush again; it has been reported by the write that failed first.

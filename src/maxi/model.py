@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.backbones import Backbone, Normalisation, load_backbone
+from maxi.config import load_config
 
 Trainable = Literal["all", "head", "visual", "text"]
 
@@ -64,8 +65,13 @@ class VideoCLIP(nn.Module):
 
 
 def load_model(
-    spec: str, device: str = "cpu", *, sigma: float = 0.02, normalisation: Normalisation = "model"
+    spec: str,
+    device: str = "cpu",
+    *,
+    sigma: float | None = None,
+    normalisation: Normalisation = "model",
 ) -> VideoCLIP:
     """A VideoCLIP in eval mode from `clip:ID_OR_PATH`, `objects` or a run folder."""
+    sigma = sigma or load_config(backbone=spec).train.sigma  # unset: the recipe's for this backbone
     backbone = load_backbone(spec, device, normalisation=normalisation)
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()

@@ -206,7 +206,7 @@ def expand(job: Job) -> list[Phrases]:
     run, config, names = job.run, job.config.expand, job.names()
     inputs = {
         "dictionary.txt": digest(names),
-        "settings": _with_files(config.model_dump(), config.expander),
+        "settings": _with_files(config.model_dump(), expansion.split_sources(config.expander)),
     }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
@@ -217,9 +217,9 @@ def expand(job: Job) -> list[Phrases]:
     return rows
 
 
-def _with_files(settings: dict[str, Any], spec: str) -> dict[str, Any]:
+def _with_files(settings: dict[str, Any], sources: Sequence[str]) -> dict[str, Any]:
     """Settings with the contents of the files that `file:PATH` parts name, so that an edit is noticed."""
-    files = [part.partition(":")[2] for part in spec.split("+") if part.startswith("file:")]
+    files = [source.partition(":")[2] for source in sources if source.startswith("file:")]
     return {**settings, "files": [contents(Path(name)) for name in files]}
 
 
@@ -230,7 +230,7 @@ def caption(job: Job) -> list[Caption]:
     inputs = {
         "manifest.jsonl": videos_key(videos),
         "backbone": job.fingerprint,
-        "settings": _with_files(config.model_dump(), config.captioner),
+        "settings": _with_files(config.model_dump(), [config.captioner]),
     }
     if is_current(run.captions, inputs):
         return read_jsonl(run.captions, Caption)
@@ -311,14 +311,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     config, run = job.config, job.run.control if control else job.run
     require(job.run.bags, "bag", _sources_of_bags(job.run))
     bags = read_jsonl(job.run.bags, Bag)
-    inputs = {
-        "bags.jsonl": contents(job.run.bags),
-        "backbone": job.fingerprint,
-        "settings": {
-            **config.train.model_dump(exclude={"checkpoint_seconds"}),
-            "seed": config.seed,
-        },
-    }
+    inputs = _training_inputs(job)
     if is_current(run.training, inputs) and run.model.is_dir():
         return dict(read_json(run.training))
     run.create()
@@ -348,6 +341,15 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     write_json(run.training, summary)
     sign(run.training, inputs)
     return summary
+
+
+def _training_inputs(job: Job) -> dict[str, Any]:
+    settings = job.config.train.model_dump(exclude={"checkpoint_seconds"})
+    return {
+        "bags.jsonl": contents(job.run.bags),
+        "backbone": job.fingerprint,
+        "settings": {**settings, "seed": job.config.seed},
+    }
 
 
 def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
@@ -396,7 +398,12 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
     require(run.training, "train", {"bags.jsonl": contents(run.bags)})
     models = {"frozen": None, "adapted": run.model}
     if run.control.model.is_dir():
-        models["shuffled"] = run.control.model
+        if is_current(run.control.training, _training_inputs(job)):
+            models["shuffled"] = run.control.model
+        else:
+            log.warning(
+                "the control was trained on other bags or settings and is left out; add --control shuffled"
+            )
     videos = read_jsonl(run.manifest, Video)
     chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
     sample = [v for v in videos if v.id in chosen]
@@ -535,6 +542,14 @@ def adapt(
     return run
 
 
+def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
+    """The settings of the run to go on with, so that its flags need not be repeated; None for another backbone."""
+    run = Run(out)
+    if not run.config.is_file():
+        return None
+    return run.config if backbone in (None, load_config(run.config).backbone) else None
+
+
 def start(job: Job, names: Sequence[str]) -> None:
     """Make the run's folder with its settings and its dictionary."""
     job.run.create()
@@ -590,11 +605,10 @@ def classify_videos(
     A file that cannot be decoded gives a MaxiError in place of predictions; alone, it is raised.
     """
     run = Run(spec)
-    config = load_config(
-        run.config if run.config.is_file() else None,
-        backbone=None if run.config.is_file() else spec,
-        device=device,
-    )
+    if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
+        run = Run(run.folder.parent)  # the model folder of a run
+    own = run.config.is_file()
+    config = load_config(run.config if own else None, backbone=None if own else spec, device=device)
     if actions is None and not run.dictionary.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
     names = read_names(actions or run.dictionary)
@@ -616,5 +630,4 @@ def classify_videos(
             except MaxiError as error:
                 if alone:
                     raise
-                log.warning("%s", error)
                 yield error
