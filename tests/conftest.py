@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # models this small only lose time by shari
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _own_log_level() -> Iterator[None]:
+    """`-q` of a test that runs the command line must not silence the warnings that a later one counts on."""
+    yield
+    logging.getLogger("maxi").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

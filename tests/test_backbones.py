@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 import torch
 
-from maxi.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, load_backbone, staging
+from maxi.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, load_backbone, saved, staging
 from maxi.errors import MaxiError
 from models import write_tiny_clip
 
@@ -51,8 +52,17 @@ def test_unknown_names(spec, pattern, hub):
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(MaxiError, match="neither a saved model"):
         load_backbone(str(tmp_path))
-    (tmp_path / "maxi.json").write_text('{"backbone": "object"}')
-    with pytest.raises(MaxiError, match="did you mean objects"):
+
+
+@pytest.mark.parametrize("named", ["their_backbones:tiny", "", "..", None, ["clip"]])
+def test_a_saved_model_cannot_name_code(named, tmp_path, monkeypatch):
+    (tmp_path / "their_backbones.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "maxi.json").write_text(json.dumps({"backbone": named}))
+    with pytest.raises(MaxiError, match=r"maxi\.json: .*MODULE:FUNCTION:"):
+        load_backbone(str(tmp_path))
+    (tmp_path / "maxi.json").write_text("[]")
+    with pytest.raises(MaxiError, match=r"maxi\.json: "):
         load_backbone(str(tmp_path))
 
 
@@ -85,11 +95,23 @@ def test_a_cached_model_needs_no_network(hub, folder):
 def test_a_backbone_from_outside(tmp_path, monkeypatch, folder):
     (tmp_path / "their_backbones.py").write_text(
         "from maxi.clip import load_clip\n"
-        f"def tiny(name, device):\n    return load_clip({str(folder)!r}, device)\n"
+        f"def tiny(name, device):\n    return load_clip(name or {str(folder)!r}, device)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_backbone("their_backbones:tiny").kind == "clip"
+    saved = tmp_path / "with: colon"
+    load_backbone(str(folder)).save(saved)
+    assert load_backbone(f"their_backbones:tiny:{saved}").kind == "clip"
+    with pytest.raises(MaxiError, match="nothing"):
+        load_backbone(f"their_backbones:tiny:{tmp_path}/nothing")
     sys.modules.pop("their_backbones")
+
+
+def test_a_saved_model_is_loaded_by_the_function_that_the_run_names(tmp_path):
+    assert saved("objects", tmp_path) == saved("clip:openai/some", tmp_path) == str(tmp_path)
+    assert saved("runs/a", tmp_path) == str(tmp_path)
+    own = f"own.code:load:{tmp_path}"
+    assert saved("own.code:load", tmp_path) == saved("own.code:load:old", tmp_path) == own
 
 
 def test_normalisation(folder):

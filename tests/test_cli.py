@@ -109,6 +109,18 @@ def test_bad_inputs_are_said_before_any_work(
         run(*adapt(videos, actions, out, tiny_clip, "--eval", tmp_path / "missing")),
         "does not exist",
     )
+    (tmp_path / "one.txt").write_text("run\n")
+    fails(run(*adapt(videos, tmp_path / "one.txt", tmp_path / "run1", tiny_clip)), "add others")
+    flat = next(videos.rglob("*.mp4")).parent
+    fails(run(*adapt(videos, actions, out, tiny_clip, "--eval", flat)), "have no label")
+    for setting, words in {
+        "objective=mil": "did you mean mil_nce",
+        "expander=shiped": "did you mean shipped",
+        "captioner=blop": "unknown captioner",
+        "captioner=file:none.jsonl": "none.jsonl does not exist",
+        "templates=[a photo]": "no {}",
+    }.items():
+        fails(run(*adapt(videos, actions, out, tiny_clip, "-s", setting)), words)
     (tmp_path / "file").touch()
     fails(run(*adapt(videos, actions, tmp_path / "file" / "run", tiny_clip)), "choose another -o")
     assert not out.exists()
@@ -215,7 +227,7 @@ def test_stale_files_are_refused(
 ) -> None:
     out = tmp_path / "run"
     assert run(*adapt(videos, actions, out, tiny_clip, "--control", "shuffled")).exit_code == 0
-    assert run("-q", "match", out, "-s", "keep=0.5").exit_code == 0
+    assert run("-q", "match", out, "-s", "keep=1.0").exit_code == 0
     fails(run("-q", "train", out), "bags.jsonl was made before matches.jsonl changed", "maxi bag")
     assert run("-q", "bag", out).exit_code == 0
     fails(run("-q", "eval", out), "training.json was made before bags.jsonl changed", "maxi train")

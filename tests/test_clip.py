@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from maxi.backbones import load_backbone
 from maxi.clip import load_clip
 from maxi.errors import MaxiError
-from maxi.model import VideoCLIP
+from maxi.features import trunk_digest
+from maxi.model import VideoCLIP, _saved_sigma, load_model
 from models import write_tiny_clip
 
 TEXTS = [
@@ -263,6 +264,8 @@ def test_position_numbers_in_old_files_are_no_weights(copy):
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "type 'bert'"),
         (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json is no JSON object"),
+        (lambda f: (f / "preprocessor_config.json").write_text("[]"), "cannot be read"),
         (lambda f: (f / "config.json").write_text('{"model_type": "clip"}'), "cannot be read|fit"),
         (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), "cannot be read"),
@@ -327,6 +330,48 @@ def test_texts_have_unit_norm_and_sigma_is_the_temperature(clip):
     z_t = model.encode_text(clip.tokenize(TEXTS))
     torch.testing.assert_close(z_t.norm(dim=-1), torch.ones(len(TEXTS)))
     assert model.logit_scale.exp().item() == pytest.approx(20)
+
+
+def test_a_clip_of_others_has_the_temperature_of_the_recipe(folder):
+    assert load_clip(str(folder)).model.logit_scale.item() == pytest.approx(2.6592)
+    for spec in (f"clip:{folder}", str(folder)):
+        assert load_model(spec).logit_scale.exp().item() == pytest.approx(50)
+
+
+def test_other_readers_find_the_temperature_where_clip_has_it(folder, tmp_path):
+    from transformers import CLIPModel
+
+    model = VideoCLIP(load_clip(str(folder)), sigma=0.05)
+    before = trunk_digest(model.backbone)
+    model.save(tmp_path)
+    assert CLIPModel.from_pretrained(tmp_path).logit_scale.exp().item() == pytest.approx(20)
+    assert trunk_digest(load_clip(str(tmp_path))) == before, "features of the trunk stay valid"
+
+
+def test_the_temperature_is_found_wherever_the_folder_is_named(folder, tmp_path):
+    run = tmp_path / "run: 1"
+    VideoCLIP(load_clip(str(folder)), sigma=0.05).save(run / "model")
+    for spec in (run, run / "model", f"clip:{run}/model", f"own.code:load:{run}/model"):
+        assert _saved_sigma(str(spec)) == pytest.approx(0.05)
+    for spec in ("clip", "clip:", "clip:some/model", "own.code:load", f"clip:{folder}", folder):
+        assert _saved_sigma(str(spec)) is None
+
+
+def test_a_clip_may_replace_a_model_of_another_kind(folder, tmp_path):
+    (tmp_path / "maxi.json").write_text('{"backbone": "objects", "mean": [0], "std": [1]}')
+    VideoCLIP(load_clip(str(folder))).save(tmp_path)
+    assert load_model(str(tmp_path)).backbone.kind == "clip"
+
+
+def test_a_damaged_temperature_is_one_sentence(folder, tmp_path):
+    VideoCLIP(load_clip(str(folder))).save(tmp_path)
+    for sigma in ('"cold"', "0.0", "NaN"):
+        (tmp_path / "maxi.json").write_text(f'{{"backbone": "clip", "sigma": {sigma}}}')
+        with pytest.raises(MaxiError, match=r"maxi.json: sigma is .*; train or copy"):
+            load_model(str(tmp_path))
+    (tmp_path / "maxi.json").write_text("[]")
+    with pytest.raises(MaxiError, match=r"maxi.json: sigma is \[\]"):
+        load_model(f"clip:{tmp_path}")
 
 
 @pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maxi.config import Config, Stage, dump_config, load_config, parse_config
+from maxi.config import Config, Stage, dump_config, full_key, load_config, parse_config
 from maxi.errors import MaxiError
 
 
@@ -43,6 +43,37 @@ def test_a_dump_reads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("empty_prompt=a video of: {label}", "a video of: {label}"),
+        ("eval.prompt={}", "{}"),
+        ("eval.prompt=[{}]", "[{}]"),
+        ("eval.prompt='a video: {}'", "a video: {}"),
+        ("captioner=off", "off"),
+        ("betas=[0.9, 0.999]", (0.9, 0.999)),
+        ("templates=['a {}', 'the {}']", ("a {}", "the {}")),
+        ("templates=null", None),
+    ],
+)
+def test_what_yaml_would_take_for_something_else_stays_text(
+    override: str, expected: object
+) -> None:
+    stage, _, name = full_key(override.partition("=")[0]).partition(".")
+    assert getattr(getattr(load_config(None, [override]), stage), name) == expected
+
+
+@pytest.mark.parametrize(
+    "saved", ["{}", "[]", '{"backbone": 3}', '{"backbone": "../recipes/objects"}']
+)
+def test_the_recipe_of_a_saved_model_is_found_by_name_only(saved: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "maxi.json").write_text(saved)
+    assert load_config(backbone=str(tmp_path)).train == Config().train
+    (tmp_path / "model" / "maxi.json").write_text('{"backbone": "objects"}')
+    assert load_config(backbone=str(tmp_path)).train == load_config(backbone="objects").train
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("lrr=1", "unknown setting 'lrr'; did you mean 'lr'"),
@@ -71,6 +102,12 @@ def test_wrong_files(tmp_path: Path) -> None:
         load_config(path)
     path.write_text("- a")
     with pytest.raises(MaxiError, match="must be a mapping"):
+        load_config(path)
+    path.write_text("on: 1")
+    with pytest.raises(MaxiError, match="unknown setting 'True'"):
+        load_config(path)
+    path.write_text("3: {on: 1}")
+    with pytest.raises(MaxiError, match="unknown stage '3'"):
         load_config(path)
     path.write_text("trian: {lr: 1}")
     with pytest.raises(MaxiError, match="unknown stage 'trian'"):

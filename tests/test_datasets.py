@@ -33,6 +33,27 @@ def test_a_folder_is_read_to_its_depths(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_whose_name_is_no_text_has_a_label_that_is(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9_run"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    with open(folder + b"/a.mp4", "wb"):
+        pass
+    (source,) = list_videos(tmp_path)
+    assert source.label == "caf\ufffd run"
+    assert source.path.exists()
+
+
+def test_one_video_is_a_list_of_one(tmp_path: Path) -> None:
+    (tmp_path / "clip.MP4").write_bytes(b"\0\0\0\x18ftyp\xff")
+    assert list_videos(tmp_path / "clip.MP4") == [Source(tmp_path / "clip.MP4", None)]
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(MaxiError, match="holds no videos"):
+        list_videos(tmp_path / "folder.mp4")
+
+
 def test_links_may_lead_in_circles_or_nowhere(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.mp4", "b/2.mp4")
     (tmp_path / "a/up").symlink_to(tmp_path, target_is_directory=True)
@@ -92,7 +113,8 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
         ("a.csv", 'path,label\n"x.mp4,run\n', "not a table"),
         ("a.txt", "\n \n", "names no videos"),
         ("a.txt", "a.mp4\n\tlabel\n", r"a\.txt:2: the path is empty"),
-        ("a.mp4", b"\0\0\0\x18ftyp", "not a text file"),
+        ("a.jpg", b"\0\0\0\x18ftyp", "not a text file"),
+        ("a.mp4:train", b"", r"a\.mp4:train does not exist"),
         ("a.txt", b"caf\xe9.mp4", "not UTF-8"),
     ],
 )
@@ -108,7 +130,7 @@ def test_what_lists_nothing_says_why(
         list_videos(tmp_path / name)
 
 
-@pytest.mark.parametrize("layout", ["folder", "list"])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "csv"])
 def test_only_tables_have_splits(tmp_path: Path, layout: str) -> None:
     with pytest.raises(MaxiError, match="has no splits"):
         LAYOUTS[layout](tmp_path, "train")
@@ -149,6 +171,15 @@ def test_names_are_read_in_order(tmp_path: Path) -> None:
     assert read_names(tmp_path / "names.txt") == names
     (tmp_path / "names.csv").write_text('id,name\n3,swing  dancing\n1,"run, then jump"\n')
     assert read_names(str(tmp_path / "names.csv")) == ["swing dancing", "run, then jump"]
+
+
+def test_what_a_name_cannot_show_is_a_space(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("push\tup\x1b\nsit\x07\x85down\n\x7f\n")
+    assert read_names(tmp_path / "a.txt") == ["push up", "sit down"]
+    (tmp_path / "a.csv").write_text('name\n"push\nup"\n')
+    assert read_names(tmp_path / "a.csv") == ["push up"]
+    (tmp_path / "set.csv").write_text('path,label\nx.mp4,"push\nup\x1b"\n')
+    assert list_videos(tmp_path / "set.csv") == [Source(tmp_path / "x.mp4", "push up")]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from maxi import decoding
 from maxi.decoding import MEMORY_LIMIT, Decoder, Request
 from maxi.errors import MaxiError
 from maxi.video import Probe, decode_frames, probe
@@ -100,12 +101,35 @@ def test_map_takes_requests_as_they_are_needed(video: Path) -> None:
     with Decoder(2) as decoder:
         answers = decoder.map(requests())
         assert taken == 0
-        for done in range(10):
+        next(answers)
+        for done in range(1, 10):
             next(answers)
             assert taken == done + 4
         answers.close()
         # What was under way when its reader left does no harm to the next.
         assert [type(answer) for _, answer in decoder.map([Request(video)])] == [Probe]
+
+
+def test_map_takes_few_requests_ahead_when_their_answers_are_large(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = decode_frames(video, [0]).nbytes
+    monkeypatch.setattr(decoding, "BYTES_AHEAD", 10 * size)
+    taken = []
+
+    def requests() -> Iterator[Request]:
+        for n in [1, 1, 5, 5, 5, 5, 5, 100, 100, 100, 1, 1, 1, 1]:
+            taken.append(n)
+            yield Request(video, (0,) * n)
+
+    with Decoder(2) as decoder:
+        ahead = []
+        for n, (request, answer) in enumerate(decoder.map(requests())):
+            assert isinstance(answer, np.ndarray)
+            assert len(answer) == len(request.indices or ()) == taken[n]
+            ahead.append(len(taken) - n)
+    # The answer in hand counts: two of five frames are under way at a time, one of a hundred.
+    assert ahead == [2, 4, 4, 3, 2, 2, 2, 2, 1, 1, 1, 3, 2, 1]
 
 
 @posix

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from maxi.config import TrainConfig
-from maxi.loader import collate_texts, n_batches, prefetch, schedule
-from maxi.records import Bag, BagText
+from maxi.decoding import Answer, Decoder, Request
+from maxi.errors import MaxiError
+from maxi.loader import collate_texts, decoded_clips, n_batches, prefetch, schedule
+from maxi.model import VideoCLIP, load_model
+from maxi.records import Bag, BagText, Video
+from media import write_video
 
 
 def make_bags(n: int) -> list[Bag]:
@@ -78,6 +85,110 @@ def test_prefetch_passes_items_and_errors_on() -> None:
     assert next(stream) == 1
     with pytest.raises(ValueError, match="no"):
         next(stream)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip: Path) -> VideoCLIP:
+    return load_model(f"clip:{tiny_clip}")
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(1) as decoder:
+        yield decoder
+
+
+def make_videos(folder: Path, n: int) -> list[Video]:
+    folder.mkdir(parents=True)
+    source = write_video(folder / "source.mp4", n_frames=12)
+    videos = []
+    for i in range(n):
+        path = folder / f"{i}.mp4"
+        path.hardlink_to(source)
+        videos.append(Video(f"v{i:03}", str(path), 12, 10.0, 64, 48))
+    return videos
+
+
+CLIPS = TrainConfig(batch_size=8, epochs=1, n_frames=2)
+
+
+def test_clips_are_queued_as_bytes(model: VideoCLIP, decoder: Decoder, tmp_path: Path) -> None:
+    batches = decoded_clips(model, make_videos(tmp_path / "v", 3), decoder, CLIPS, seed=0)
+    ((step, clips),) = batches(schedule(make_bags(3), CLIPS, seed=0))
+    assert clips.shape == (3, 2, 3, 32, 32)
+    assert clips.dtype == torch.uint8
+    assert clips.device.type == "cpu"
+    ((_, again),) = batches([step])
+    assert torch.equal(clips, again)
+
+
+class Flaky(Decoder):
+    """Fails on every file once."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.seen: set[str | Path] = set()
+
+    def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
+        for request, answer in super().map(requests):
+            first = request.path not in self.seen
+            self.seen.add(request.path)
+            yield request, MaxiError("took too long") if first else answer
+
+
+def test_a_failure_that_passes_changes_nothing(
+    model: VideoCLIP, decoder: Decoder, tmp_path: Path
+) -> None:
+    videos = make_videos(tmp_path / "v", 4)
+    steps = list(schedule(make_bags(4), CLIPS, seed=0))
+    ((_, expected),) = decoded_clips(model, videos, decoder, CLIPS, seed=0)(steps)
+    with Flaky() as flaky:
+        ((step, clips),) = decoded_clips(model, videos, flaky, CLIPS, seed=0)(steps)
+    assert step == steps[0]
+    assert torch.equal(clips, expected)
+
+
+def test_a_lost_video_is_left_out_with_one_warning(
+    model: VideoCLIP, decoder: Decoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    videos = make_videos(tmp_path / "v", 9)
+    Path(videos[4].path).unlink()
+    config = CLIPS.model_copy(update={"epochs": 2})
+    with caplog.at_level(logging.WARNING, "maxi"):
+        done = list(
+            decoded_clips(model, videos, decoder, config, seed=0)(
+                schedule(make_bags(9), config, seed=0)
+            )
+        )
+    assert [len(clips) for _, clips in done] == [len(step.bags) for step, _ in done] == [8, 8]
+    assert "v004" not in {bag.video for step, _ in done for bag in step.bags}
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"{videos[4].path} can no longer be read and is left out: ")
+
+
+def test_many_lost_videos_end_the_run(model: VideoCLIP, decoder: Decoder, tmp_path: Path) -> None:
+    videos = make_videos(tmp_path / "v", 20)
+    for video in videos[:6]:
+        Path(video.path).unlink()
+    steps = list(schedule(make_bags(20), CLIPS, seed=0))
+    with pytest.raises(
+        MaxiError,
+        match=r"^6 of 20 videos can no longer be read, first .*\.mp4 \(.*; check the disk",
+    ):
+        list(decoded_clips(model, videos, decoder, CLIPS, seed=0)(steps))
+    patient = decoded_clips(model, videos, decoder, CLIPS, seed=0, max_lost=0.5)
+    assert sum(len(clips) for _, clips in patient(steps)) == 14
+
+
+def test_a_batch_without_any_video_ends_the_run(
+    model: VideoCLIP, decoder: Decoder, tmp_path: Path
+) -> None:
+    videos = make_videos(tmp_path / "v", 2)
+    for video in videos:
+        Path(video.path).unlink()
+    steps = list(schedule(make_bags(2), CLIPS, seed=0))
+    with pytest.raises(MaxiError, match=r"^2 of 2 videos can no longer be read"):
+        list(decoded_clips(model, videos, decoder, CLIPS, seed=0)(steps))
 
 
 def test_prefetch_stays_a_little_ahead() -> None:

@@ -39,7 +39,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     z_v, ids = unit(rng.normal(size=(50, 4))), [str(i) for i in range(50)]
     whole = match(ids, z_v, NAMES, EYE)
-    monkeypatch.setattr("maxi.matching.CHUNK", 7)
+    monkeypatch.setattr("maxi.matching.CHUNK", 28)
     assert match(ids, z_v, NAMES, EYE) == whole
 
 

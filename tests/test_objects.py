@@ -14,7 +14,7 @@ import torch
 from maxi import objects
 from maxi.backbones import load_backbone
 from maxi.errors import MaxiError
-from maxi.model import VideoCLIP
+from maxi.model import VideoCLIP, load_model
 from maxi.transforms import eval_transform, normalise
 
 PACKAGES = ("efficientnet_lite_pytorch", *(f.package for f in (objects.CLASSIFIER,)))
@@ -159,6 +159,16 @@ def test_tuned_trunks_are_saved_too(backbone, tmp_path):
         assert torch.equal(again.encode_image(pixels()), backbone.encode_image(pixels()))
 
 
+def test_the_temperature_is_saved_with_the_model(backbone, tmp_path):
+    VideoCLIP(backbone, sigma=0.03).save(tmp_path / "model")
+    for spec in (f"objects:{tmp_path}/model", str(tmp_path)):
+        again = load_model(spec)
+        assert again.logit_scale.exp().item() == pytest.approx(1 / 0.03)
+        assert again.backbone.mean == backbone.mean
+    backbone.save(tmp_path / "model")  # as before sigma was kept: the recipe's
+    assert load_model(str(tmp_path)).logit_scale.exp().item() == pytest.approx(10)
+
+
 def test_loading_twice_gives_the_same_model(packaged):
     assert objects.load_objects().fingerprint() == packaged.fingerprint()
 
@@ -169,6 +179,9 @@ def test_loading_twice_gives_the_same_model(packaged):
         (lambda f: (f / "model.safetensors").write_bytes(b"123"), "cannot be read"),
         (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
         (lambda f: (f / "maxi.json").unlink(), "does not exist"),
+        (lambda f: (f / "maxi.json").write_text("[]"), "lacks the `mean` and `std`"),
+        (lambda f: (f / "maxi.json").write_text('{"backbone": "objects"}'), "lacks the `mean`"),
+        (lambda f: (f / "maxi.json").write_text('{"mean": 1, "std": ["a"]}'), "lacks the `mean`"),
     ],
 )
 def test_a_damaged_folder_is_one_sentence(packaged, tmp_path, damage, pattern):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -213,7 +214,7 @@ def test_a_bag_file_edited_by_hand_is_trained_from(
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)
     bags = read_jsonl(run.bags, Bag)
-    write_jsonl(run.bags, [Bag(b.video, "high jump", b.texts[:1]) for b in bags])
+    write_jsonl(run.bags, [Bag(bags[0].video, "high jump", bags[0].texts[:1]), *bags[1:]])
     again = run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
     assert read_jsonl(again.bags, Bag)[0].label == "high jump"
     assert not same_weights(finished, again)
@@ -241,11 +242,11 @@ def test_a_video_that_vanishes_midway_costs_only_itself(
 ) -> None:
     root = tmp_path / "v"
     shutil.copytree(videos, root)
-    config = settings(tiny_clip, "epochs=1")
+    config = settings(tiny_clip, "epochs=1", "keep=1.0")
     with pipeline.open_job(tmp_path / "run", config, silent) as job:
-        pipeline.start(job, ["playing guitar", "riding a horse"])
+        pipeline.start(job, ["playing guitar", "riding a horse", "high jump"])
         pipeline.index(job, str(root))
-        next(root.rglob("*.mp4")).unlink()
+        (root / "playing guitar" / "clip 0.mp4").unlink()
         pipeline.expand(job)
         assert len(pipeline.match(job)) == 7
         pipeline.caption(job)
@@ -255,7 +256,52 @@ def test_a_video_that_vanishes_midway_costs_only_itself(
     assert job.run.model.is_dir()
 
 
-def test_classify(finished: Run, videos: Path, tmp_path: Path) -> None:
+def test_models_are_compared_on_the_videos_that_both_could_read() -> None:
+    a, b, c = (Video(i, i, 4, 1.0, 1, 1) for i in "abc")
+    tables = {
+        "frozen": ([a, b, c], np.array([[1.0], [2.0], [3.0]])),
+        "adapted": ([a, c], np.array([[4.0], [5.0]])),
+    }
+    videos, scores = pipeline._aligned(tables)
+    assert videos == [a, c]
+    assert scores["frozen"].tolist() == [[1.0], [3.0]]
+    assert scores["adapted"].tolist() == [[4.0], [5.0]]
+
+
+def test_a_run_is_held_by_one_process_at_a_time(finished: Run, tiny_clip: Path) -> None:
+    def open_again() -> None:
+        with pipeline.open_job(finished.folder, settings(tiny_clip), silent):
+            pass
+
+    first = pipeline.open_job(finished.folder, settings(tiny_clip), silent)
+    with first, pytest.raises(MaxiError, match="in use by another maxi"):
+        open_again()
+    open_again()
+
+
+def test_a_file_without_a_record_is_moved_aside(
+    finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    (run.folder / "bags.jsonl.meta.json").unlink()
+    run.bags.write_text('{"video": "x", "label": "y"}\n')
+    run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
+    assert run.bags.read_bytes() == finished.bags.read_bytes()
+    assert (run.folder / "bags.jsonl.old").is_file()
+
+
+def test_another_model_in_its_place_is_noticed(
+    finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    shutil.copy(tiny_clip / "model.safetensors", run.model / "model.safetensors")
+    run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
+    assert same_weights(finished, run)
+
+
+def test_classify(finished: Run, videos: Path, tiny_clip: Path) -> None:
     one = next(videos.rglob("*.mp4"))
     rows = list(pipeline.classify_videos(str(one), str(finished.folder), progress=silent))
     assert len(rows) == 1
@@ -274,4 +320,4 @@ def test_classify(finished: Run, videos: Path, tmp_path: Path) -> None:
     assert len(windows) > 1
     assert all(not isinstance(w, MaxiError) for w in windows)
     with pytest.raises(MaxiError, match="pass --actions"):
-        list(pipeline.classify_videos(str(one), str(finished.model), progress=silent))
+        list(pipeline.classify_videos(str(one), f"clip:{tiny_clip}", progress=silent))

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.records import Bag, BagText, Caption, Journal, Match, Video, read_jsonl, write_jsonl
+from maxi.records import (
+    Bag,
+    BagText,
+    Caption,
+    Journal,
+    Match,
+    Phrases,
+    Video,
+    read_json,
+    read_jsonl,
+    write_jsonl,
+)
 
 ROWS = {
     Video: [
@@ -54,6 +65,63 @@ def test_a_broken_line_is_named(line: str, tmp_path: Path) -> None:
         read_jsonl(path, Bag)
 
 
+VIDEO = '{"id": "a", "path": "p", "n_frames": %s, "fps": %s, "width": 4, "height": 3, "label": %s}'
+
+
+@pytest.mark.parametrize(
+    ("cls", "line", "reason"),
+    [
+        (Match, '{"video": "a", "label": null, "score": 0.5, "kept": true}', "label is null"),
+        (Match, '{"video": "a", "label": " ", "score": 0.5, "kept": true}', "label is empty"),
+        (Match, '{"video": "a", "label": "b", "score": "0.5", "kept": true}', 'score is "0.5"'),
+        (Match, '{"video": "a", "label": "b", "score": 0.5, "kept": 1}', "kept is 1, not true"),
+        (
+            Caption,
+            '{"video": "a", "captions": "a man runs"}',
+            'captions is "a man runs", not a list',
+        ),
+        (Caption, '{"video": "a", "captions": ["a", 3]}', "captions holds 3, not text"),
+        (Caption, '{"video": "a", "captions": {"a": 1}}', "captions is {"),
+        (Phrases, '{"label": "", "texts": []}', "label is empty"),
+        (Phrases, '{"label": "b", "texts": [null]}', "texts holds null"),
+        (Bag, '{"video": "a", "label": "b", "texts": [{"text": null}]}', "text is null"),
+        (Bag, '{"video": "a", "label": "b", "texts": [{"text": " "}]}', "text is empty"),
+        (Bag, '{"video": "a", "label": "b", "texts": [{"text": "c", "source": 1}]}', "source is 1"),
+        (Bag, '{"video": "a", "label": "b", "texts": ["c"]}', 'texts holds "c", not'),
+        (Bag, '{"video": "a", "label": "b", "texts": {"text": "c"}}', "texts is {"),
+        (Video, VIDEO % ("true", 25, "null"), "n_frames is true, not a whole number"),
+        (Video, VIDEO % (1.5, 25, "null"), "n_frames is 1.5"),
+        (Video, VIDEO % (10, '"25"', "null"), 'fps is "25", not a number'),
+        (Video, VIDEO % (10, 25, "3"), "label is 3, not text"),
+        (Video, VIDEO % (10, 25, '""'), "label is empty"),
+        (Video, "3", "not an object"),
+    ],
+)
+def test_a_wrong_value_is_named(cls: type, line: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n" + line + "\n")
+    with pytest.raises(MaxiError, match=r"t\.jsonl:2: ") as caught:
+        read_jsonl(path, cls)
+    assert reason in str(caught.value)
+
+
+def test_numbers_and_what_is_not_known_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(VIDEO % (10, 25, "null"))
+    assert read_jsonl(tmp_path / "t.jsonl", Video) == [Video("a", "p", 10, 25.0, 4, 3)]
+
+
+def test_a_table_may_open_with_a_byte_order_mark_but_must_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{"label": "b", "texts": ["caf\u00e9"]}\r\n'
+    path.write_bytes(row.encode("utf-8-sig"))
+    assert read_jsonl(path, Phrases) == [Phrases("b", ("caf\u00e9",))]
+    path.write_bytes(b"\n" + row.encode("latin-1"))
+    with pytest.raises(MaxiError, match=r"t\.jsonl:2: not UTF-8"):
+        read_jsonl(path, Phrases)
+    path.write_bytes('{"a": 1}'.encode("utf-8-sig"))
+    assert read_json(path) == {"a": 1}
+
+
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     write_jsonl(path, ROWS[Match])
@@ -88,3 +156,19 @@ def test_a_journal_goes_on_where_it_stopped(tmp_path: Path) -> None:
     other = Journal(path, Match, "another key")
     assert other.done == []
     other.close()
+
+
+@pytest.mark.parametrize(
+    "cut", ['{"video": "c", "label": "\u00e9'.encode()[:-1], b'{"text": 1}\n', b"[]\n"]
+)
+def test_a_journal_drops_what_is_no_whole_row(cut: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(path, Match, "key")
+    journal.add(Match("a", "line\u2028break", 0.5, True))
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + cut)
+    again = Journal(path, Match, "key")
+    again.close()
+    assert [row.label for row in again.done] == ["line\u2028break"]
+    assert path.read_bytes() == whole

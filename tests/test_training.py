@@ -14,6 +14,7 @@ from torch import Tensor
 from maxi.checkpoint import interpolate
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
+from maxi.features import to_pixels
 from maxi.loader import Step
 from maxi.model import VideoCLIP, load_model
 from maxi.records import Bag, BagText
@@ -34,8 +35,10 @@ def clips(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
     for step in steps:
         frames = []
         for bag in step.bags:
-            rng = torch.Generator().manual_seed(int(bag.video[1:]))
-            frames.append(torch.rand(2, 3, 32, 32, generator=rng) + int(bag.video[1:]) % 2)
+            number = int(bag.video[1:])
+            rng = torch.Generator().manual_seed(number)
+            grey = torch.randint(100, (2, 3, 32, 32), generator=rng) + 150 * (number % 2)
+            frames.append(grey.to(torch.uint8))
         yield step, torch.stack(frames)
 
 
@@ -67,10 +70,9 @@ def test_only_the_chosen_part_changes(trainable: str, model: VideoCLIP, tmp_path
         def inputs(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
             for step, frames in clips(steps):
                 with torch.no_grad():
-                    yield (
-                        step,
-                        model.backbone.image_trunk(frames.flatten(0, 1)).unflatten(0, (-1, 2)),
-                    )
+                    pixels = to_pixels(model, frames)  # (B, 2, C, S, S)
+                    features = model.backbone.image_trunk(pixels.flatten(0, 1))
+                    yield step, features.unflatten(0, (-1, 2))
 
     train(model, BAGS, inputs, config, folder=tmp_path)
     changed = {n for n, t in weights(model).items() if not torch.equal(t, before[n])}
@@ -136,6 +138,42 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert losses[0] == losses[1]
 
 
+def test_the_log_lies_in_the_checkpoint(model: VideoCLIP, tmp_path: Path) -> None:
+    """A kill right after the last checkpoint, before train.jsonl, leaves nothing undone."""
+    done = train(copy.deepcopy(model), BAGS, clips, CONFIG, folder=tmp_path)
+    written = (tmp_path / "train.jsonl").read_bytes()
+    (tmp_path / "train.jsonl").unlink()
+    assert train(copy.deepcopy(model), BAGS, clips, CONFIG, folder=tmp_path) == done
+    assert (tmp_path / "train.jsonl").read_bytes() == written
+
+
+def test_how_often_to_save_is_no_reason_to_start_anew(model: VideoCLIP, tmp_path: Path) -> None:
+    train(copy.deepcopy(model), BAGS, clips, CONFIG, folder=tmp_path)
+
+    def none(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        assert not list(steps)
+        yield from ()
+
+    other = CONFIG.model_copy(update={"checkpoint_seconds": 1.0})
+    train(copy.deepcopy(model), BAGS, none, other, folder=tmp_path)
+
+
+def test_only_a_micro_batch_is_normalised_at_a_time(
+    model: VideoCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, torch.dtype]] = []
+    encode = VideoCLIP.encode_video
+
+    def counted(self: VideoCLIP, frames: Tensor) -> Tensor:
+        seen.append((len(frames), frames.dtype))
+        return encode(self, frames)
+
+    monkeypatch.setattr(VideoCLIP, "encode_video", counted)
+    config = CONFIG.model_copy(update={"micro_batch": 2, "epochs": 1})
+    train(model, BAGS, clips, config, folder=tmp_path)
+    assert set(seen) == {(2, torch.float32)}
+
+
 @pytest.mark.parametrize("trainable", ["all", "visual", "text"])
 def test_small_graphs_have_the_gradient_of_the_whole_batch(
     trainable: str, model: VideoCLIP, tmp_path: Path
@@ -191,6 +229,25 @@ def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) 
         train(
             model, BAGS, clips, CONFIG.model_copy(update={"objective": "mil_nec"}), folder=tmp_path
         )
+
+
+def test_bags_of_one_name_have_no_contrast(model: VideoCLIP, tmp_path: Path) -> None:
+    with pytest.raises(MaxiError, match="match one name, 'riding horse': there is nothing to"):
+        train(model, BAGS[1::2], clips, CONFIG, folder=tmp_path)
+
+
+def test_a_trained_temperature_is_saved_with_the_model(tiny_clip: Path, tmp_path: Path) -> None:
+    model = load_model(f"clip:{tiny_clip}", sigma=0.1)
+    config = CONFIG.model_copy(update={"learn_sigma": True, "lr": 0.1})
+    train(model, BAGS, clips, config, folder=tmp_path)
+    sigma = 1 / model.logit_scale.exp().item()
+    assert abs(sigma - 0.1) > 0.001
+    model.save(tmp_path / "model")
+    for spec in (f"clip:{tmp_path}/model", str(tmp_path / "model"), str(tmp_path)):
+        again = load_model(spec)
+        assert again.logit_scale.item() == pytest.approx(model.logit_scale.item(), abs=1e-6)
+        assert again.backbone.fingerprint() == model.backbone.fingerprint()
+    assert load_model(str(tmp_path), sigma=0.5).logit_scale.exp().item() == pytest.approx(2)
 
 
 def test_the_learning_rate_is_a_cosine_that_warm_up_only_delays() -> None:

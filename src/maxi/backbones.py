@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Normalisation = Literal["model", "imagenet"]
+
+# `module:function`, and the folder after it that the function is to load.
+_OWN = re.compile(r"(?P<code>[\w.]+:\w+)(?::(?P<folder>.+))?")
 
 
 class Backbone(Protocol):
@@ -79,7 +83,7 @@ class Backbone(Protocol):
 def load_backbone(
     spec: str, device: str = "cpu", *, normalisation: Normalisation = "model"
 ) -> Backbone:
-    """Load `clip:ID_OR_PATH`, `objects[:FOLDER]`, a model or run folder, or `module:function`.
+    """Load `clip:ID_OR_PATH`, `objects[:FOLDER]`, a model or run folder, or `module:function[:FOLDER]`.
 
     With `imagenet`, frames are to be normalised by ImageNet's constants, as in the released code,
     not by the model's own. Raises MaxiError when there is no such backbone or it cannot be used.
@@ -95,9 +99,11 @@ def _load(spec: str, device: str) -> Backbone:
     name, _, argument = spec.partition(":")
     if name in BACKBONES:
         return BACKBONES[name](argument, device)
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     if folder.is_dir():
         return _load_folder(folder, device)
+    if own := _OWN.fullmatch(spec):
+        return choose(BACKBONES, own["code"], "backbone")(own["folder"] or "", device)
     if "/" in spec or os.sep in spec:
         raise MaxiError(
             f"{spec}: no such folder; pass a saved model or a run folder,"
@@ -110,7 +116,7 @@ def _load_folder(folder: Path, device: str) -> Backbone:
     if (folder / "model").is_dir():
         folder = folder / "model"
     if (folder / "maxi.json").is_file():
-        kind = str(read_json(folder / "maxi.json").get("backbone"))
+        kind = _kind(folder / "maxi.json")
     elif (folder / "config.json").is_file():
         kind = "clip"
     else:
@@ -118,7 +124,25 @@ def _load_folder(folder: Path, device: str) -> Backbone:
             f"{folder}: neither a saved model (config.json or maxi.json) nor a run folder with"
             " model/ in it; train one with `maxi train`, or pass another folder"
         )
-    return choose(BACKBONES, kind, "backbone")(str(folder), device)
+    return BACKBONES[kind](str(folder), device)
+
+
+def _kind(file: Path) -> str:
+    """What a saved model says it is: never code to import, since models are passed from hand to hand."""
+    data = read_json(file)
+    kind = str(data.get("backbone")) if isinstance(data, dict) else "nothing"
+    if kind not in BACKBONES:
+        raise MaxiError(
+            f"{file}: names {kind!r}, not one of {', '.join(BACKBONES)}; a model of your own code"
+            f" is loaded with MODULE:FUNCTION:{file.parent}"
+        )
+    return kind
+
+
+def saved(spec: str, folder: str | Path) -> str:
+    """The spec of a model in `folder` that a run saved whose backbone is `spec`."""
+    own = None if spec.partition(":")[0] in BACKBONES else _OWN.fullmatch(spec)
+    return f"{own['code']}:{folder}" if own else str(folder)
 
 
 def _clip(name: str, device: str) -> Backbone:

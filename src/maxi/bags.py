@@ -9,7 +9,7 @@ from typing import Protocol
 
 from maxi.config import BagConfig
 from maxi.randomness import generator
-from maxi.records import Bag, BagText, Caption, Match, Phrases
+from maxi.records import Bag, BagText, Caption, Match, Phrases, bag_text
 from maxi.text import clean
 
 CHUNK = 1024  # videos whose captions are parsed together
@@ -53,7 +53,7 @@ def _texts_of_labels(phrases: Sequence[Phrases], parser: Parser) -> dict[str, li
     for row in phrases:
         texts = table.setdefault(row.label, [])
         for parsed in parser.phrases(row.texts):
-            texts += [BagText(text, f"phrase:{row.source}") for text in parsed]
+            texts += [bag_text(text, f"phrase:{row.source}") for text in parsed]
     return {label: texts + _verbs_of_name(label, parser) for label, texts in table.items()}
 
 
@@ -64,13 +64,13 @@ def _texts_of_captions(
     distinct = list(dict.fromkeys(text for row in rows for text in row.captions))
     parsed = dict(zip(distinct, parser.captions(distinct, config.caption_parts), strict=True))
     return {
-        row.video: [BagText(t, f"caption:{row.source}") for c in row.captions for t in parsed[c]]
+        row.video: [bag_text(t, f"caption:{row.source}") for c in row.captions for t in parsed[c]]
         for row in rows
     }
 
 
 def _verbs_of_name(label: str, parser: Parser) -> list[BagText]:
-    return [BagText(text, "name") for text in parser.phrases([label])[0]]
+    return [bag_text(text, "name") for text in parser.phrases([label])[0]]
 
 
 def _distinct(texts: Sequence[BagText], label: str) -> tuple[BagText, ...]:

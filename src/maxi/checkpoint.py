@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,32 @@ def interpolate(
     return result
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The weight files of a saved model, in order."""
+    return sorted(folder.glob("*.safetensors"))
+
+
 def save_state(
     folder: Path,
     step: int,
     weights: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
-    info: Mapping[str, Any],
+    *,
+    key: str,
+    log: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write `folder/step-N/` whole by renaming it into place, then drop the older ones."""
+    """Write `folder/step-N/` whole by renaming it into place, then drop the older ones.
+
+    `log` is what was logged up to this step: kept with the weights, so that the two never disagree.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     part, final = folder / "writing", folder / f"step-{step:08d}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     moments = {
         f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for index, state in optimiser.state_dict()["state"].items()
-        for name, value in state.items()
+        for index, values in optimiser.state_dict()["state"].items()
+        for name, value in values.items()
     }
     try:
         save_file(
@@ -65,7 +75,8 @@ def save_state(
         save_file(
             {k: v.cpu().contiguous() for k, v in moments.items()}, part / "optimiser.safetensors"
         )
-        (part / "state.json").write_text(json.dumps({"step": step, **info}), encoding="utf-8")
+        state = {"step": step, "key": key, "log": log}
+        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
         _sync(part)
     except (SafetensorError, OSError) as error:
         shutil.rmtree(part, ignore_errors=True)
@@ -87,8 +98,8 @@ def _sync(folder: Path) -> None:
 
 def load_state(
     folder: Path, optimiser: torch.optim.Optimizer, key: str
-) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """The newest readable state with this `key`: its step, weights and info; the optimiser is filled in place."""
+) -> tuple[int, dict[str, Tensor], list[dict[str, Any]]] | None:
+    """The newest readable state with this `key`: its step, weights and log; the optimiser is filled in place."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             info = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -103,5 +114,5 @@ def load_state(
             index, _, field = name.partition(".")
             state.setdefault(int(index), {})[field] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-        return int(info["step"]), weights, info
+        return int(info["step"]), weights, info["log"]
     return None

@@ -22,7 +22,7 @@ from maxi.video import Probe, centre_indices
 from maxi.zero_shot import label_embeddings
 
 NEAR = 10
-FRAMES_AT_ONCE = 2**28  # bytes of decoded frames held for one request
+FRAMES_AT_ONCE = 2**30  # bytes of decoded frames held for one request
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Classifier:
             near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
             far = torch.ones(len(others), dtype=torch.bool)
             far[near.flatten()] = False
-            self.z_others = z_o[far]
+            self.z_others = z_o[far] if far.any() else None
 
     def windows(self, path: str, decoder: Decoder, seconds: float) -> Iterator[Prediction]:
         """Yield a prediction for each of the nearly equal windows of about `seconds`; a shorter video is one window.
@@ -80,6 +80,7 @@ class Classifier:
         probe = decoder.one(Request(path))
         assert isinstance(probe, Probe)
         n = max(1, round(probe.n_frames / probe.fps / seconds)) if seconds and probe.fps else 1
+        n = min(n, max(1, probe.n_frames // self.n_frames))
         edges = [i * probe.n_frames // n for i in range(n + 1)]
         groups = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
         spans = list(pairwise(edges))

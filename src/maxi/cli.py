@@ -41,9 +41,6 @@ class Group(click.Group):
                 err=True,
             )
             code = INTERRUPTED
-        except BrokenPipeError:  # the reader of stdout went away, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
         except Exception as error:
             if debug:
                 raise
@@ -53,8 +50,9 @@ class Group(click.Group):
 
 
 def _sentence(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "out of memory; lower `train.batch_size` or `n_frames`, then add --resume"
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if out_of_memory or "allocate memory" in str(error):
+        return "out of memory; lower `train.micro_batch` or `train.batch_size`, then add --resume"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename or 'the folder of the run'}: "
         return f"{where}{error.strerror}; finished stages are kept; mend this and run it again (`adapt` with --resume)"
@@ -273,14 +271,19 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     form = "json" if as_json else "csv" if as_csv else "text"
     rows = classify_videos(videos, spec, progress=_progress(context), **options)
 
+    failed = []
+
     def reported() -> Any:
         for row in rows:
             if isinstance(row, MaxiError):
                 click.echo(f"maxi: {row}", err=True)
+            failed.append(isinstance(row, MaxiError))
             yield row
 
     for line in lines_of(reported(), form):
         click.echo(line)
+    if all(failed):
+        raise MaxiError(f"none of the {len(failed)} videos could be classified")
 
 
 @main.command()
@@ -307,10 +310,11 @@ def index(
 
     Example: maxi index videos/ --actions actions.txt -o runs/mine
     """
-    config = _config(config_file, settings, **options)
     from maxi import pipeline
     from maxi.datasets import read_names
 
+    config_file = config_file or pipeline.settings_to_resume(out, options["backbone"])
+    config = _config(config_file, settings, **options)
     names = read_names(actions)
     with pipeline.open_job(out, config, _progress(context)) as job:
         pipeline.start(job, names)

@@ -235,7 +235,12 @@ def _check_files(folder: Path, where: str) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise MaxiError(f"{where} is not a CLIP in Hugging Face layout: it has no config.json")
-    kind = read_json(config).get("model_type")
+    settings = read_json(config)
+    if not isinstance(settings, dict):
+        raise MaxiError(
+            f"{where}: config.json is no JSON object; copy or download the folder again"
+        )
+    kind = settings.get("model_type")
     if kind != "clip":
         raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
     if not _has_weights(folder):

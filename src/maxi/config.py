@@ -6,6 +6,7 @@ A run's settings are these defaults, then the differences that the backbone's re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
@@ -213,7 +214,7 @@ def full_key(key: str) -> str:
 
 
 def _merge(into: dict[str, Any], settings: dict[str, Any], where: str) -> None:
-    for key, value in settings.items():
+    for key, value in ((str(key), value) for key, value in settings.items()):
         if isinstance(value, dict):
             if key not in Config.model_fields:
                 raise MaxiError(f"{where}: unknown stage {key!r}")
@@ -247,12 +248,12 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
         key, equals, value = override.partition("=")
         if not equals:
             raise MaxiError(f"-s {override}: write it as key=value")
-        _merge(chosen, {key.strip(): _scalar(value)}, "-s")
+        _merge(chosen, {key.strip(): _parse(key.strip(), value)}, "-s")
     _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
     merged: dict[str, Any] = {}
     family = _family(str(chosen.get("backbone", "")))
     recipe = resources.files("maxi") / "recipes" / f"{family}.yaml"
-    if family.isidentifier() and recipe.is_file():
+    if recipe.is_file():
         _merge(merged, _read_yaml(recipe, f"recipe {family}"), f"recipe {family}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
@@ -261,17 +262,28 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
 
 def _family(backbone: str) -> str:
     """The kind of a backbone, also of a saved model or run that holds one."""
-    for folder in (Path(backbone), Path(backbone) / "model"):
-        if (folder / "maxi.json").is_file():
-            return str(read_json(folder / "maxi.json").get("backbone"))
-    return backbone.partition(":")[0]
+    named: Any = {"backbone": backbone.partition(":")[0]}
+    root = Path(os.path.expanduser(backbone))
+    for file in (root / "maxi.json", root / "model" / "maxi.json"):
+        if file.is_file():
+            named = read_json(file)
+            break
+    family = str(named.get("backbone")) if isinstance(named, dict) else ""
+    return family if family.isidentifier() else ""  # it becomes a part of a path
 
 
-def _scalar(text: str) -> Any:
+def _parse(key: str, text: str) -> Any:
+    """A value as YAML reads it, except where a setting that is text would become something else."""
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+    default: Any = Config()
+    if isinstance(value, str) or isinstance(getattr(default, key, None), Stage):
+        return value
+    for part in full_key(key).split("."):
+        default = getattr(default, part)
+    return text if isinstance(default, str) else value
 
 
 def parse_config(data: Any, where: str = "") -> Config:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ EXTENSIONS = (
 )
 BLOCK = 64 * 1024
 NAME_LIMIT = 200
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # nobody sees them in a name, but tokenizers do
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Source:
 
 
 def list_videos(where: str | Path) -> list[Source]:
-    """List the videos of a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths.
+    """List what a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths holds, or one video.
 
     Files are not opened; one that does not exist is listed like the others. Raises MaxiError when
     there are none.
@@ -54,10 +57,18 @@ def list_videos(where: str | Path) -> list[Source]:
             path, split = Path(table), name
     if not path.exists():
         raise MaxiError(
-            f"{path} does not exist; name a folder of videos, a .csv table or a text file of paths"
+            f"{path} does not exist; name a folder of videos, a .csv table or a text file of paths,"
+            " or one video"
         )
-    file_layout = "csv" if path.suffix.lower() == ".csv" else "list"
-    return LAYOUTS["folder" if path.is_dir() else file_layout](path, split)
+    return LAYOUTS[_layout(path)](path, split)
+
+
+def _layout(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if path.suffix.lower() == ".csv":
+        return "csv"
+    return "video" if path.suffix.lower() in EXTENSIONS else "list"
 
 
 def _folder(root: Path, split: str | None) -> list[Source]:
@@ -126,10 +137,17 @@ def _list(root: Path, split: str | None) -> list[Source]:
     return sources
 
 
+def _video(root: Path, split: str | None) -> list[Source]:
+    """The file itself, without a label."""
+    _refuse_split(root, split)
+    return [Source(root)]
+
+
 LAYOUTS: dict[str, Callable[[Path, str | None], list[Source]]] = {
     "folder": _folder,
     "csv": _csv,
     "list": _list,
+    "video": _video,
 }
 
 
@@ -221,7 +239,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, one or more, with the number of the line each ends on."""
-    reader = csv.reader(_read_text(path).split("\n"), strict=True)
+    reader = csv.reader(io.StringIO(_read_text(path)), strict=True)
     rows = []
     try:
         for cells in reader:
@@ -265,9 +283,9 @@ def _refuse_split(root: Path, split: str | None) -> None:
 
 
 def _readable(name: str) -> str:
-    """A folder's name as words: `push_up` is `push up`."""
-    return _collapse(name.replace("_", " "))
+    """A folder's name as words, `push_up` as `push up`; what is no UTF-8 in it breaks tokenizers."""
+    return _collapse(os.fsencode(name).decode("utf-8", "replace").replace("_", " "))
 
 
 def _collapse(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(CONTROL.sub(" ", text).split())

@@ -33,6 +33,7 @@ from maxi.video import MAX_PIXELS, Probe, decode_frames, probe
 
 MEMORY_LIMIT = 8 * 2**30
 LINE_LIMIT = 2**16
+BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
 
 
@@ -67,19 +68,23 @@ class Decoder:
     def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
         """Yield each request with its answer, in order; a failure is a MaxiError value, not raised.
 
-        At most two requests per worker are taken from `requests` ahead of the answers taken out.
+        At most two requests per worker are taken from `requests` ahead of the answers taken out, and
+        no more than 1 GiB holds if their answers are as large as the last one.
         """
         source = iter(requests)
-        limit = 2 * len(self._workers)
+        limit = len(self._workers)  # until it is known how large answers are
         pending: deque[tuple[Request, Future[Answer | MaxiError]]] = deque()
         try:
             while True:
-                for request in islice(source, limit - len(pending)):
+                for request in islice(source, max(0, limit - len(pending))):
                     pending.append((request, self._threads.submit(self._run, request)))
                 if not pending:
                     return
                 request, future = pending.popleft()
-                yield request, future.result()
+                answer = future.result()
+                size = answer.nbytes if isinstance(answer, np.ndarray) else 1
+                limit = max(1, min(2 * len(self._workers), BYTES_AHEAD // size))
+                yield request, answer
         finally:
             for _, future in pending:
                 future.cancel()

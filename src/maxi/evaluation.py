@@ -16,7 +16,14 @@ Scores = NDArray[np.float32]
 
 
 def label_indices(videos: Sequence[Video], names: Sequence[str]) -> NDArray[np.int64]:
-    """Index of each video's label in `names`; MaxiError for a video without a label, or with one that is not a name."""
+    """Index of each video's label in `names`.
+
+    Raises MaxiError for fewer than two names, and for a video without a label or with one that is not a name.
+    """
+    if videos and len(names) < 2:
+        raise MaxiError(
+            "evaluation needs at least two names to choose from; pass more with `maxi eval --names`"
+        )
     place = {name: k for k, name in enumerate(names)}
     for video in videos:
         if video.label is None:
@@ -66,31 +73,6 @@ def compare(frozen: Scores, adapted: Scores, labels: NDArray[np.int64]) -> dict[
         gain, low, high = paired_difference(gained, lost, len(labels))
         gains[name] = {"gain": round(gain, 2), "interval": [round(low, 2), round(high, 2)]}
     return gains
-
-
-def confusion(scores: Scores, labels: NDArray[np.int64], n_names: int) -> NDArray[np.int64]:
-    """Counts (K, K): row = true label, column = best name."""
-    table = np.zeros((n_names, n_names), dtype=np.int64)
-    np.add.at(table, (labels, scores.argmax(1)), 1)
-    return table
-
-
-def agreement(frozen: Scores, adapted: Scores, names: Sequence[str]) -> dict[str, Any]:
-    """What can be said without labels: how far two models agree, and how evenly each uses the names."""
-    before, after = frozen.argmax(1), adapted.argmax(1)
-    changes: dict[tuple[int, int], int] = {}
-    for pair in zip(before.tolist(), after.tolist(), strict=True):
-        if pair[0] != pair[1]:
-            changes[pair] = changes.get(pair, 0) + 1
-    commonest = sorted(changes.items(), key=lambda item: (-item[1], item[0]))[:10]
-    return {
-        "n": len(before),
-        "agreement": round(100 * float((before == after).mean()), 2),
-        "used_names": {"frozen": len(np.unique(before)), "adapted": len(np.unique(after))},
-        "changes": [
-            {"frozen": names[a], "adapted": names[b], "n": count} for (a, b), count in commonest
-        ],
-    }
 
 
 def predictions(

@@ -90,12 +90,12 @@ class FeatureStore:
 
 def trunk_digest(backbone: Backbone) -> str:
     """16 hex digits that change with what an image's trunk features depend on, but not with the heads."""
-    head = set(backbone.head_parameters())
+    apart = {*backbone.head_parameters(), "model.logit_scale"}  # no image meets CLIP's temperature
     sha = hashlib.sha256(
         repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode()
     )
     for name, tensor in sorted(backbone.state_dict().items()):
-        if name not in head:
+        if name not in apart:
             sha.update(f"{name}{tuple(tensor.shape)}".encode())
             sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
@@ -121,16 +121,18 @@ def prepare(model: VideoCLIP, frames: Frames) -> Tensor:
     backbone = model.backbone
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, H, W, 3) -> (T, 3, H, W)
     small = eval_transform(images, backbone.image_size, resize_to=backbone.resize_to)
-    return normalise(small.to(model.device), backbone.mean, backbone.std)
+    return to_pixels(model, small)
 
 
-def augmented(model: VideoCLIP, frames: Frames, video: str, *, seed: int, epoch: int) -> Tensor:
-    """Decoded frames (T, H, W, 3) -> pixels (T, 3, S, S) with the training augmentation of (seed, epoch, video)."""
-    backbone = model.backbone
+def augmented(size: int, frames: Frames, video: str, *, seed: int, epoch: int) -> Tensor:
+    """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video)."""
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    rng = generator("augment", seed, epoch, video)
-    small = train_transform(images, backbone.image_size, rng)
-    return normalise(small.to(model.device), backbone.mean, backbone.std)
+    return train_transform(images, size, generator("augment", seed, epoch, video))
+
+
+def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
+    """uint8 (..., C, S, S) -> float32 on the model's device, normalised as the backbone has it."""
+    return normalise(images.to(model.device), model.backbone.mean, model.backbone.std)
 
 
 def training_indices(video: Video, n_frames: int, *, seed: int, epoch: int) -> list[int]:
@@ -188,8 +190,9 @@ def embed_views(
 
     def row(frames: Frames, video: Video) -> Tensor:
         views = frames.reshape(n_views, n_frames, *frames.shape[1:])
-        parts = [augmented(model, x, video.id, seed=seed, epoch=k) for k, x in enumerate(views)]
-        return torch.stack([model.backbone.image_trunk(pixels) for pixels in parts])
+        size = model.backbone.image_size
+        clips = [augmented(size, x, video.id, seed=seed, epoch=k) for k, x in enumerate(views)]
+        return torch.stack([model.backbone.image_trunk(to_pixels(model, clip)) for clip in clips])
 
     return _fill(videos, store, decoder, indices, row, "augmented views", progress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from maxi.randomness import shuffled
 from maxi.records import Bag, Video
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,23 @@ def cached_views(store: FeatureStore, n_views: int) -> Batches:
 
 
 def decoded_clips(
-    model: VideoCLIP, videos: Sequence[Video], decoder: Decoder, config: TrainConfig, seed: int
+    model: VideoCLIP,
+    videos: Sequence[Video],
+    decoder: Decoder,
+    config: TrainConfig,
+    seed: int,
+    *,
+    max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented pixels (B, T, C, S, S), decoded anew in every epoch.
+    """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, decoded anew in every epoch.
 
-    A video that cannot be decoded any more is left out of its batch, so that one bad read does not end a long run.
+    A video that fails twice in a row is left out of its batch with a warning, so that one bad file does not end a long
+    run. Raises MaxiError when a batch has no video left, or when more than five videos and more than `max_lost` of all
+    were lost.
     """
     by_id = {video.id: video for video in videos}
+    size = model.backbone.image_size
+    lost: dict[str, str] = {}  # path -> reason
 
     def request(step: Step, bag: Bag) -> Request:
         video = by_id[bag.video]
@@ -110,23 +123,43 @@ def decoded_clips(
         steps = list(steps)
         results = decoder.map(request(step, bag) for step in steps for bag in step.bags)
         for step in steps:
-            clips, bags = [], []
+            # Filled in place: a list to stack would double the memory.
+            shape = (len(step.bags), config.n_frames, 3, size, size)
+            clips = torch.empty(shape, dtype=torch.uint8)
+            bags: list[Bag] = []
             for bag in step.bags:
-                _, frames = next(results)
+                asked, frames = next(results)
+                if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
+                    _, frames = next(decoder.map([asked]))
                 if isinstance(frames, np.ndarray):
-                    clips.append(augmented(model, frames, bag.video, seed=seed, epoch=step.epoch))
+                    clips[len(bags)] = augmented(
+                        size, frames, bag.video, seed=seed, epoch=step.epoch
+                    )
                     bags.append(bag)
+                else:
+                    lose(str(asked.path), str(frames))
             if not bags:
-                raise MaxiError(
-                    f"step {step.number}: none of its videos can be read any more; "
-                    "check the disk, then add --resume"
-                )
-            yield Step(step.number, step.epoch, tuple(bags)), torch.stack(clips)
+                raise too_many()
+            yield Step(step.number, step.epoch, tuple(bags)), clips[: len(bags)]
+
+    def lose(path: str, reason: str) -> None:
+        if path not in lost:
+            log.warning("%s can no longer be read and is left out: %s", path, reason)
+        lost[path] = reason
+        if len(lost) > 5 and len(lost) > max_lost * len(videos):
+            raise too_many()
+
+    def too_many() -> MaxiError:
+        path, reason = next(iter(lost.items()))
+        return MaxiError(
+            f"{len(lost)} of {len(videos)} videos can no longer be read, first {path} ({reason}); "
+            "check the disk, then add --resume"
+        )
 
     return batches
 
 
-def prefetch(items: Iterator[T], ahead: int = 2) -> Iterator[T]:
+def prefetch(items: Iterator[T], ahead: int = 1) -> Iterator[T]:
     """The items, made in a thread that stays at most `ahead` of the reader."""
     queue: Queue[tuple[T | None, BaseException | None]] = Queue(ahead)
     stop = threading.Event()

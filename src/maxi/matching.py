@@ -12,7 +12,7 @@ from maxi.errors import MaxiError
 from maxi.metrics import normalised_entropy
 from maxi.records import Match
 
-CHUNK = 8192  # rows of scores at a time: 400 names x 8192 videos are 13 MB
+CHUNK = 2**22  # scores at a time: 16 MB
 
 # A name on more than this share of the videos, or an entropy below this, is what a collapsed match looks like.
 COLLAPSED_SHARE, COLLAPSED_ENTROPY = 0.3, 0.5
@@ -35,8 +35,9 @@ def match(
         raise MaxiError("matching needs at least one readable video and one action name")
     best = np.empty(len(videos), dtype=np.int64)
     score = np.empty(len(videos), dtype=np.float32)
-    for start in range(0, len(videos), CHUNK):
-        part = slice(start, start + CHUNK)
+    n_rows = max(1, CHUNK // len(names))
+    for start in range(0, len(videos), n_rows):
+        part = slice(start, start + n_rows)
         cosine = z_v[part] @ z_l.T  # (V, D) x (D, K) -> (V, K)
         best[part] = cosine.argmax(1)
         score[part] = cosine.max(1)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxi.backbones import Backbone, Normalisation, load_backbone
+from maxi.backbones import BACKBONES, Backbone, Normalisation, load_backbone
 from maxi.config import load_config
+from maxi.errors import MaxiError
+from maxi.records import read_json, write_json
 
 Trainable = Literal["all", "head", "visual", "text"]
+
+SETTINGS = "maxi.json"  # marks a saved model and holds what its weights do not
 
 
 class VideoCLIP(nn.Module):
@@ -63,6 +68,18 @@ class VideoCLIP(nn.Module):
             parameter.requires_grad_(name in chosen)
         return [name for name, _ in self.named_parameters() if name in chosen]
 
+    @torch.no_grad()
+    def save(self, folder: Path) -> None:
+        """Write the backbone, and sigma into `maxi.json`: `load_model` reads both back."""
+        for name, buffer in self.named_buffers():
+            if name.endswith(".logit_scale"):  # CLIP's own: other readers of the folder look there
+                buffer.copy_(self.logit_scale)
+        self.backbone.save(folder)
+        path = folder / SETTINGS
+        settings = read_json(path) if path.is_file() else {}
+        own = {"backbone": self.backbone.kind, "sigma": math.exp(-self.logit_scale.item())}
+        write_json(path, {**settings, **own})
+
 
 def load_model(
     spec: str,
@@ -71,7 +88,26 @@ def load_model(
     sigma: float | None = None,
     normalisation: Normalisation = "model",
 ) -> VideoCLIP:
-    """A VideoCLIP in eval mode from `clip:ID_OR_PATH`, `objects` or a run folder."""
-    sigma = sigma or load_config(backbone=spec).train.sigma  # unset: the recipe's for this backbone
+    """A VideoCLIP in eval mode from `clip:ID_OR_PATH`, `objects`, or a saved model's or a run's folder.
+
+    `sigma` unset is the one a saved model was trained with, or the recipe's for this backbone.
+    """
     backbone = load_backbone(spec, device, normalisation=normalisation)
+    sigma = sigma or _saved_sigma(spec) or load_config(backbone=spec).train.sigma
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()
+
+
+def _saved_sigma(spec: str) -> float | None:
+    """What `VideoCLIP.save` wrote into the folder that `spec` names, if it names one."""
+    kind, _, place = spec.partition(":")
+    if kind not in BACKBONES:  # a folder, or MODULE:FUNCTION:FOLDER
+        place = spec if Path(spec).expanduser().is_dir() else place.partition(":")[2]
+    for folder in (Path(place, "model"), Path(place)) if place else ():
+        path = folder.expanduser() / SETTINGS
+        if path.is_file():
+            settings = read_json(path)
+            sigma = settings.get("sigma") if isinstance(settings, dict) else settings
+            if sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf):
+                return sigma
+            raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
+    return None

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,11 @@ TOKENIZER = Carried(
     "model/tokenizer.json",
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
+
+
+class Preprocessing(NamedTuple):
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class Objects(nn.Module):
@@ -220,7 +225,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _apply(
-    backbone: Objects, state: dict[str, Tensor], settings: dict[str, Any], folder: str
+    backbone: Objects, state: dict[str, Tensor], preprocessing: Preprocessing, folder: str
 ) -> None:
     known = backbone.state_dict()
     missing = [name for name in HEAD if name not in state]
@@ -231,16 +236,23 @@ def _apply(
             " or of another shape); train or copy the model again"
         )
     backbone.load_state_dict(state, strict=False)
-    backbone.mean, backbone.std = tuple(settings["mean"]), tuple(settings["std"])
+    backbone.mean, backbone.std = preprocessing
 
 
-def _read_saved(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_saved(folder: Path) -> tuple[dict[str, Tensor], Preprocessing]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     settings = read_json(folder / "maxi.json")
     try:
-        return load_file(folder / "model.safetensors"), settings
+        mean, std = (tuple(map(float, settings[name])) for name in ("mean", "std"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MaxiError(
+            f"{folder}/maxi.json lacks the `mean` and `std` of the pixels;"
+            " train or copy the model again"
+        ) from error
+    try:
+        return load_file(folder / "model.safetensors"), Preprocessing(mean, std)
     except (OSError, SafetensorError) as error:
         raise MaxiError(
             f"{folder}/model.safetensors cannot be read ({first_line(error)});"

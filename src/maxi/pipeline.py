@@ -9,23 +9,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from maxi import captioning, evaluation, expansion, matching
 from maxi.bags import build_bags, shuffle_bags
+from maxi.checkpoint import model_files
 from maxi.classification import Classifier, Prediction
 from maxi.config import Config, dump_config, load_config
 from maxi.datasets import EXTENSIONS, list_videos, read_names
 from maxi.decoding import Decoder
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, choose
 from maxi.features import FeatureStore, embed_videos, embed_views, embeddings, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
 from maxi.loader import Batches, cached_views, decoded_clips
-from maxi.lookup import shipped_book
+from maxi.lookup import canonical_keys, shipped_book
 from maxi.model import VideoCLIP, load_model
+from maxi.objectives import OBJECTIVES
 from maxi.progress import bar
 from maxi.randomness import shuffled
 from maxi.records import (
@@ -37,6 +39,7 @@ from maxi.records import (
     Skipped,
     Video,
     digest,
+    file_digest,
     read_json,
     read_jsonl,
     write_json,
@@ -44,8 +47,8 @@ from maxi.records import (
     write_text,
 )
 from maxi.reports import write_report
-from maxi.runs import Run, contents, is_current, require, sign, write_signed
-from maxi.text import VerbParser
+from maxi.runs import Run, contents, is_current, lock, meta_path, require, sign, write_signed
+from maxi.text import VerbParser, fill
 from maxi.training import train
 from maxi.verification import write_verify
 from maxi.zero_shot import label_embeddings
@@ -64,6 +67,11 @@ class Job:
     decoder: Decoder
     progress: Progress = bar
     _models: dict[str, VideoCLIP] = field(default_factory=dict)
+    _lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Keep other processes out of the run's folder until the job ends."""
+        self._lock = self._lock or lock(self.run.folder)
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
@@ -92,7 +100,14 @@ class Job:
 def open_job(folder: Path, config: Config, progress: Progress = bar) -> Iterator[Job]:
     """A job on a run's folder, with decoders that end with the block."""
     with Decoder(config.workers or None, config.deadline) as decoder:
-        yield Job(Run(folder), config, decoder, progress)
+        job = Job(Run(folder), config, decoder, progress)
+        try:
+            if job.run.folder.is_dir():
+                job.lock()
+            yield job
+        finally:
+            if job._lock:
+                job._lock.close()
 
 
 def fresh_model(config: Config, spec: str | None = None) -> VideoCLIP:
@@ -212,8 +227,6 @@ def expand(job: Job) -> list[Phrases]:
         return read_jsonl(run.phrases, Phrases)
     rows = expansion.expand(names, config.expander, n_phrases=config.n_phrases)
     write_signed(run.phrases, rows, inputs)
-    if without := [n for n in names if not any(r.label == n and r.texts for r in rows)]:
-        log.warning("no phrases for %d of %d names, first %r", len(without), len(names), without[0])
     return rows
 
 
@@ -312,8 +325,12 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     require(job.run.bags, "bag", _sources_of_bags(job.run))
     bags = read_jsonl(job.run.bags, Bag)
     inputs = _training_inputs(job)
-    if is_current(run.training, inputs) and run.model.is_dir():
-        return dict(read_json(run.training))
+    if is_current(run.training, inputs):
+        summary = dict(read_json(run.training))
+        if summary.get("weights") == _weights(run.model):
+            return summary
+    meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
+    run.training.unlink(missing_ok=True)
     run.create()
     if control:
         bags = shuffle_bags(bags, config.seed)
@@ -336,8 +353,8 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     finally:
         if store:
             store.close()
-    model.backbone.save(run.model)
-    summary["videos"] = len(bags)
+    model.save(run.model)
+    summary |= {"videos": len(bags), "weights": _weights(run.model)}
     write_json(run.training, summary)
     sign(run.training, inputs)
     return summary
@@ -350,6 +367,11 @@ def _training_inputs(job: Job) -> dict[str, Any]:
         "backbone": job.fingerprint,
         "settings": {**settings, "seed": job.config.seed},
     }
+
+
+def _weights(folder: Path) -> str:
+    """Digest of a saved model's weights; empty when there is none."""
+    return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
 
 
 def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
@@ -395,7 +417,7 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
     Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
     """
     run, config = job.run, job.config
-    require(run.training, "train", {"bags.jsonl": contents(run.bags)})
+    require(run.training, "train", _training_inputs(job))
     models = {"frozen": None, "adapted": run.model}
     if run.control.model.is_dir():
         if is_current(run.control.training, _training_inputs(job)):
@@ -406,35 +428,42 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
             )
     videos = read_jsonl(run.manifest, Video)
     chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
-    sample = [v for v in videos if v.id in chosen]
-    dictionary = job.names()
     labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
     names = list(names or sorted({v.label for v in labelled if v.label is not None}))
-    labels = evaluation.label_indices(labelled, names)
+    evaluation.label_indices(labelled, names)
+    dictionary = job.names()
+    groups = [([v for v in videos if v.id in chosen], dictionary), (labelled, names)]
 
-    scores: dict[str, np.ndarray] = {}
-    eval_scores: dict[str, np.ndarray] = {}
+    found: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
     for kind, folder in models.items():
         model = job.model(folder)
-        sample, scores[kind] = _scores(job, model, sample, dictionary)
-        if labelled:
-            left, eval_scores[kind] = _scores(job, model, labelled, names)
-            if len(left) < len(labelled):
-                raise MaxiError(
-                    "some labelled videos can no longer be read; rerun `maxi eval` once they can"
-                )
-    rows = [
-        {k: v for k, v in r.items() if k != "label"}
-        for r in evaluation.predictions(sample, scores, dictionary)
-    ]
-    _write_rows(run.predictions, rows)
+        for tables, (of, among) in zip(found, groups, strict=True):
+            if of:
+                tables[kind] = _scores(job, model, of, among)
+    sample, scores = _aligned(found[0])
+    rows = evaluation.predictions(sample, scores, dictionary)
+    _write_rows(run.predictions, ({**row, "label": None} for row in rows))
     if not labelled:
         run.results.unlink(missing_ok=True)
         return []
-    _write_rows(run.eval.predictions, evaluation.predictions(labelled, eval_scores, names))
-    records = _records(job, eval_scores, labels, names, set(dictionary))
+    left, scores = _aligned(found[1])
+    _write_rows(run.eval.predictions, evaluation.predictions(left, scores, names))
+    records = _records(job, left, scores, names, videos)
     write_json(run.results, records)
     return records
+
+
+def _aligned(
+    tables: dict[str, tuple[list[Video], np.ndarray]],
+) -> tuple[list[Video], dict[str, np.ndarray]]:
+    """The videos that every model could read, and each model's scores of them, row by row."""
+    kept = [{v.id: i for i, v in enumerate(videos)} for videos, _ in tables.values()]
+    first = next(iter(tables.values()))[0]
+    common = [v for v in first if all(v.id in rows for rows in kept)]
+    return common, {
+        kind: table[[rows[v.id] for v in common]]
+        for rows, (kind, (_, table)) in zip(kept, tables.items(), strict=True)
+    }
 
 
 def _scores(
@@ -447,15 +476,24 @@ def _scores(
 
 def _records(
     job: Job,
+    videos: Sequence[Video],
     scores: dict[str, np.ndarray],
-    labels: np.ndarray,
     names: Sequence[str],
-    dictionary: set[str],
+    trained: Sequence[Video],
 ) -> list[dict[str, Any]]:
     """A record per model and split: all labelled videos, and those whose name was or was not in the dictionary."""
     config = job.config
-    seen = np.array([names[k] in dictionary for k in labels])
+    labels = evaluation.label_indices(videos, names)
+    known = {canonical_keys(name)[0] for name in job.names()}
+    is_known = [canonical_keys(name)[0] in known for name in names]
+    seen = np.array([is_known[k] for k in labels])
     splits = {"all": np.ones(len(labels), dtype=bool), "seen": seen, "unseen": ~seen}
+    contents_trained = {v.id.partition("-")[0] for v in trained}
+    again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
+    if again:
+        log.warning(
+            "%d of %d labelled videos are also among the unlabelled ones", again, len(videos)
+        )
     conditions = {
         "backbone": config.backbone,
         "weights": job.fingerprint,
@@ -465,8 +503,9 @@ def _records(
         "normalisation": config.normalisation,
         "names": digest(list(names)),
         "n_names": len(names),
-        "names_in_dictionary": sum(name in dictionary for name in names),
-        "videos": videos_key(read_jsonl(job.run.eval.manifest, Video)),
+        "names_in_dictionary": sum(is_known),
+        "videos": videos_key(videos),
+        "videos_also_unlabelled": again,
         "alpha": config.train.alpha,
         "trainable": config.train.trainable,
         "settings": digest(
@@ -515,22 +554,29 @@ def adapt(
     Stages whose output is current are left out when `resume` is given; without it `out` must be new. Raises MaxiError
     for anything the user can mend; what was finished stays.
     """
-    config, run = config or load_config(backbone=backbone), Run(out)
+    run = Run(out)
     names = read_names(actions) if isinstance(actions, (str, Path)) else actions
+    if config is None:
+        config = load_config(backbone=backbone)
+    elif backbone is not None:
+        raise MaxiError("adapt: config and backbone conflict; say the backbone in the config")
     list_videos(videos)
     if labelled:
-        list_videos(labelled)
+        _check_labels(labelled)
     if run.config.exists() and not resume:
         raise MaxiError(
             f"{run.folder} already holds a run; add --resume to go on with it, or choose another -o"
         )
     with open_job(run.folder, config, progress) as job:
-        job.model()  # a missing backbone is said before hours of decoding
+        check_settings(job)
         start(job, names)
-        index(job, videos)
+        expand(job)
+        if len(index(job, videos)) < 2:
+            raise MaxiError(
+                f"{videos}: only one readable video; contrast needs at least two, better hundreds"
+            )
         if labelled:
             index(job, labelled, run.eval)
-        expand(job)
         match(job)
         caption(job)
         bag(job)
@@ -540,6 +586,30 @@ def adapt(
         evaluate(job)
         report(job)
     return run
+
+
+def check_settings(job: Job) -> None:
+    """Refuse what would stop a later stage, before hours of decoding: backbone, sources, objective, parser."""
+    config = job.config
+    choose(OBJECTIVES, config.train.objective, "objective")
+    expansion.parse(config.expand.expander)
+    for template in config.match.templates or ():
+        fill(template, "")
+    VerbParser().phrases(["run"])
+    model = job.model()
+    if config.caption.captioner not in ("none", "retrieval"):
+        captioning.make_captioner(config.caption.captioner, captioning.Context(model))
+
+
+def _check_labels(labelled: str) -> None:
+    sources = list_videos(labelled)
+    if bare := [s for s in sources if s.label is None]:
+        raise MaxiError(
+            f"{labelled}: {len(bare)} of {len(sources)} videos have no label, first {bare[0].path}; "
+            "use class folders, or a csv with path and label"
+        )
+    if len({s.label for s in sources}) < 2:
+        raise MaxiError(f"{labelled}: all videos have one label; evaluation needs at least two")
 
 
 def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
@@ -553,9 +623,15 @@ def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
 def start(job: Job, names: Sequence[str]) -> None:
     """Make the run's folder with its settings and its dictionary."""
     job.run.create()
+    job.lock()
     job.save_settings()
     write_text(job.run.dictionary, (f"{name}\n" for name in names))
-    job.names()  # names that came as a list are checked like those of a file
+    if (
+        len(job.names()) < 2
+    ):  # read back: names that came as a list are checked like those of a file
+        raise MaxiError(
+            f"{job.run.dictionary}: one action name leaves nothing to tell apart; add others"
+        )
 
 
 def summary(run: Run) -> Iterator[str]:

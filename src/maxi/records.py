@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from maxi.errors import MaxiError
 
@@ -32,10 +32,6 @@ class Video:
     height: int
     short: str | None = None
     label: str | None = None
-
-    @property
-    def seconds(self) -> float:
-        return self.n_frames / self.fps if self.fps else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +93,83 @@ ESCAPED = "backslashreplace"
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
 # Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
-_shared: dict[BagText, BagText] = {}
+_shared: dict[tuple[str, str], BagText] = {}
 
 
-def _from_json(cls: type[Row], data: dict[str, Any]) -> Row:
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"unknown field {unknown[0]!r}")
-    required = {
-        f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
-    }
-    if absent := sorted(required - set(data)):
+def bag_text(text: str, source: str) -> BagText:
+    """A text of a bag; equal ones are one object."""
+    new = BagText(text, source)
+    return _shared.setdefault(new, new)
+
+
+# What JSON may hold for each type of a field, and how a message calls it.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "text"),
+    str | None: ((str, type(None)), "text"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    tuple[str, ...]: ((list,), "a list"),
+    tuple[BagText, ...]: ((list,), "a list"),
+}
+
+
+def _schema(cls: type[Any]) -> tuple[dict[str, tuple[tuple[type, ...], str]], frozenset[str]]:
+    """What each field of a row takes, and the fields it must have."""
+    hints = get_type_hints(cls)
+    needed = (f for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+    return {f.name: _KINDS[hints[f.name]] for f in fields(cls)}, frozenset(f.name for f in needed)
+
+
+# Made once: looking them up for each of 240,000 rows takes longer than reading the rows.
+_SCHEMAS = {cls: _schema(cls) for cls in (Video, Skipped, Match, Phrases, Caption, Bag)}
+
+
+def _from_json(cls: type[Row], data: Any) -> Row:
+    """A row from what its line holds; ValueError says which field is wrong."""
+    if type(data) is not dict:
+        raise ValueError("not an object with fields")
+    schema, needed = _SCHEMAS[cls]
+    for name, value in data.items():
+        if name not in schema:
+            raise ValueError(f"unknown field {name!r}")
+        types, kind = schema[name]
+        if type(value) not in types:  # not isinstance: true and false are no numbers
+            raise ValueError(f"field {name} is {_json(value)}, not {kind}")
+        if types == (list,):
+            data[name] = tuple(map(_bag_text, value)) if cls is Bag else _texts(name, value)
+    if absent := sorted(needed - data.keys()):
         raise ValueError(f"field {absent[0]!r} is missing")
-    if cls is Bag:
-        texts = (
-            BagText(str(t["text"]), str(t.get("source", "hand"))) for t in data.get("texts", ())
-        )
-        data = {**data, "texts": tuple(_shared.setdefault(t, t) for t in texts)}
-    for name in ("texts", "captions"):
-        if isinstance(data.get(name), list):
-            data = {**data, name: tuple(data[name])}
+    if (label := data.get("label")) is not None and not label.strip():
+        raise ValueError("field label is empty")
     return cls(**data)
+
+
+def _texts(name: str, values: list[Any]) -> tuple[str, ...]:
+    for value in values:
+        if type(value) is not str:
+            raise ValueError(f"field {name} holds {_json(value)}, not text")
+    return tuple(values)
+
+
+def _bag_text(value: Any) -> BagText:
+    try:
+        return _shared[value["text"], value.get("source", "hand")]  # checked when it came first
+    except (KeyError, TypeError, AttributeError):
+        if type(value) is not dict:
+            raise ValueError(f'field texts holds {_json(value)}, not {{"text": ...}}') from None
+    text: Any = value.get("text")
+    source: Any = value.get("source", "hand")
+    for name, part in (("text", text), ("source", source)):
+        if type(part) is not str:
+            raise ValueError(f"field texts: {name} is {_json(part)}, not text")
+    if not text.strip():
+        raise ValueError("field texts: text is empty")
+    return bag_text(text, source)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _to_json(row: Any) -> str:
@@ -133,13 +185,17 @@ def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
     """Yield the rows of a table; a malformed line raises MaxiError with its number."""
     if not path.is_file():
         raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                yield _from_json(cls, json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                yield _from_json(cls, json.loads(line))  # bytes: UTF-8 with or without its mark
+            except UnicodeDecodeError as error:
+                raise MaxiError(
+                    f"{path}:{number}: not UTF-8 text; save the file as UTF-8"
+                ) from error
+            except ValueError as error:
                 raise MaxiError(
                     f"{path}:{number}: not a row of this table ({error}); mend or remove the line"
                 ) from error
@@ -178,7 +234,7 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read one JSON document; MaxiError when it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MaxiError(
             f"{path} does not exist; run the stage that writes it, or `maxi adapt`"
@@ -199,28 +255,41 @@ class Journal:
         self.path = path
         self.done: list[Any] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        head = json.dumps({"key": key}) + "\n"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        kept = [head]
-        if lines and lines[0] == head:
-            for line in lines[1:]:
-                try:
-                    self.done.append(_from_json(cls, json.loads(line)))
-                except (ValueError, TypeError):
-                    break
-                kept.append(line)
-        write_text(path, kept)
+        head = json.dumps({"key": key})
+        if whole := self._take_over(cls, head):
+            os.truncate(path, whole)
+        else:
+            write_text(path, [head, "\n"])
         self._file = path.open("a", encoding="utf-8", errors=ESCAPED)
+
+    def _take_over(self, cls: type[Any], head: str) -> int:
+        """Read the rows line by line; returns the bytes that hold whole rows of this key, 0 for another key."""
+        if not self.path.is_file():
+            return 0
+        # As bytes: a text may hold other characters that end a line, and the last one may be cut.
+        with self.path.open("rb") as file:
+            line = file.readline()
+            if not line.endswith(b"\n") or line.strip() != head.encode():
+                return 0
+            whole = len(line)
+            for line in file:
+                try:
+                    row = _from_json(cls, json.loads(line))
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self.done.append(row)
+                whole += len(line)
+        return whole
 
     def add(self, row: Any) -> None:
         self.done.append(row)
         self._file.write(_to_json(row) + "\n")
         self._file.flush()
 
-    def close(self, *, remove: bool = False) -> None:
+    def close(self) -> None:
         self._file.close()
-        if remove:
-            self.path.unlink(missing_ok=True)
 
 
 def digest(*parts: Any) -> str:

@@ -7,12 +7,29 @@ import os
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from maxi.errors import MaxiError
 from maxi.records import digest, file_digest, read_json, write_json, write_jsonl
 
 log = logging.getLogger(__name__)
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold a run's folder against a second process until the file is closed; MaxiError when another holds it."""
+    file = (folder / ".lock").open("w", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows has no flock
+        pass
+    except BlockingIOError as error:
+        file.close()
+        raise MaxiError(
+            f"{folder} is in use by another maxi; wait for it, or choose another -o"
+        ) from error
+    return file
 
 
 class Run:
@@ -78,8 +95,11 @@ def is_current(path: Path, inputs: dict[str, Any]) -> bool:
         return False
     record = meta_path(path)
     if not record.exists():
-        log.warning("%s has no record of how it was made; it is used as it is", path)
-        return True
+        # Made by hand, or by a run that was killed before it could sign: keep it, but do not trust it.
+        aside = path.with_name(path.name + ".old")
+        path.replace(aside)
+        log.warning("%s has no record of how it was made; it is now %s", path, aside)
+        return False
     meta = read_json(record)
     wanted = _plain(inputs)
     edited = path.is_file() and file_digest(path) != meta.get("output")

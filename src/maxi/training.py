@@ -16,6 +16,7 @@ from torch import Tensor
 from maxi.checkpoint import interpolate, load_state, save_state
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError, choose
+from maxi.features import to_pixels
 from maxi.loader import Batches, collate_texts, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP
 from maxi.objectives import OBJECTIVES
@@ -45,13 +46,19 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tune `model` in place on bags, ensemble it with its original weights, and return what happened.
 
-    `batches` turns steps into inputs (see `maxi.loader`). A checkpoint in `folder` with the same `key`, bags and
-    settings is resumed; every draw is a function of (seed, epoch, video id), so the end is the same as without the
-    break. `folder/train.jsonl` gets a row per step. Raises MaxiError when the loss is not finite, with the video ids.
+    `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
+    only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
+    a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
+    per step. Raises MaxiError when the bags have no contrast, or the loss is not finite, with the video ids.
     """
     config = config or TrainConfig()
     if len(bags) < 2:
         raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
+    if len({bag.label for bag in bags}) == 1:
+        raise MaxiError(
+            f"all kept videos match one name, {bags[0].label!r}: there is nothing to contrast; "
+            "add videos of other actions, or names that fit them better"
+        )
     names = model.freeze(config.trainable)
     if config.learn_sigma:
         model.logit_scale.requires_grad_(True)
@@ -65,17 +72,23 @@ def train(
 
     per_epoch = n_batches(len(bags), config.batch_size)
     n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
-    key = digest(key, config.model_dump(mode="json"), seed, _bags_digest(bags))
+    settings = config.model_dump(mode="json", exclude={"checkpoint_seconds"})
+    key = digest(key, settings, seed, _bags_digest(bags))
     start = 0
+    log: list[dict[str, Any]] = []
     if found := load_state(folder / "checkpoints", optimiser, key):
-        start, weights, _ = found
+        start, weights, log = found
         _assign(parameters, weights)
+        _write_log(folder, log)
     cached = config.trainable == "head"  # small enough for one graph
-    videos = model.embed_features if cached else model.encode_video
+
+    def videos(part: Tensor) -> Tensor:  # (B, T, C, S, S) or (B, T, F) -> (B, D)
+        if cached:
+            return model.embed_features(part.to(model.device))
+        return model.encode_video(to_pixels(model, part))
+
     micro = config.batch_size * 2 if cached else config.micro_batch
     tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
-    log_path = folder / "train.jsonl"
-    log = _kept_rows(log_path, start)
 
     def steps() -> Iterator[dict[str, Any]]:
         saved, waited = time.monotonic(), time.monotonic()
@@ -86,7 +99,7 @@ def train(
                 group["lr"] = lr
 
             texts, index, mask, positives = collate_texts(step, config, seed)
-            z_v, videos_back = _encode(videos, inputs.to(model.device).split(micro), tunes_videos)
+            z_v, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
             tokens = model.backbone.tokenize(
                 texts
             )  # each distinct text once, padded to the longest
@@ -126,9 +139,9 @@ def train(
             last = step.number + 1 == n_steps
             if last or now - saved >= config.checkpoint_seconds:
                 save_state(
-                    folder / "checkpoints", step.number + 1, parameters, optimiser, {"key": key}
+                    folder / "checkpoints", step.number + 1, parameters, optimiser, key=key, log=log
                 )
-                write_text(log_path, (json.dumps(r) + "\n" for r in log))
+                _write_log(folder, log)
                 saved = time.monotonic()
             waited = time.monotonic()
 
@@ -186,8 +199,5 @@ def _assign(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> N
             parameter.copy_(values[name])
 
 
-def _kept_rows(path: Path, n_steps: int) -> list[dict[str, Any]]:
-    if not n_steps or not path.is_file():
-        return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if row["step"] < n_steps]
+def _write_log(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
+    write_text(folder / "train.jsonl", (json.dumps(row) + "\n" for row in log))

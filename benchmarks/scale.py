@@ -1,0 +1,261 @@
+"""A made-up run of 240,000 videos through match, expand, bag and one epoch of sampling: time and memory.
+
+    python benchmarks/scale.py
+
+Everything runs through the stages' own functions. Data and measurements have processes of their own, so that the
+peak memory is that of the stages alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from maxi.records import Bag, Caption, Video, digest, read_jsonl, write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from maxi.config import Config
+
+N_VIDEOS, N_NAMES, N_CAPTIONS, WIDTH = 240_000, 400, 8, 512
+SECONDS, MEGABYTES = 600, 2000  # the budget of match, expand, bag and one epoch together
+BYTES_OF_RSS = 1 if sys.platform == "darwin" else 1024
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took: time by the clock and of the processor; highest memory of its process so far, in MB."""
+
+    stage: str
+    rows: int
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def settings(folder: Path) -> Config:
+    """The default recipe, but for the small CLIP and a single epoch."""
+    from maxi.config import load_config
+
+    return load_config(None, ["epochs=1"], backbone=f"clip:{folder / 'clip'}", device="cpu")
+
+
+def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None = None) -> None:
+    """Write a run of `n` made-up videos: manifest, dictionary, features and captions out of the shipped sentences."""
+    import numpy as np
+
+    from maxi import pipeline
+    from maxi.captioning import sentence_bank
+    from maxi.features import FeatureStore
+    from maxi.progress import silent
+    from maxi.randomness import generator
+    from maxi.zero_shot import label_embeddings
+
+    write_clip(folder / "clip")
+    config, names, bank = settings(folder), shipped_names(n_names), sentence_bank()[:n_sentences]
+    videos = sorted(digest("made up", i) for i in range(n))
+
+    def said(video: str) -> tuple[str, ...]:
+        chosen = generator("captions", config.seed, sample=video).choice(len(bank), N_CAPTIONS)
+        return tuple(bank[i] for i in chosen)
+
+    with pipeline.open_job(folder / "run", config, silent) as job:
+        pipeline.start(job, names)
+        write_jsonl(job.run.manifest, (Video(v, f"{v}.mp4", 250, 25.0, 340, 256) for v in videos))
+        write_jsonl(job.run.captions, (Caption(v, said(v), "retrieval") for v in videos))
+
+        # Near one of the names each: the texts of a random CLIP differ too little for chance to spread the matches.
+        z_l = label_embeddings(job.model(), names, config.match.templates).numpy()
+        apart = z_l - z_l.mean(0)
+        key = digest("segments", job.fingerprint, config.match.n_frames, False)
+        store = FeatureStore(job.run.features, key)
+        for video in videos:
+            rng = generator("features", config.seed, sample=video)
+            near = apart[rng.integers(n_names)]
+            z_v = near / np.linalg.norm(near) + rng.standard_normal(WIDTH) / math.sqrt(WIDTH)
+            store.append(video, z_v / np.linalg.norm(z_v))
+        store.close()
+
+
+def shipped_names(n: int) -> list[str]:
+    """The first names that have shipped phrases."""
+    text = (resources.files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line)["label"] for line in text.splitlines()[:n]]
+
+
+def write_clip(folder: Path) -> None:
+    """Write a random CLIP with D = 512 and two small layers per tower, its tokens single characters."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+    from maxi.backbones import quiet_transformers
+
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[])
+    tower = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "projection_dim": WIDTH,
+    }
+    text = {
+        "vocab_size": len(tokens),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {"image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    config = CLIPConfig(
+        text_config={**tower, **text}, vision_config={**tower, **vision}, projection_dim=WIDTH
+    )
+    with quiet_transformers():
+        CLIPModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "size": {"shortest_edge": 32},
+            "crop_size": {"height": 32, "width": 32},
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+        },
+    )
+
+
+@contextmanager
+def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
+    began, cpu = time.perf_counter(), time.process_time()
+    yield
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS / 1e6
+    costs.append(Cost(stage, rows, seconds, cpu, peak))
+
+
+def run_stages(folder: Path) -> list[Cost]:
+    """Match, expand, bag and draw one epoch of batches in a folder that `make` filled."""
+    from maxi import pipeline
+    from maxi.loader import collate_texts, schedule
+    from maxi.progress import silent
+
+    costs: list[Cost] = []
+    config = settings(folder)
+    with pipeline.open_job(folder / "run", config, silent) as job:
+        with clock(costs, "load", 1):
+            job.model()
+        n = sum(1 for _ in job.run.manifest.open("rb"))
+        with clock(costs, "match", n):
+            matches = pipeline.match(job)
+        with clock(costs, "expand", len(job.names())):
+            pipeline.expand(job)
+        with clock(costs, "bag", len(matches)):
+            bags = pipeline.bag(job)
+        with clock(costs, "epoch", len(bags)):
+            drawn = 0
+            for step in schedule(bags, config.train, config.seed):
+                _, index, _, _ = collate_texts(step, config.train, config.seed)
+                drawn += len(index)
+        assert drawn == len(bags), (drawn, len(bags))
+    return costs
+
+
+def read_bags(folder: Path) -> list[Cost]:
+    """Read a finished run's bags alone."""
+    costs: list[Cost] = []
+    path = folder / "run" / "bags.jsonl"
+    n = sum(1 for _ in path.open("rb"))
+    with clock(costs, "read bags", n):
+        read_jsonl(path, Bag)
+    return costs
+
+
+def write_report(folder: Path) -> list[Cost]:
+    """Write a finished run's report."""
+    from maxi import pipeline
+    from maxi.progress import silent
+
+    costs: list[Cost] = []
+    with pipeline.open_job(folder / "run", settings(folder), silent) as job:
+        n = sum(1 for _ in job.run.manifest.open("rb"))
+        with clock(costs, "report", n):
+            pipeline.report(job)
+    return costs
+
+
+def in_process(work: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+    """Call a function in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *args, **options).result()
+
+
+def show(costs: Sequence[Cost]) -> None:
+    for c in costs:
+        time_and_rate = f"{c.seconds:9.1f} {c.cpu:9.1f} {c.rows / c.seconds:9,.0f}"
+        print(f"{c.stage:10} {c.rows:9,} {time_and_rate} {c.peak:9,.0f}", flush=True)
+
+
+def total_of(costs: Sequence[Cost]) -> Cost:
+    seconds, cpu = sum(c.seconds for c in costs), sum(c.cpu for c in costs)
+    return Cost("total", costs[1].rows, seconds, cpu, costs[-1].peak)
+
+
+def growth(small: Sequence[Cost], large: Sequence[Cost]) -> Iterator[str]:
+    """The x of n^x between two sizes: processor time of each stage, memory above that of the loaded model."""
+    more = math.log(large[1].rows / small[1].rows)
+    for a, b in zip(small, large, strict=True):
+        if b.stage in ("match", "bag", "epoch"):
+            yield f"{b.stage} {math.log(b.cpu / a.cpu) / more:.2f}"
+    above = [costs[-1].peak - costs[0].peak for costs in (small, large)]
+    yield f"memory {math.log(above[1] / above[0]) / more:.2f}"
+
+
+def measure(n: int, *, apart: bool) -> list[Cost]:
+    """Make a run of `n` videos, put it through the stages and print what they took."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        in_process(make, folder, n)
+        print(f"\n{n:,} videos, {N_NAMES} names, {N_CAPTIONS} captions each")
+        print(f"{'stage':10} {'rows':>9} {'seconds':>9} {'cpu s':>9} {'rows/s':>9} {'peak MB':>9}")
+        costs = in_process(run_stages, folder)
+        show([*costs, total_of(costs)])
+        if apart:
+            print("afterwards, each in a process of its own")
+            show(in_process(read_bags, folder) + in_process(write_report, folder))
+    return costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("-n", type=int, default=N_VIDEOS, help="videos (default: %(default)s)")
+    n = parser.parse_args().n
+    small, large = measure(n // 8, apart=False), measure(n, apart=True)
+    print(f"\nfrom {n // 8:,} to {n:,} videos, cost ~ n^x: {', '.join(growth(small, large))}")
+    total = total_of(large)
+    fits = total.seconds < SECONDS and total.peak < MEGABYTES
+    print(
+        f"{total.seconds:.0f} s of {SECONDS}, {total.peak:,.0f} MB of {MEGABYTES:,}: "
+        f"{'within' if fits else 'OVER'} the budget"
+    )
+    sys.exit(not fits)
+
+
+if __name__ == "__main__":
+    main()
