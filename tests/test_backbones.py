@@ -8,7 +8,14 @@ import time
 import pytest
 import torch
 
-from maxi.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, load_backbone, saved, staging
+from maxi.backbones import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    load_backbone,
+    saved_spec,
+    staging,
+)
 from maxi.errors import MaxiError
 from models import write_tiny_clip
 
@@ -108,10 +115,12 @@ def test_a_backbone_from_outside(tmp_path, monkeypatch, folder):
 
 
 def test_a_saved_model_is_loaded_by_the_function_that_the_run_names(tmp_path):
-    assert saved("objects", tmp_path) == saved("clip:openai/some", tmp_path) == str(tmp_path)
-    assert saved("runs/a", tmp_path) == str(tmp_path)
+    assert (
+        saved_spec("objects", tmp_path) == saved_spec("clip:openai/some", tmp_path) == str(tmp_path)
+    )
+    assert saved_spec("runs/a", tmp_path) == str(tmp_path)
     own = f"own.code:load:{tmp_path}"
-    assert saved("own.code:load", tmp_path) == saved("own.code:load:old", tmp_path) == own
+    assert saved_spec("own.code:load", tmp_path) == saved_spec("own.code:load:old", tmp_path) == own
 
 
 def test_normalisation(folder):

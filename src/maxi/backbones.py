@@ -139,7 +139,7 @@ def _kind(file: Path) -> str:
     return kind
 
 
-def saved(spec: str, folder: str | Path) -> str:
+def saved_spec(spec: str, folder: str | Path) -> str:
     """The spec of a model in `folder` that a run saved whose backbone is `spec`."""
     own = None if spec.partition(":")[0] in BACKBONES else _OWN.fullmatch(spec)
     return f"{own['code']}:{folder}" if own else str(folder)

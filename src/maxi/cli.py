@@ -166,7 +166,7 @@ def adapt(
 ) -> None:
     """Adapt a model to unlabelled VIDEOS: match, expand, caption, bag, train, evaluate, report.
 
-    VIDEOS is a folder, a csv with a `path` column (X.csv:SPLIT keeps one split) or a text file of paths.
+    VIDEOS is a folder, a video, a csv with a `path` column (X.csv:SPLIT keeps one split) or a text file of paths.
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
     """

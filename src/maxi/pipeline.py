@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from maxi import captioning, evaluation, expansion, matching
+from maxi.backbones import saved_spec
 from maxi.bags import build_bags, shuffle_bags
 from maxi.checkpoint import model_files
 from maxi.classification import Classifier, Prediction
@@ -75,11 +76,11 @@ class Job:
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
-        spec = str(folder) if folder else self.config.backbone
-        if spec not in self._models:
+        saved = saved_spec(self.config.backbone, folder) if folder else ""
+        if saved not in self._models:
             self._models.clear()
-            self._models[spec] = fresh_model(self.config, spec)
-        return self._models[spec]
+            self._models[saved] = fresh_model(self.config, saved)
+        return self._models[saved]
 
     def release(self) -> None:
         """Free the memory of the model, which is loaded again when it is asked for."""
@@ -110,12 +111,12 @@ def open_job(folder: Path, config: Config, progress: Progress = bar) -> Iterator
                 job._lock.close()
 
 
-def fresh_model(config: Config, spec: str | None = None) -> VideoCLIP:
-    """Load a model for these settings, ready for inference."""
+def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
+    """The backbone of these settings, or a saved model with the temperature it was trained with; for inference."""
     return load_model(
-        spec or config.backbone,
+        saved or config.backbone,
         resolve_device(config.device),
-        sigma=config.train.sigma,
+        sigma=None if saved else config.train.sigma,
         normalisation=config.normalisation,
     )
 
@@ -625,7 +626,7 @@ def start(job: Job, names: Sequence[str]) -> None:
     job.run.create()
     job.lock()
     job.save_settings()
-    write_text(job.run.dictionary, (f"{name}\n" for name in names))
+    write_text(job.run.dictionary, (" ".join(name.split()) + "\n" for name in names))
     if (
         len(job.names()) < 2
     ):  # read back: names that came as a list are checked like those of a file
