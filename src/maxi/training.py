@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from maxi.loader import Batches, collate_texts, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP
 from maxi.objectives import OBJECTIVES
 from maxi.records import Bag, digest, write_text
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[Iterator[dict[str, Any]], int, str], Iterator[dict[str, Any]]]
 
@@ -49,15 +52,16 @@ def train(
     `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
     a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
-    per step. Raises MaxiError when the bags have no contrast, or the loss is not finite, with the video ids.
+    per step. Raises MaxiError when the loss is not finite, with the video ids.
     """
     config = config or TrainConfig()
     if len(bags) < 2:
         raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
     if len({bag.label for bag in bags}) == 1:
-        raise MaxiError(
-            f"all kept videos match one name, {bags[0].label!r}: there is nothing to contrast; "
-            "add videos of other actions, or names that fit them better"
+        logger.warning(
+            "all kept videos match one name, %r: there is nothing to contrast, so the model hardly changes; "
+            "add videos of other actions, or names that fit them better",
+            bags[0].label,
         )
     names = model.freeze(config.trainable)
     if config.learn_sigma:
