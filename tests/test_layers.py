@@ -18,6 +18,9 @@ LAYERS = [
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
     "matching expansion captioning bags training evaluation classification verification reports",
+    "jobs",
+    "stages",
+    "comparison",
     "pipeline",
     "cli __init__ __main__",
 ]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maxi import pipeline
+from maxi import comparison, pipeline
 from maxi.config import Config, load_config
 from maxi.errors import MaxiError
 from maxi.progress import silent
@@ -262,7 +262,7 @@ def test_models_are_compared_on_the_videos_that_both_could_read() -> None:
         "frozen": ([a, b, c], np.array([[1.0], [2.0], [3.0]])),
         "adapted": ([a, c], np.array([[4.0], [5.0]])),
     }
-    videos, scores = pipeline._aligned(tables)
+    videos, scores = comparison._aligned(tables)
     assert videos == [a, c]
     assert scores["frozen"].tolist() == [[1.0], [3.0]]
     assert scores["adapted"].tolist() == [[4.0], [5.0]]

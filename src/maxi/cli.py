@@ -17,7 +17,7 @@ from maxi.errors import MaxiError
 
 if TYPE_CHECKING:
     from maxi.config import Config
-    from maxi.pipeline import Job
+    from maxi.jobs import Job
 
 INTERRUPTED = 130
 

@@ -1,0 +1,286 @@
+"""The stages: each reads files of a run, writes one, and is left out while its output is current."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi import captioning, expansion, matching
+from maxi.bags import build_bags, shuffle_bags
+from maxi.checkpoint import model_files
+from maxi.datasets import list_videos
+from maxi.errors import MaxiError
+from maxi.features import FeatureStore, embed_views, trunk_digest
+from maxi.indexing import check_skipped, index_videos, listing
+from maxi.jobs import Job, embed, fresh_model, videos_key, without
+from maxi.loader import Batches, cached_views, decoded_clips
+from maxi.model import VideoCLIP
+from maxi.records import (
+    Bag,
+    Caption,
+    Journal,
+    Match,
+    Phrases,
+    Skipped,
+    Video,
+    digest,
+    file_digest,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
+from maxi.text import VerbParser
+from maxi.training import train
+from maxi.zero_shot import label_embeddings
+
+log = logging.getLogger(__name__)
+
+
+def index(job: Job, where: str, run: Run | None = None) -> list[Video]:
+    """Write `manifest.jsonl` and `skipped.jsonl`; a current manifest's videos are not decoded again."""
+    run = run or job.run
+    run.create()
+    sources = list_videos(where)
+    inputs = {"files": listing(sources)}
+    if is_current(run.manifest, inputs):
+        return read_jsonl(run.manifest, Video)
+    old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
+    journal = run.folder / "index.journal"
+    videos, skipped = index_videos(
+        sources, job.decoder, journal=journal, known={v.id: v for v in old}, progress=job.progress
+    )
+    write_jsonl(run.skipped, skipped)
+    check_skipped(len(sources), skipped, job.config.index.max_skipped, str(run.skipped))
+    write_signed(run.manifest, videos, inputs)
+    journal.unlink(missing_ok=True)
+    if skipped:
+        short = sum(s.kind == "short" for s in skipped)
+        log.warning(
+            "%d of %d files are unreadable and %d end early; see %s",
+            len(skipped) - short,
+            len(sources),
+            short,
+            run.skipped,
+        )
+    return videos
+
+
+def match(job: Job) -> list[Match]:
+    """Write `matches.jsonl`: the frozen model matches every video to the dictionary (Eq. 1)."""
+    run, config = job.run, job.config
+    videos, names = read_jsonl(run.manifest, Video), job.names()
+    inputs = {
+        "manifest.jsonl": videos_key(videos),
+        "dictionary.txt": digest(names),
+        "backbone": job.fingerprint,
+        "settings": config.match.model_dump(),
+    }
+    if is_current(run.matches, inputs):
+        return read_jsonl(run.matches, Match)
+    model = job.model()
+    z_l = label_embeddings(model, names, config.match.templates).numpy()
+    videos, z_v = embed(job, model, videos, config.match.n_frames)
+    rows = matching.match([v.id for v in videos], z_v, names, z_l, keep=config.match.keep)
+    write_signed(run.matches, rows, inputs)
+    for warning in matching.warnings(rows, names):
+        log.warning(warning)
+    return rows
+
+
+def expand(job: Job) -> list[Phrases]:
+    """Write `phrases.jsonl`: phrases for every dictionary entry."""
+    run, config, names = job.run, job.config.expand, job.names()
+    inputs = {
+        "dictionary.txt": digest(names),
+        "settings": _with_files(config.model_dump(), expansion.split_sources(config.expander)),
+    }
+    if is_current(run.phrases, inputs):
+        return read_jsonl(run.phrases, Phrases)
+    rows = expansion.expand(names, config.expander, n_phrases=config.n_phrases)
+    write_signed(run.phrases, rows, inputs)
+    return rows
+
+
+def _with_files(settings: dict[str, Any], sources: Sequence[str]) -> dict[str, Any]:
+    """Settings with the contents of the files that `file:PATH` parts name, so that an edit is noticed."""
+    files = [source.partition(":")[2] for source in sources if source.startswith("file:")]
+    return {**settings, "files": [contents(Path(name)) for name in files]}
+
+
+def caption(job: Job) -> list[Caption]:
+    """Write `captions.jsonl`: captions of uniform frames of every video; resumed video by video."""
+    run, config = job.run, job.config.caption
+    videos = read_jsonl(run.manifest, Video)
+    inputs = {
+        "manifest.jsonl": videos_key(videos),
+        "backbone": job.fingerprint,
+        "settings": _with_files(config.model_dump(), [config.captioner]),
+    }
+    if is_current(run.captions, inputs):
+        return read_jsonl(run.captions, Caption)
+    if config.captioner == "none":
+        write_signed(run.captions, [], inputs)
+        return []
+    context = captioning.Context(job.model())
+    captioner, sees = captioning.make_captioner(config.captioner, context)
+    source = config.captioner.partition(":")[0]
+    journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
+    done = {row.video for row in journal.done}
+    todo = [v for v in videos if v.id not in done]
+    requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
+    answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
+    failed = []
+    try:
+        for video, (_, frames) in job.progress(
+            zip(todo, answers, strict=True), len(todo), "caption"
+        ):
+            if isinstance(frames, MaxiError):
+                failed.append(Skipped(video.path, "unreadable", str(frames)))
+                continue
+            journal.add(Caption(video.id, captioning.tidy(captioner(video, frames)), source))
+    finally:
+        journal.close()
+    without(job, videos, failed)
+    rows = sorted(journal.done, key=lambda row: row.video)
+    write_signed(run.captions, rows, inputs)
+    journal.path.unlink(missing_ok=True)
+    return rows
+
+
+def bag(job: Job) -> list[Bag]:
+    """Write `bags.jsonl` from matches, phrases and captions."""
+    run, config = job.run, job.config.bag
+    inputs = {**_sources_of_bags(run), "settings": config.model_dump()}
+    if not is_current(run.bags, inputs):
+        _make_bags(job, inputs)
+    bags = read_jsonl(run.bags, Bag)
+    if empty := sum(not b.texts for b in bags):
+        log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
+    return bags
+
+
+def _sources_of_bags(run: Run) -> dict[str, Any]:
+    sources = (run.matches, run.phrases, run.captions)
+    return {path.name: contents(path) for path in sources}
+
+
+def _make_bags(job: Job, inputs: dict[str, Any]) -> None:
+    run, config = job.run, job.config.bag
+    videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
+    names = {"dictionary.txt": digest(job.names())}
+    require(run.matches, "match", videos | names)
+    require(run.phrases, "expand", names)
+    require(run.captions, "caption", videos)
+    journal = Journal(run.folder / "bags.journal", Bag, digest(inputs))
+    try:
+        kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
+        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        by_video = {row.video: row for row in captions}
+        rows = build_bags(kept, phrases, by_video, VerbParser(), config)
+        for row in job.progress(rows, len(kept), "bag"):
+            journal.add(row)
+    finally:
+        journal.close()
+    write_signed(run.bags, journal.done, inputs)
+    journal.path.unlink(missing_ok=True)
+
+
+def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
+    """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
+
+    With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run
+    gains is not owed to the matches.
+    """
+    config, run = job.config, job.run.control if control else job.run
+    require(job.run.bags, "bag", _sources_of_bags(job.run))
+    bags = read_jsonl(job.run.bags, Bag)
+    inputs = training_inputs(job)
+    if is_current(run.training, inputs):
+        summary = dict(read_json(run.training))
+        if summary.get("weights") == _weights(run.model):
+            return summary
+    meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
+    run.training.unlink(missing_ok=True)
+    run.create()
+    if control:
+        bags = shuffle_bags(bags, config.seed)
+    videos = _known(job, bags)
+    job.release()
+    model = fresh_model(config)  # of its own: it is trained in place
+    batches, store = _inputs(job, model, videos)
+    try:
+        bags = [b for b in bags if store is None or b.video in store]
+        summary = train(
+            model,
+            bags,
+            batches,
+            config.train,
+            folder=run.folder,
+            seed=config.seed,
+            key=job.fingerprint,
+            progress=job.progress,
+        )
+    finally:
+        if store:
+            store.close()
+    model.save(run.model)
+    summary |= {"videos": len(bags), "weights": _weights(run.model)}
+    write_json(run.training, summary)
+    sign(run.training, inputs)
+    return summary
+
+
+def training_inputs(job: Job) -> dict[str, Any]:
+    settings = job.config.train.model_dump(exclude={"checkpoint_seconds"})
+    return {
+        "bags.jsonl": contents(job.run.bags),
+        "backbone": job.fingerprint,
+        "settings": {**settings, "seed": job.config.seed},
+    }
+
+
+def _weights(folder: Path) -> str:
+    """Digest of a saved model's weights; empty when there is none."""
+    return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
+
+
+def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
+    for number, row in enumerate(bags, 1):
+        if row.video not in by_id:
+            raise MaxiError(
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
+                "mend the row or rerun `maxi bag`"
+            )
+    if twice := len(bags) - len({b.video for b in bags}):
+        raise MaxiError(
+            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
+        )
+    return [by_id[b.video] for b in bags]
+
+
+def _inputs(
+    job: Job, model: VideoCLIP, videos: Sequence[Video]
+) -> tuple[Batches, FeatureStore | None]:
+    config, seed = job.config.train, job.config.seed
+    if config.trainable != "head":
+        return decoded_clips(model, videos, job.decoder, config, seed), None
+    key = digest("views", trunk_digest(model.backbone), config.n_views, config.n_frames, seed)
+    store = FeatureStore(job.run.features, key)
+    failed = embed_views(
+        model,
+        videos,
+        store,
+        job.decoder,
+        n_views=config.n_views,
+        n_frames=config.n_frames,
+        seed=seed,
+        progress=job.progress,
+    )
+    without(job, videos, failed)
+    return cached_views(store, config.n_views), store
