@@ -87,6 +87,15 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
 def _options(*names: str) -> Callable[[Any], Any]:
     """The options that several verbs share."""
     table = {
+        "actions": click.option(
+            "--actions",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Action names, one a line.",
+        ),
+        "out": click.option(
+            "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+        ),
         "backbone": click.option(
             "--backbone", help="clip:ID_OR_PATH | objects | a saved model or run."
         ),
@@ -132,12 +141,7 @@ def _progress(context: click.Context) -> Any:
 
 @main.command()
 @click.argument("videos")
-@click.option(
-    "--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line."
-)
-@click.option(
-    "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
-)
+@_options("actions", "out")
 @click.option(
     "--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on."
 )
@@ -288,12 +292,7 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
 
 @main.command()
 @click.argument("videos")
-@click.option(
-    "--actions", required=True, type=click.Path(path_type=Path), help="Action names, one a line."
-)
-@click.option(
-    "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
-)
+@_options("actions", "out")
 @_options("backbone", "device", "max_skipped", "config", "set")
 @click.pass_context
 def index(
