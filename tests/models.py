@@ -1,4 +1,4 @@
-"""A tiny random CLIP in Hugging Face layout, tokenizer included, built without any download."""
+"""A tiny random CLIP and BLIP in Hugging Face layout, tokenizer included, built without any download."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def tiny_tokenizer():
     tokens += list(dict.fromkeys(left + right for left, right in merges))
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+
+
+@torch.no_grad()
+def randomise(model: torch.nn.Module, seed: int) -> None:
+    """Weights larger than initial ones are, so that a wrong mask or activation shows."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if name == "logit_scale":
+            continue
+        parameter.normal_(0, 0.2, generator=generator)
+        if "norm" in name.lower() and name.endswith("weight"):
+            parameter += 1
 
 
 def write_tiny_clip(
@@ -66,15 +78,7 @@ def write_tiny_clip(
         projection_dim=16,
     )
     model = CLIPModel(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name == "logit_scale":
-                continue
-            # Larger than CLIP's initial weights, so that a wrong mask or activation shows.
-            parameter.normal_(0, 0.2, generator=generator)
-            if "norm" in name and name.endswith("weight"):
-                parameter += 1
+    randomise(model, seed)
     with quiet_transformers():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -84,6 +88,62 @@ def write_tiny_clip(
             "image_processor_type": "CLIPImageProcessor",
             "size": {"shortest_edge": image_size},
             "crop_size": {"height": image_size, "width": image_size},
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+        },
+    )
+    return Path(folder)
+
+
+def tiny_bert_tokenizer():
+    """The kind of tokenizer that published BLIPs have."""
+    from transformers import BertTokenizer
+
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "picture", *WORDS]
+    return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)})
+
+
+def write_tiny_blip(
+    folder: Path, *, seed: int = 0, image_size: int = 32, published: bool = False
+) -> Path:
+    """Write a BLIP of about 70,000 random weights; with `published`, with the special tokens of the published ones.
+
+    Those end a caption with [SEP] and begin it with a token that the model has, but the tokenizer has not.
+    """
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    tokenizer = tiny_bert_tokenizer() if published else tiny_tokenizer()
+    n_tokens = len(tokenizer)
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    config = BlipConfig(
+        text_config={
+            **tower,
+            "vocab_size": n_tokens + 2 if published else n_tokens,
+            "max_position_embeddings": 24,
+            "bos_token_id": n_tokens if published else tokenizer.bos_token_id,
+            "eos_token_id": 2 if published else tokenizer.eos_token_id,
+            "sep_token_id": tokenizer.sep_token_id if published else tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={**tower, "image_size": image_size, "patch_size": 8},
+        projection_dim=16,
+        image_text_hidden_size=16,
+    )
+    model = BlipForConditionalGeneration(config)
+    randomise(model, seed)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    write_json(
+        Path(folder) / "preprocessor_config.json",
+        {
+            "image_processor_type": "BlipImageProcessor",
+            "size": {"height": image_size, "width": image_size},
             "image_mean": [0.48145466, 0.4578275, 0.40821073],
             "image_std": [0.26862954, 0.26130258, 0.27577711],
         },

@@ -14,7 +14,7 @@ SOURCE = Path(maxi.__file__).parent
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
     "errors records randomness config text",
-    "video decoding datasets transforms backbones clip objects",
+    "video decoding datasets transforms backbones hub clip blip objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
     "matching expansion captioning bags training evaluation classification verification reports",
@@ -22,6 +22,7 @@ LAYERS = [
     "stages",
     "comparison",
     "pipeline",
+    "trial demo",
     "cli __init__ __main__",
 ]
 # The loader draws from bags with the stage's own rule; reports and verification draw what stages left in files.
@@ -67,7 +68,7 @@ def test_arrows_point_down() -> None:
 
 def test_only_datasets_reads_directory_names() -> None:
     readers = {"iterdir", "glob", "rglob", "walk", "listdir", "scandir"}
-    own_folders = {"checkpoint", "clip", "backbones"}  # list checkpoints and weights, never videos
+    own_folders = {"checkpoint", "hub", "backbones"}  # list checkpoints and weights, never videos
     found = [
         f"{path.stem}:{node.lineno}"
         for path in SOURCE.glob("*.py")

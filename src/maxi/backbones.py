@@ -157,7 +157,10 @@ def _objects(name: str, device: str) -> Backbone:
     return load_objects(name, device)
 
 
-BACKBONES: dict[str, Callable[[str, str], Backbone]] = {"clip": _clip, "objects": _objects}
+BACKBONES: dict[str, Callable[[str, str], Backbone]] = {
+    "clip": _clip,
+    "objects": _objects,
+}
 """Name -> function of what follows the colon (or a saved folder) and the device."""
 
 

@@ -1,7 +1,7 @@
 """Caption: frames -> sentences that describe them (section 3.2, "BLIP captioning").
 
 `retrieval` needs no captioner: the backbone itself picks the nearest sentence of a shipped bank for each frame. It
-therefore repeats the match's errors, and cannot say what is not in the bank; real captioners see more.
+therefore repeats the match's errors, and cannot say what is not in the bank; real captioners, such as `blip`, see more.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ Captioner = Callable[[Video, NDArray[np.uint8]], Sequence[str]]
 
 @dataclass(frozen=True)
 class Maker:
-    """How to make a captioner: `make(argument, context)`; `sees` is False when it needs no frames."""
+    """How to make a captioner: `make(argument, context)`.
+
+    `sees` is False when it needs no frames; `files(argument)` are those whose contents decide what it says.
+    """
 
     make: Callable[[str, Context], Captioner]
     sees: bool = True
+    files: Callable[[str], Sequence[Path]] = lambda argument: ()
 
 
 def sentence_bank() -> list[str]:
@@ -77,9 +81,24 @@ def _file(argument: str, context: Context) -> Captioner:
     return caption
 
 
+def _blip(argument: str, context: Context) -> Captioner:
+    from maxi.blip import load_blip
+
+    blip = load_blip(argument, context.model.device)
+    return lambda video, frames: blip.caption(frames)
+
+
+def _blip_files(argument: str) -> Sequence[Path]:
+    from maxi.blip import find_blip
+    from maxi.hub import files_of
+
+    return files_of(find_blip(argument))
+
+
 CAPTIONERS: dict[str, Maker] = {
     "retrieval": Maker(_retrieval),
-    "file": Maker(_file, sees=False),
+    "blip": Maker(_blip, files=_blip_files),
+    "file": Maker(_file, sees=False, files=lambda argument: [Path(argument)]),
 }
 
 
@@ -93,6 +112,12 @@ def make_captioner(spec: str, context: Context) -> tuple[Captioner, bool]:
         {k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner"
     )
     return outside("", context), True
+
+
+def source_files(spec: str) -> Sequence[Path]:
+    """The files, beside the backbone's and the videos, that decide what a captioner says: captions, or weights."""
+    name, _, argument = spec.partition(":")
+    return CAPTIONERS[name].files(argument) if name in CAPTIONERS else ()
 
 
 def caption(

@@ -1,8 +1,4 @@
-"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub.
-
-Weights are safetensors, or where a model has none (as older ones on the hub) a `.bin` that is read as tensors only:
-nothing in it is ever executed.
-"""
+"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub."""
 
 from __future__ import annotations
 
@@ -14,8 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from maxi.backbones import first_line, quiet_transformers, some, staging, weights_digest
+from maxi.backbones import quiet_transformers, staging, weights_digest
 from maxi.errors import MaxiError
+from maxi.hub import (
+    check_files,
+    check_report,
+    check_vocabulary,
+    locate,
+    model_type,
+    read_tokenizer,
+    reading,
+)
 from maxi.records import read_json, write_json
 
 if TYPE_CHECKING:
@@ -26,22 +31,6 @@ DEFAULT = "openai/clip-vit-base-patch16"
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
-FILES = [
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-]
-BIN_FILES = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
-HUB_TIMEOUT = 10  # seconds for the first answer
 
 
 class Preprocessing(NamedTuple):
@@ -165,98 +154,19 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
     In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
     are damaged or do not fit together.
     """
-    name = name or DEFAULT
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = _fetch(name)
-    where = f"clip:{name}"
-    _check_files(folder, where)
-    try:
-        with quiet_transformers():
-            model, report = _read_model(folder)
-            tokenizer = _read_tokenizer(folder)
-            preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
-    except MaxiError:
-        raise
-    except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
-        raise MaxiError(
-            f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
-        ) from error
-    _check_report(report, where)
-    _check_tokenizer(model, tokenizer, where)
-    return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
-
-
-def _fetch(name: str) -> Path:
-    """The cached folder of a model of the hub, downloaded when it is not there yet."""
-    from huggingface_hub import errors, snapshot_download
-
-    repository, _, revision = name.partition("@")
-
-    def snapshot(patterns: list[str] = FILES, *, local_files_only: bool) -> Path:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=patterns,
-                etag_timeout=HUB_TIMEOUT,
-                local_files_only=local_files_only,
-            )
-        )
-
-    try:
-        folder = snapshot(local_files_only=True)
-        if (folder / "config.json").is_file() and _has_weights(folder):
-            return folder
-    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
-        pass
-    try:
-        folder = snapshot(local_files_only=False)
-        if not _has_weights(folder):
-            folder = snapshot(BIN_FILES, local_files_only=False)
-        return folder
-    except errors.HFValidationError as error:
-        raise MaxiError(
-            f"clip:{name}: no such folder, and not the id of a model of the hub"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise MaxiError(
-            f"clip:{name} is not a local folder, and the hub has no such public model or revision;"
-            " check the spelling, or log in if access to it is restricted"
-        ) from error
-    except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
-        raise MaxiError(
-            f"clip:{name} is neither a local folder nor in the cache, and the hub cannot be"
-            " reached; pass a local folder, or use `--backbone objects`"
-        ) from error
-
-
-def _check_files(folder: Path, where: str) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise MaxiError(f"{where} is not a CLIP in Hugging Face layout: it has no config.json")
-    settings = read_json(config)
-    if not isinstance(settings, dict):
-        raise MaxiError(
-            f"{where}: config.json is no JSON object; copy or download the folder again"
-        )
-    kind = settings.get("model_type")
+    where = f"clip:{name or DEFAULT}"
+    folder = locate(where, otherwise="--backbone objects")
+    kind = model_type(folder, where)
     if kind != "clip":
         raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
-    if not _has_weights(folder):
-        raise MaxiError(
-            f"{where} has no model.safetensors; copy or download the whole folder, or name a"
-            " revision that has it (`clip:ID@REVISION`)"
-        )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise MaxiError(
-            f"{where} has no tokenizer (tokenizer.json, or vocab.json and merges.txt);"
-            " copy it from the original model"
-        )
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+    check_files(folder, where)
+    with reading(where):
+        model, report = _read_model(folder)
+        tokenizer = read_tokenizer(folder)
+        preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
+    check_report(report, where)
+    _check_tokenizer(model, tokenizer, where)
+    return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
 
 def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
@@ -277,17 +187,6 @@ def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
     return model, report
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def _read_preprocessing(folder: Path, image_size: int) -> Preprocessing:
     settings: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
@@ -306,26 +205,11 @@ def _read_preprocessing(folder: Path, image_size: int) -> Preprocessing:
     return Preprocessing(resize_to, tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def _check_report(report: dict[str, Any], where: str) -> None:
-    # Files written before transformers 4.31 carry the position numbers, which are not weights.
-    unexpected = sorted(k for k in report["unexpected_keys"] if not k.endswith(".position_ids"))
-    missing = sorted(report["missing_keys"])
-    faults = [f"missing {some(missing)}"] if missing else []
-    faults += [f"unexpected {some(unexpected)}"] if unexpected else []
-    if faults:
-        raise MaxiError(f"{where}: the weights do not fit config.json ({'; '.join(faults)})")
-
-
 def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
     text = model.config.text_config
-    n_tokens = len(tokenizer)
-    if n_tokens > text.vocab_size:
-        raise MaxiError(
-            f"{where}: the tokenizer has {n_tokens} tokens, but the model has embeddings for"
-            f" {text.vocab_size}; copy the tokenizer of the same model"
-        )
+    check_vocabulary(tokenizer, text.vocab_size, where)
     # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
-    end = n_tokens - 1 if text.eos_token_id == 2 else text.eos_token_id
+    end = len(tokenizer) - 1 if text.eos_token_id == 2 else text.eos_token_id
     if tokenizer.eos_token_id != end:
         raise MaxiError(
             f"{where}: the tokenizer ends a text with id {tokenizer.eos_token_id}, but the model"

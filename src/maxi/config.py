@@ -86,7 +86,10 @@ class BagConfig(Stage):
 class TrainConfig(Stage):
     """Improve: fine-tuning on bags (section 3.3, 4.2)."""
 
-    objective: str = Field("mil_nce", description="`mil_nce` is Eq. 2.")
+    objective: str = Field(
+        "mil_nce",
+        description="`mil_nce` is Eq. 2; `mil_nce_instance` has the video's own bag as only positive.",
+    )
     trainable: Literal["all", "head", "visual", "text"] = Field(
         "all", description="What is trained; `head` trains on cached features of augmented views."
     )

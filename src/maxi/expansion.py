@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,14 @@ def _file(argument: str) -> Expander:
     return ask
 
 
+def _miniature(argument: str) -> Expander:
+    _refuse_argument("miniature", argument)
+    return _file(str(resources.files("maxi") / "miniature" / "phrases.jsonl"))
+
+
 EXPANDERS: dict[str, Callable[[str], Expander]] = {
     "shipped": _shipped,
     "wordnet": _wordnet,
     "file": _file,
+    "miniature": _miniature,
 }

@@ -25,9 +25,18 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     return (every - ours).mean()
 
 
+def mil_nce_instance(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
+    """Eq. 2 with each video's own bag as its only positive (Table 7): bag i is video i's, so J = B."""
+    own = torch.eye(len(logits), dtype=torch.bool, device=positives.device)
+    return mil_nce(logits, mask, positives & own)
+
+
 def _log_sum_exp(logits: Tensor, keep: Tensor) -> Tensor:
     # The lowest finite number instead of -inf: exp() of it is 0 all the same, and no gradient becomes NaN.
     return logits.masked_fill(~keep, torch.finfo(logits.dtype).min).flatten(1).logsumexp(1)
 
 
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"mil_nce": mil_nce}
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "mil_nce": mil_nce,
+    "mil_nce_instance": mil_nce_instance,
+}

@@ -96,7 +96,7 @@ def expand(job: Job) -> list[Phrases]:
     run, config, names = job.run, job.config.expand, job.names()
     inputs = {
         "dictionary.txt": digest(names),
-        "settings": _with_files(config.model_dump(), expansion.split_sources(config.expander)),
+        "settings": _with_files(config.model_dump(), _phrase_files(config.expander)),
     }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
@@ -105,10 +105,14 @@ def expand(job: Job) -> list[Phrases]:
     return rows
 
 
-def _with_files(settings: dict[str, Any], sources: Sequence[str]) -> dict[str, Any]:
-    """Settings with the contents of the files that `file:PATH` parts name, so that an edit is noticed."""
-    files = [source.partition(":")[2] for source in sources if source.startswith("file:")]
-    return {**settings, "files": [contents(Path(name)) for name in files]}
+def _phrase_files(expander: str) -> list[Path]:
+    sources = expansion.split_sources(expander)
+    return [Path(s.partition(":")[2]) for s in sources if s.startswith("file:")]
+
+
+def _with_files(settings: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
+    """Settings with the contents of the files that they name, so that an edit is noticed."""
+    return {**settings, "files": [contents(path) for path in files]}
 
 
 def caption(job: Job) -> list[Caption]:
@@ -118,7 +122,7 @@ def caption(job: Job) -> list[Caption]:
     inputs = {
         "manifest.jsonl": videos_key(videos),
         "backbone": job.fingerprint,
-        "settings": _with_files(config.model_dump(), [config.captioner]),
+        "settings": _with_files(config.model_dump(), captioning.source_files(config.captioner)),
     }
     if is_current(run.captions, inputs):
         return read_jsonl(run.captions, Caption)

@@ -1,0 +1,114 @@
+"""The demonstration and the proof: trials of the method on the miniature, their records and what they come to."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from maxi.config import Config, load_config
+from maxi.errors import MaxiError
+from maxi.jobs import Progress
+from maxi.metrics import mean_interval
+from maxi.progress import bar
+from maxi.records import read_json, write_json
+from maxi.trial import run_trial
+
+
+def demo_config(overrides: tuple[str, ...] = (), **options: Any) -> Config:
+    """The settings of `recipes/demo.yaml`."""
+    path = Path(str(resources.files("maxi") / "recipes" / "demo.yaml"))
+    return load_config(path, overrides, **options)
+
+
+def demo(
+    out: str | Path,
+    *,
+    seeds: int = 1,
+    offset: int = 0,
+    validation: bool = False,
+    overrides: tuple[str, ...] = (),
+    progress: Progress = bar,
+) -> list[dict[str, Any]]:
+    """Render, adapt and evaluate; returns the records of `out/results.json`, beside `out/facts.json`.
+
+    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several train
+    every row of the proof. Run again, it goes on where it was interrupted. Raises MaxiError when `out` holds a
+    demonstration with other settings.
+    """
+    folder = Path(out)
+    plan = {
+        "seeds": seeds,
+        "offset": offset,
+        "validation": validation,
+        "overrides": list(overrides),
+    }
+    _check_same(folder / "demo.json", plan)
+    records: list[dict[str, Any]] = []
+    facts = []
+    for seed in range(offset, offset + seeds):
+        config = demo_config(overrides, seed=seed)
+        found, known = run_trial(
+            folder / f"seed-{seed}",
+            seed,
+            config,
+            every_row=seeds > 1,
+            validation=validation,
+            progress=progress,
+        )
+        records += found
+        facts.append(known)
+        write_json(folder / "results.json", records)
+        write_json(folder / "facts.json", facts)
+    return records
+
+
+def _check_same(path: Path, plan: dict[str, Any]) -> None:
+    if path.exists() and read_json(path) != plan:
+        raise MaxiError(
+            f"{path.parent} holds a demonstration with other options; choose another folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan)
+
+
+def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per model and split: mean top-1 and mean gain over frozen, in points, with 95 % intervals.
+
+    Over several seeds the interval is Student's over the seeds; for one seed it is that of its videos.
+    """
+    rows = []
+    for split in dict.fromkeys(r["split"] for r in records):
+        of_split = [r for r in records if r["split"] == split]
+        frozen = {r["seed"]: r["top1"] for r in of_split if r["model"] == "frozen"}
+        for model in dict.fromkeys(r["model"] for r in of_split):
+            found = [r for r in of_split if r["model"] == model]
+            gains = [r["top1"] - frozen[r["seed"]] for r in found]
+            row = {
+                "model": model,
+                "split": split,
+                "seeds": len(found),
+                "n": sum(r["n"] for r in found),
+            }
+            if len(found) > 1:
+                row["top1"], row["interval"] = _spread([r["top1"] for r in found])
+                row["gain"], row["gain_interval"] = _spread(gains)
+            else:
+                row |= {"top1": found[0]["top1"], "interval": found[0]["top1_interval"]}
+                row["gain"] = round(gains[0], 2)
+                row["gain_interval"] = found[0].get("gain", {"interval": [0.0, 0.0]})["interval"]
+            rows.append(row)
+    return rows
+
+
+def difference(records: list[dict[str, Any]], one: str, two: str, split: str) -> dict[str, Any]:
+    """Mean difference of two models' top-1 over the seeds, paired by seed, with Student's 95 % interval."""
+    top1 = {(r["model"], r["seed"]): r["top1"] for r in records if r["split"] == split}
+    seeds = sorted({seed for _, seed in top1})
+    mean, interval = _spread([top1[one, seed] - top1[two, seed] for seed in seeds])
+    return {"one": one, "two": two, "split": split, "difference": mean, "interval": interval}
+
+
+def _spread(values: list[float]) -> tuple[float, list[float]]:
+    mean, low, high = mean_interval(values)
+    return round(mean, 2), [round(low, 2), round(high, 2)]

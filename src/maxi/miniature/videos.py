@@ -1,0 +1,113 @@
+"""Videos of the miniature as mp4 files: each a pure function of (seed, split, index)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+
+from maxi.errors import MaxiError
+from maxi.miniature.scenes import NO_SHIFT, Scene, draw_scene, frames
+from maxi.randomness import generator
+from maxi.records import write_text
+
+SIZES = ((160, 120), (176, 144), (128, 128), (192, 112), (144, 160))
+RATES = (8, 10, 12, 15)
+
+
+class Clip(NamedTuple):
+    """A video before it is drawn."""
+
+    scene: Scene
+    size: tuple[int, int]  # width, height
+    fps: int
+    n_frames: int
+    quality: int  # x264's constant rate factor: larger is coarser
+
+
+class Order(NamedTuple):
+    """A split to be rendered: `n` videos whose actions follow one another in turn."""
+
+    split: str
+    names: Sequence[str]
+    n: int
+    shifted: bool = True
+
+
+def draw_clip(seed: int, split: str, index: int, action: str, *, shifted: bool = True) -> Clip:
+    """What video `index` of a split shows, with or without what tells videos from stills."""
+    rng = generator(f"miniature {split}", seed, 0, str(index))
+    scene = draw_scene(rng, action)
+    fps = RATES[rng.integers(len(RATES))]
+    size = SIZES[rng.integers(len(SIZES))]
+    quality = int(rng.integers(26, 37))
+    n_frames = round(fps * rng.uniform(2.0, 4.0))
+    if not shifted:
+        scene, quality = scene._replace(shift=NO_SHIFT), 18
+    return Clip(scene, size, fps, n_frames, quality)
+
+
+def write_clip(path: Path, clip: Clip, *, zoom: int = 1) -> None:
+    """Write a clip as H.264; `zoom` draws it that many times larger."""
+    width, height = (side * zoom for side in clip.size)
+    part = path.with_suffix(".part.mp4")
+    times = np.arange(clip.n_frames) / clip.fps
+    with av.open(f"file:{part.absolute()}", "w") as container:
+        stream: Any = container.add_stream("libx264", rate=Fraction(clip.fps))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_count = 1  # the bytes must not depend on the number of cores
+        stream.options = {"preset": "ultrafast", "crf": str(clip.quality)}
+        for pixels in frames(clip.scene, (width, height), times):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    part.replace(path)
+
+
+def _write(job: tuple[Path, int, str, int, str, bool]) -> None:
+    path, seed, split, index, action, shifted = job
+    if not path.exists():
+        write_clip(path, draw_clip(seed, split, index, action, shifted=shifted))
+
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def render(folder: Path, seed: int, orders: Sequence[Order], *, progress: Progress) -> None:
+    """Write every order's videos to `folder/SPLIT/NNNN.mp4` and its names to `folder/SPLIT.csv`.
+
+    Videos that are there are kept, so a break costs what was in the making. Raises MaxiError when they cannot be
+    written.
+    """
+    jobs = []
+    for order in orders:
+        home = folder / order.split
+        home.mkdir(parents=True, exist_ok=True)
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(["path", "label"])
+        for index in range(order.n):
+            name = order.names[index % len(order.names)]
+            path = home / f"{index:04d}.mp4"
+            rows.writerow([path.relative_to(folder).as_posix(), name])
+            # The same videos without the shift: the split's name before the dot decides what is drawn.
+            jobs.append((path, seed, order.split.partition(".")[0], index, name, order.shifted))
+        write_text(folder / f"{order.split}.csv", [table.getvalue()])
+    missing = [job for job in jobs if not job[0].exists()]
+    if not missing:
+        return
+    try:
+        with get_context("spawn").Pool() as pool:
+            done = pool.imap_unordered(_write, missing, chunksize=4)
+            for _ in progress(done, len(missing), "render"):
+                pass
+    except (OSError, av.FFmpegError) as error:
+        raise MaxiError(
+            f"{folder}: the videos cannot be written ({error}); make room and run it again"
+        ) from error

@@ -1,0 +1,302 @@
+"""One trial of the method on the miniature: a seed's videos, the adapted model, and the rows of the proof."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi import evaluation
+from maxi.config import Config
+from maxi.datasets import list_videos
+from maxi.jobs import Job, Progress, embed, open_job, videos_key
+from maxi.miniature import captions as written
+from maxi.miniature import scenery
+from maxi.miniature.actions import BY_NAME, VALIDATION, partition
+from maxi.miniature.videos import Order, draw_clip, render
+from maxi.pipeline import adapt, bag, improve, index
+from maxi.randomness import shuffled
+from maxi.records import Caption, Match, Phrases, Video, read_json, read_jsonl
+from maxi.runs import Run, meta_path, write_signed
+from maxi.zero_shot import label_embeddings
+
+N_POOL, N_UNSEEN, N_KNOWN = 400, 640, 240
+
+Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
+
+
+def _true(
+    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
+) -> list[Match]:
+    return [replace(row, label=truth[row.video], kept=True) for row in rows]
+
+
+def _permuted(
+    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
+) -> list[Match]:
+    """Every name replaced by the next in a random circle: consistent, and wrong for all."""
+    circle = shuffled(list(names), "permuted names", seed)
+    follows = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    return [replace(row, label=follows[row.label]) for row in rows]
+
+
+class Row(NamedTuple):
+    """A way to train: what is in the bags, which bags are a video's positives, and where labels come from."""
+
+    phrases: bool = True
+    captions: bool = True
+    objective: str = "mil_nce"
+    matches: Matches | None = None
+
+
+ROWS = {
+    "adapted_instance": Row(objective="mil_nce_instance"),
+    "names_only": Row(False, False),
+    "names_only_instance": Row(False, False, "mil_nce_instance"),
+    "names_phrases": Row(True, False),
+    "names_phrases_instance": Row(True, False, "mil_nce_instance"),
+    "names_captions": Row(False, True),
+    "names_captions_instance": Row(False, True, "mil_nce_instance"),
+    "permuted": Row(False, False, matches=_permuted),
+    "true_labels": Row(matches=_true),
+}
+"""What the proof trains beside the full bags (`adapted`) and the shuffled control."""
+
+
+class Split(NamedTuple):
+    """Labelled videos and the names among which each is to be recognised."""
+
+    name: str
+    videos: list[Video]
+    names: list[str]
+
+
+Scores = NDArray[np.float32]
+
+
+def run_trial(
+    folder: Path,
+    seed: int,
+    config: Config,
+    *,
+    every_row: bool,
+    validation: bool = False,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
+
+    The seed decides the partition of the actions, the videos and the training. With `validation` the unseen videos
+    show the validation actions, on which settings are chosen. Interrupted, it goes on where it was.
+    """
+    known, unseen = partition(seed)
+    split = "validation" if validation else "unseen"
+    if validation:
+        unseen = sorted(action.name for action in VALIDATION)
+    orders = [Order("pool", known, N_POOL), Order(split, unseen, N_UNSEEN)]
+    orders.append(Order("known", known, N_KNOWN))
+    if every_row:
+        orders.append(Order(f"{split}.plain", unseen, N_UNSEEN, shifted=False))
+    videos = folder / "videos"
+    render(videos, seed, orders, progress=progress)
+    run = adapt(
+        str(videos / "pool"),
+        known,
+        folder / "run",
+        config,
+        labelled=str(videos / f"{split}.csv"),
+        control=True,
+        resume=True,
+        progress=progress,
+    )
+    with open_job(run.folder, config, progress) as job:
+        splits = [
+            Split(order.split, _labelled(job, videos, order.split), list(order.names))
+            for order in orders[1:]
+        ]
+        truth = _truth(videos, read_jsonl(run.manifest, Video))
+        tables = {
+            "frozen": _scores(job, None, splits),
+            "adapted": _scores(job, run.model, splits),
+            "shuffled": _scores(job, run.control.model, splits),
+        }
+        facts = _facts(job, seed, truth, unseen)
+        if every_row:
+            tables |= _without_training(job, splits)
+    if every_row:
+        for name, row in ROWS.items():
+            tables[name] = _train_row(run, name, row, config, truth, splits, progress)
+    return _records(tables, splits, config, seed), facts
+
+
+def _labelled(job: Job, videos: Path, split: str) -> list[Video]:
+    return index(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
+
+
+def _truth(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
+    """Video id -> the action rendered; for measuring and for the row that is given the labels."""
+    labels = {s.path.resolve(): str(s.label) for s in list_videos(videos / "pool.csv")}
+    return {video.id: labels[Path(video.path).resolve()] for video in pool}
+
+
+def _scores(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
+    model, found = job.model(folder), {}
+    for split in splits:
+        z_l = label_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
+        _, z_v = embed(job, model, split.videos, job.config.eval.n_frames)
+        found[split.name] = z_v @ z_l.T
+    return found
+
+
+def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
+    """The frozen model with centred video features, and with phrases averaged into class texts."""
+    model, config = job.model(), job.config
+    _, pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
+    book = _all_phrases(config)
+    centred, averaged = {}, {}
+    for split in splits:
+        _, z_v = embed(job, model, split.videos, config.eval.n_frames)
+        z_l = label_embeddings(model, split.names, [config.eval.prompt]).numpy()
+        centred[split.name] = _unit(z_v - pool.mean(0)) @ z_l.T
+        texts = [
+            label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
+            for name in split.names
+        ]
+        averaged[split.name] = z_v @ _unit(np.stack(texts)).T
+    return {"centred": centred, "averaged_phrases": averaged}
+
+
+def _all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
+    from maxi.expansion import expand
+
+    rows: list[Phrases] = expand(list(BY_NAME), config.expand.expander)
+    return {row.label: row.texts for row in rows}
+
+
+def _unit(rows: Scores) -> Scores:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _train_row(
+    main: Run,
+    name: str,
+    row: Row,
+    config: Config,
+    truth: Mapping[str, str],
+    splits: Sequence[Split],
+    progress: Progress,
+) -> dict[str, Scores]:
+    """Train one row in a run of its own, from the main run's matches, phrases and captions."""
+    run = Run(main.folder.parent / "rows" / name)
+    settings = {
+        "bag": config.bag.model_copy(update={"phrases": row.phrases, "captions": row.captions}),
+        "train": config.train.model_copy(update={"objective": row.objective}),
+    }
+    run.create()
+    for path in (main.dictionary, main.manifest, main.matches, main.phrases, main.captions):
+        for file in (path, meta_path(path)):
+            if file.exists():
+                shutil.copy2(file, run.folder / file.name)
+    if row.matches:
+        names = read_jsonl(main.matches, Match)
+        known = sorted(set(truth.values()))
+        inputs = read_json(meta_path(main.matches))["inputs"]
+        write_signed(run.matches, row.matches(names, truth, known, config.seed), inputs)
+    with open_job(run.folder, config.model_copy(update=settings), progress) as job:
+        job.save_settings()
+        bag(job)
+        improve(job)
+        return _scores(job, run.model, splits)
+
+
+def _records(
+    tables: Mapping[str, Mapping[str, Scores]], splits: Sequence[Split], config: Config, seed: int
+) -> list[dict[str, Any]]:
+    records = []
+    for split in splits:
+        labels = evaluation.label_indices(split.videos, split.names)
+        conditions = {
+            "names": len(split.names),
+            "prompt": config.eval.prompt,
+            "n_frames": config.eval.n_frames,
+            "views": "1 clip x 1 centre crop",
+            "videos": videos_key(split.videos),
+            "backbone": config.backbone,
+            "alpha": config.train.alpha,
+        }
+        for model, found in tables.items():
+            scores = found[split.name]
+            result = evaluation.evaluate(scores, labels, split.names)
+            record = {"model": model, "split": split.name, "seed": seed}
+            record |= {
+                key: result[key] for key in ("top1", "top5", "n", "top1_interval", "per_class")
+            }
+            if model != "frozen":
+                frozen = tables["frozen"][split.name]
+                record["gain"] = evaluation.compare(frozen, scores, labels)["top1"]
+            records.append({**record, "conditions": conditions})
+    return records
+
+
+def _facts(job: Job, seed: int, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[str, Any]:
+    """How good matches and captions are, and whether an unseen name got into a bag."""
+    run = job.run
+    matches = read_jsonl(run.matches, Match)
+    right = [m.label == truth[m.video] for m in matches]
+    kept = [r for r, m in zip(right, matches, strict=True) if m.kept]
+    said = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
+    names = sorted(set(truth.values()))
+    told = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
+    forbidden = re.compile(r"\b(" + "|".join(map(re.escape, unseen)) + r")\b")
+    texts = [t.text for b in read_rows_of(run) for t in b.texts]
+    return {
+        "seed": seed,
+        "matching_accuracy": _percent(right),
+        "kept_accuracy": _percent(kept),
+        "caption_accuracy": _percent(told),
+        "object_accuracy": _percent(_objects_seen(job, seed, truth)),
+        "unseen_names_in_bags": sum(bool(forbidden.search(text)) for text in texts),
+        "texts_in_bags": len(texts),
+    }
+
+
+def read_rows_of(run: Run) -> list[Any]:
+    from maxi.records import Bag
+
+    return read_jsonl(run.bags, Bag)
+
+
+def _percent(right: Sequence[bool]) -> float:
+    return round(100 * float(np.mean(right)), 2) if right else 0.0
+
+
+def _told(captions: Sequence[str], names: Sequence[str]) -> str:
+    """The action whose body-part states the captions name most often, for its number of states."""
+    counts = {
+        state: sum(caption.count(written.gerund(phrase)) for caption in captions for phrase in of)
+        for state, of in written.STATES.items()
+    }
+    share = {name: _mean(counts[state] for state in BY_NAME[name].states()) for name in names}
+    return max(names, key=lambda name: share[name])
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(list(values)))
+
+
+def _objects_seen(job: Job, seed: int, truth: Mapping[str, str]) -> list[bool]:
+    """The object probe: does the frozen model name the object of a pool video?"""
+    model, things = job.model(), list(scenery.OBJECTS)
+    z_l = label_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
+    videos = read_jsonl(job.run.manifest, Video)
+    _, z_v = embed(job, model, videos, job.config.match.n_frames)
+    seen = (z_v @ z_l.T).argmax(1)
+    return [
+        things[k] == draw_clip(seed, "pool", int(Path(v.path).stem), truth[v.id]).scene.object
+        for k, v in zip(seen, videos, strict=True)
+    ]
