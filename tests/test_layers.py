@@ -22,7 +22,8 @@ LAYERS = [
     "stages",
     "comparison",
     "pipeline",
-    "trial demo",
+    "trial",
+    "demo",
     "cli __init__ __main__",
 ]
 # The loader draws from bags with the stage's own rule; reports and verification draw what stages left in files.

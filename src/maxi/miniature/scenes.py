@@ -227,7 +227,8 @@ def _developed(
         pixels = pixels + np.tile(grain, (h // 48 + 1, w // 48 + 1, 1))[:h, :w]
     if before is not None and shift.ghost:
         pixels = pixels + shift.ghost * (before - pixels)
-    return np.clip(pixels, 0, 255).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(pixels, 0, 255)
+    return clipped
 
 
 def _scatter(backdrop: Image.Image, n: int, rng: np.random.Generator) -> None:
