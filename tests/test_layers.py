@@ -17,7 +17,7 @@ LAYERS = [
     "video decoding datasets transforms backbones hub clip blip objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
-    "matching expansion captioning bags training evaluation classification verification reports",
+    "matching expansion captioning bags training evaluation classification verification reports showcase",
     "jobs",
     "stages",
     "comparison",
@@ -26,6 +26,8 @@ LAYERS = [
     "demo",
     "cli __init__ __main__",
 ]
+# Folders of modules, and what these may import beside each other.
+PACKAGES = {"miniature": "errors randomness records"}
 # The loader draws from bags with the stage's own rule; reports and verification draw what stages left in files.
 ALLOWED = {
     ("loader", "bags"),
@@ -64,6 +66,16 @@ def test_arrows_point_down() -> None:
             ].index(name)
             if not (layer[other] < layer[name] or same):
                 wrong.append(f"{name} -> {other}")
+    assert not wrong
+
+
+def test_packages_import_only_their_base() -> None:
+    assert sorted(PACKAGES) == sorted({p.parent.name for p in SOURCE.glob("*/*.py")})
+    wrong = [
+        f"{path.parent.name}.{path.stem} -> {other}"
+        for path in SOURCE.glob("*/*.py")
+        for other in imports(path) - {path.parent.name, *PACKAGES[path.parent.name].split()}
+    ]
     assert not wrong
 
 

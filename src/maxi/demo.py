@@ -1,4 +1,4 @@
-"""The demonstration and the proof: trials of the method on the miniature, their records and what they come to."""
+"""The demonstration and the proof: trials of the method on the miniature, their records and their page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from maxi.jobs import Progress
 from maxi.metrics import mean_interval
 from maxi.progress import bar
 from maxi.records import read_json, write_json
+from maxi.showcase import write_showcase
 from maxi.trial import run_trial
 
 
@@ -30,7 +31,7 @@ def demo(
     overrides: tuple[str, ...] = (),
     progress: Progress = bar,
 ) -> list[dict[str, Any]]:
-    """Render, adapt and evaluate; returns the records of `out/results.json`, beside `out/facts.json`.
+    """Render, adapt, evaluate and report; returns the records of `out/results.json`, beside `out/report.html`.
 
     Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several train
     every row of the proof. Run again, it goes on where it was interrupted. Raises MaxiError when `out` holds a
@@ -60,6 +61,7 @@ def demo(
         facts.append(known)
         write_json(folder / "results.json", records)
         write_json(folder / "facts.json", facts)
+    write_showcase(folder, records, facts, summarise(records), demo_config(overrides))
     return records
 
 

@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ COLOURS = {
     "frozen": "#040404",
     "adapted": "#050505",
     "control": "#060606",
+    "bad": "#070707",
 }
 STYLE = {
     "axes.axisbelow": True,
@@ -48,6 +49,14 @@ MAX_POINTS = 300
 MAX_NAME = 32
 
 Series = tuple[str, Sequence[float], Sequence[float]]
+
+
+class Bar(NamedTuple):
+    """A percentage with its interval, and the colour of its bar."""
+
+    value: float
+    interval: Sequence[float]
+    colour: str
 
 
 def lines(series: Mapping[str, Series], *, x: str, y: str, zero: bool = False) -> str:
@@ -116,6 +125,58 @@ def bars(counts: Mapping[str, int]) -> str:
         axes.margins(x=0.12)
 
     return _draw(paint, (SIZE[0], 0.3 + 0.21 * len(counts)))
+
+
+def intervals(rows: Mapping[str, Bar], *, x: str, chance: float) -> str:
+    """One horizontal bar with its interval per name, in their order from the top; a line at chance."""
+
+    def paint(axes: Any) -> None:
+        for place, row in enumerate(rows.values()):
+            low, high = row.interval
+            axes.barh(place, row.value, 0.62, color=COLOURS[row.colour], alpha=0.75)
+            axes.plot([low, high], [place, place], color=COLOURS["ink"], linewidth=1.2)
+            text, points = f"{row.value:.1f}", "offset points"
+            axes.annotate(text, (high, place), (4, 0), textcoords=points, va="center")
+        axes.axvline(chance, color=COLOURS["ink"], linestyle="--", linewidth=0.8)
+        foot = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        axes.annotate(
+            f"chance {chance:.1f}", (chance, 1), (0, 2), ha="center", color=COLOURS["muted"], **foot
+        )
+        _name_rows(axes, list(rows))
+        axes.set_xlim(0, max(row.interval[1] for row in rows.values()) * 1.16)
+        axes.set(xlabel=x)
+
+    return _draw(paint, (4.4, 0.75 + 0.25 * len(rows)))
+
+
+def changes(rows: Mapping[str, tuple[float, float]], *, x: str) -> str:
+    """A dot before and an arrow head after per name, in percent, in their order from the top."""
+
+    def paint(axes: Any) -> None:
+        for place, (before, after) in enumerate(rows.values()):
+            colour = COLOURS["adapted" if after > before else "bad"]
+            axes.plot([before, after], [place, place], color=colour, linewidth=2)
+            axes.plot(before, place, "o", color=COLOURS["frozen"], markersize=5)
+            if after != before:
+                axes.plot(after, place, ">" if after > before else "<", color=colour, markersize=6)
+            text = f"{after - before:+.0f}".replace("-", "−") if after != before else "0"
+            shade = colour if after != before else COLOURS["muted"]
+            axes.text(112, place, text, color=shade, ha="right", va="center")
+        _name_rows(axes, list(rows))
+        axes.set_xlim(-3, 113)
+        axes.set_xticks(range(0, 101, 25))
+        axes.set(xlabel=x)
+
+    return _draw(paint, (4.4, 0.6 + 0.22 * len(rows)))
+
+
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows of a horizontal figure from the top, with lines across only where values are read."""
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], color=COLOURS["ink"])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines.left.set_visible(False)
 
 
 def heatmap(table: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str]) -> str:
