@@ -29,11 +29,11 @@ from maxi.clip import CLIP_MEAN, CLIP_STD, Clip, Preprocessing
 from maxi.miniature import captions
 from maxi.miniature.actions import Pose
 from maxi.miniature.scenes import Scene, draw_still, frames
+from maxi.miniature.tokens import word_tokenizer
 from maxi.randomness import generator
 from maxi.records import digest, write_json
 
 SIDE, SHARD, IMAGE = 100, 2000, 96
-CONTEXT = 32
 WIDTH = 128
 
 
@@ -106,25 +106,9 @@ def pixels_of(shards: list[np.ndarray], index: np.ndarray, rng: np.random.Genera
 
 
 def tokenizer() -> Any:
-    """A CLIP tokenizer whose words are those of the captions; anything else falls apart into bytes."""
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
-
-    alphabet = sorted(ByteLevel.alphabet())
-    tokens = alphabet + [f"{letter}</w>" for letter in alphabet]
-    merges: list[tuple[str, str]] = []
-    for word in captions.words():
-        pieces = [*word[:-1], f"{word[-1]}</w>"]
-        # From the end: a word's last letter is rarer than its first, so that few merges meet.
-        left = pieces[0]
-        for right in pieces[1:]:
-            if (left, right) not in merges:
-                merges.append((left, right))
-            left += right
-    tokens += list(dict.fromkeys(left + right for left, right in merges))
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    made = CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
-    made.model_max_length = CONTEXT
+    """The words of the captions, one token each."""
+    made = word_tokenizer(captions.words())
+    made.model_max_length = captions.CONTEXT
     return made
 
 
@@ -139,7 +123,7 @@ def new_clip() -> Clip:
             **tower,
             "num_hidden_layers": 3,
             "vocab_size": len(words),
-            "max_position_embeddings": CONTEXT,
+            "max_position_embeddings": captions.CONTEXT,
             "bos_token_id": words.bos_token_id,
             "eos_token_id": words.eos_token_id,
             "pad_token_id": words.pad_token_id,
@@ -179,7 +163,7 @@ def clip_loss(model: Clip, scale: Tensor) -> Loss:
 
 
 def new_captioner() -> Any:
-    """A BLIP with random weights, about 1.3 million of them."""
+    """A BLIP with random weights, about 1.1 million of them."""
     from transformers import BlipConfig, BlipForConditionalGeneration
 
     words = tokenizer()
@@ -197,7 +181,7 @@ def new_captioner() -> Any:
             "encoder_hidden_size": 112,
             "num_hidden_layers": 2,
             "vocab_size": len(words),
-            "max_position_embeddings": CONTEXT,
+            "max_position_embeddings": captions.CONTEXT,
             "projection_dim": 64,
         },
         vision_config={**tower, "num_hidden_layers": 4, "image_size": IMAGE, "patch_size": 16},
@@ -206,6 +190,30 @@ def new_captioner() -> Any:
     )
     with quiet_transformers():
         return BlipForConditionalGeneration(config)
+
+
+def captioner_loss(model: Any, words: Any) -> Loss:
+    """Cross-entropy of each next token of the caption."""
+
+    def loss(pixels: Tensor, texts: list[str]) -> Tensor:
+        tokens = words(texts, padding=True, return_tensors="pt")
+        # Padding and the end of a text may be one token: the mask tells them apart.
+        labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
+        found: Tensor = model(pixel_values=pixels, labels=labels, **tokens).loss
+        return found
+
+    return loss
+
+
+def save_captioner(model: Any, words: Any, folder: Path) -> None:
+    """Write what `-s captioner=blip:FOLDER` reads."""
+    from transformers import BlipImageProcessorPil
+
+    side = {"height": IMAGE, "width": IMAGE}
+    processor = BlipImageProcessorPil(size=side, image_mean=CLIP_MEAN, image_std=CLIP_STD)
+    with quiet_transformers():
+        for part in (model, words, processor):
+            part.save_pretrained(folder)
 
 
 def batches(
@@ -284,18 +292,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int)
+    parser.add_argument("--n-stills", type=int)
     parser.add_argument("--verb-rate", type=float)
     parser.add_argument("--lr", type=float)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--warmup", type=int)
     args = parser.parse_args()
-    changed = {
-        "samples": args.samples,
-        "verb_rate": args.verb_rate,
-        "lr": args.lr,
-        "batch": args.batch,
-        "warmup": args.warmup,
-    }
+    changed = {field: value for field, value in vars(args).items() if field in Recipe._fields}
     recipe = RECIPES[args.model]._replace(**{k: v for k, v in changed.items() if v is not None})
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)
@@ -307,7 +310,11 @@ def main() -> None:
         model.model.logit_scale.copy_(scale.detach())
         model.save(args.out)
     else:
-        raise SystemExit("soon")
+        captioner = new_captioner()
+        parameters = dict(captioner.named_parameters())
+        loss = captioner_loss(captioner, tokenizer())
+        fit("captioner", recipe, parameters, loss, args.work, args.seed)
+        save_captioner(captioner, tokenizer(), args.out)
     write_json(args.out / "pretraining.json", {**recipe._asdict(), "seed": args.seed})
     print(json.dumps({"parameters": sum(p.numel() for p in parameters.values())}))
 

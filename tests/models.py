@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from maxi.backbones import quiet_transformers
+from maxi.miniature.tokens import word_tokenizer
 from maxi.records import write_json
 
 WORDS = ["photo", "of", "the", "video", "person", "playing", "guitar", "riding", "horse"]
@@ -14,22 +15,7 @@ WORDS = ["photo", "of", "the", "video", "person", "playing", "guitar", "riding",
 
 def tiny_tokenizer():
     """CLIP's own kind of tokenizer: all bytes, the words above, the two special tokens last."""
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
-
-    alphabet = sorted(ByteLevel.alphabet())
-    tokens = alphabet + [f"{letter}</w>" for letter in alphabet]
-    merges: list[tuple[str, str]] = []
-    for word in WORDS:
-        pieces = [*word[:-1], f"{word[-1]}</w>"]
-        left = pieces[0]
-        for right in pieces[1:]:
-            if (left, right) not in merges:
-                merges.append((left, right))
-            left += right
-    tokens += list(dict.fromkeys(left + right for left, right in merges))
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+    return word_tokenizer(WORDS)
 
 
 @torch.no_grad()

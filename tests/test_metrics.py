@@ -7,6 +7,7 @@ import pytest
 
 from maxi.metrics import (
     majority_rate,
+    mean_interval,
     mean_per_class,
     normalised_entropy,
     paired_difference,
@@ -46,6 +47,15 @@ def test_paired_difference() -> None:
     assert paired_difference(0, 0, 65)[0] == 0
     assert paired_difference(0, 0, 65)[2] == pytest.approx(4.14, abs=0.01)
     assert paired_difference(30, 5, 100)[1] > 0
+
+
+def test_mean_interval() -> None:
+    mean, low, high = mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert high - mean == pytest.approx(4.303 / 3**0.5)
+    assert mean - low == pytest.approx(high - mean)
+    with pytest.raises(ValueError, match="at least two"):
+        mean_interval([1.0])
 
 
 def test_entropy() -> None:

@@ -91,3 +91,14 @@ def test_more_positives_lower_the_loss() -> None:
     own, all_ = torch.eye(5, dtype=torch.bool), torch.ones(5, 5, dtype=torch.bool)
     assert mil_nce(logits, mask, all_).item() == pytest.approx(0.0, abs=1e-12)
     assert mil_nce(logits, mask, own) > 0
+
+
+def test_instance_only_positives_are_the_own_bags() -> None:
+    logits, mask, positives = case()
+    own = torch.eye(5, dtype=torch.bool)
+    assert OBJECTIVES["mil_nce_instance"](logits, mask, positives).item() == pytest.approx(
+        eq2(logits, mask, own)
+    )
+    assert OBJECTIVES["mil_nce_instance"](logits, mask, positives) > mil_nce(
+        logits, mask, positives
+    )

@@ -103,14 +103,6 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def difference(records: list[dict[str, Any]], one: str, two: str, split: str) -> dict[str, Any]:
-    """Mean difference of two models' top-1 over the seeds, paired by seed, with Student's 95 % interval."""
-    top1 = {(r["model"], r["seed"]): r["top1"] for r in records if r["split"] == split}
-    seeds = sorted({seed for _, seed in top1})
-    mean, interval = _spread([top1[one, seed] - top1[two, seed] for seed in seeds])
-    return {"one": one, "two": two, "split": split, "difference": mean, "interval": interval}
-
-
 def _spread(values: list[float]) -> tuple[float, list[float]]:
     mean, low, high = mean_interval(values)
     return round(mean, 2), [round(low, 2), round(high, 2)]

@@ -9,6 +9,7 @@ import numpy as np
 from maxi.miniature.actions import Pose
 from maxi.miniature.scenes import Scene
 
+CONTEXT = 32  # tokens, enough for every caption
 SUBJECTS = ("a person", "a man", "a woman", "someone", "a boy", "a girl")
 WHERE = {
     "park": "in a park",
