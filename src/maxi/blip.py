@@ -109,7 +109,8 @@ def find_blip(name: str = "") -> Path:
         folder = Path(str(resources.files("maxi") / "miniature" / "captioner"))
         if not folder.is_dir():
             raise MaxiError(
-                "blip:miniature: this package lacks the miniature's captioner; install maxi again"
+                "blip:miniature: its weights are not in this version of maxi; train them with"
+                " scripts/pretrain_miniature.py and pass their folder, blip:FOLDER"
             )
         return folder
     return locate(f"blip:{name or DEFAULT}", otherwise="-s captioner=retrieval")
