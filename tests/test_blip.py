@@ -237,7 +237,7 @@ def test_a_cached_model_needs_no_network(hub, folder, blip, frames):
 
 def test_the_miniatures_captioner_lies_in_the_package(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(blips.resources, "files", lambda package: tmp_path)
-    refuse("miniature", "blip:miniature: this package lacks")
+    refuse("miniature", "blip:miniature: its weights are not in this version")
     shutil.copytree(folder, tmp_path / "miniature" / "captioner")
     assert load_blip("miniature").caption(plain(0))
 
