@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from maxi.config import Config
-from maxi.demo import demo_config, summarise
+from maxi.demo import compare, demo_config, summarise
 from maxi.metrics import wilson
 from maxi.records import Bag, BagText, Match, Video, write_json, write_jsonl, write_text
 from maxi.showcase import MODELS, N_EXAMPLES, accuracy_figure, write_showcase
@@ -61,7 +61,8 @@ def many_seeds() -> list[dict[str, Any]]:
 def show(folder: Path, records: list[dict[str, Any]], **facts: Any) -> Page:
     seeds = {row["seed"] for row in records}
     known = [{"seed": seed, **FACTS, **facts} for seed in sorted(seeds)]
-    return Page(write_showcase(folder, records, known, summarise(records), demo_config()))
+    summary, pairs = summarise(records), compare(records)
+    return Page(write_showcase(folder, records, known, summary, pairs, demo_config()))
 
 
 def lay_out(trial: Path, n: int = 12, n_wrong: int = 6, action: str = "waving") -> Path:
@@ -128,6 +129,22 @@ def test_several_seeds_show_every_row(tmp_path):
     assert "Plain: the same unseen videos" in page.text
     places = [page.text.index(f" {model.trained_on} ") for model in MODELS.values()]
     assert places == sorted(places)  # the table is in the order of MODELS, frozen first
+
+
+def test_pairs_are_compared_within_each_seed(tmp_path):
+    assert compare(one_seed()) == []
+    rows = {(r["other"], r["split"]): r for r in compare(many_seeds())}
+    assert sorted(rows) == [
+        ("averaged_phrases", "unseen"),
+        ("frozen", "unseen.plain"),
+        ("names_only", "unseen"),
+    ]
+    gains = {r["model"]: r["gain"] for r in summarise(many_seeds()) if r["split"] == "unseen"}
+    row = rows["names_only", "unseen"]
+    assert row["gain"] == pytest.approx(gains["adapted"] - gains["names_only"], abs=0.02)
+    assert row["interval"][0] <= row["gain"] <= row["interval"][1]
+    text = show(tmp_path, many_seeds()).text
+    assert "adapted names only unseen" in text
 
 
 def test_every_row_of_the_proof_is_described():

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -151,6 +152,14 @@ def _clip(name: str, device: str) -> Backbone:
     return load_clip(name, device)
 
 
+def _miniature(name: str, device: str) -> Backbone:
+    from maxi.clip import load_clip
+
+    if name:
+        raise MaxiError(f"backbone 'miniature:{name}': it takes no argument; write 'miniature'")
+    return load_clip(str(resources.files("maxi") / "miniature" / "clip"), device)
+
+
 def _objects(name: str, device: str) -> Backbone:
     from maxi.objects import load_objects
 
@@ -159,6 +168,7 @@ def _objects(name: str, device: str) -> Backbone:
 
 BACKBONES: dict[str, Callable[[str, str], Backbone]] = {
     "clip": _clip,
+    "miniature": _miniature,
     "objects": _objects,
 }
 """Name -> function of what follows the colon (or a saved folder) and the device."""

@@ -97,7 +97,7 @@ def _options(*names: str) -> Callable[[Any], Any]:
             "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
         ),
         "backbone": click.option(
-            "--backbone", help="clip:ID_OR_PATH | objects | a saved model or run."
+            "--backbone", help="clip:ID_OR_PATH | miniature | objects | a saved model or run."
         ),
         "device": click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
         "config": click.option(
@@ -193,6 +193,53 @@ def adapt(
         progress=_progress(context),
     )
     for line in pipeline.summary(run):
+        click.echo(line)
+
+
+@main.command()
+@_options("out")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Trials, one a seed."
+)
+@click.option(
+    "--seed-offset",
+    "offset",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The first seed.",
+)
+@click.option(
+    "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
+)
+@_options("set")
+@click.pass_context
+def demo(
+    context: click.Context,
+    /,
+    out: Path,
+    seeds: int,
+    offset: int,
+    validation: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Render a miniature action world, adapt a tiny CLIP to it, and show whether that helped.
+
+    Needs no download and no GPU. Several seeds train every row of the proof.
+
+    Example: maxi demo -o runs/demo
+    """
+    from maxi import demo as demonstration
+
+    demonstration.demo(
+        out,
+        seeds=seeds,
+        offset=offset,
+        validation=validation,
+        overrides=settings,
+        progress=_progress(context),
+    )
+    for line in demonstration.outcome(out):
         click.echo(line)
 
 

@@ -161,7 +161,7 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
         raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
     check_files(folder, where)
     with reading(where):
-        model, report = _read_model(folder)
+        model, report = _read_model(folder, device)
         tokenizer = read_tokenizer(folder)
         preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
     check_report(report, where)
@@ -169,7 +169,13 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
 
-def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
+def _attention(config: Any, device: str) -> str:
+    """Fused attention, but on a CPU for a few tokens, where plain products are up to twice as fast."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return "eager" if device == "cpu" and side * side <= 64 else "sdpa"
+
+
+def _read_model(folder: Path, device: str) -> tuple[CLIPModel, dict[str, Any]]:
     from transformers import CLIPConfig, CLIPModel
 
     config = CLIPConfig.from_pretrained(folder)
@@ -180,7 +186,7 @@ def _read_model(folder: Path) -> tuple[CLIPModel, dict[str, Any]]:
         config=config,
         weights_only=True,
         local_files_only=True,
-        attn_implementation="sdpa",
+        attn_implementation=_attention(config, device),
         dtype=torch.float32,
         output_loading_info=True,
     )

@@ -19,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from maxi.errors import MaxiError
 from maxi.records import read_json
 
+RECIPES = {"miniature": "demo"}
+"""Kinds of backbones whose recipe has another name than they."""
+
 
 class Stage(BaseModel):
     """Frozen settings that refuse unknown keys."""
@@ -99,6 +102,11 @@ class TrainConfig(Stage):
     )
     n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each step.")
     n_frames: int = Field(16, ge=1, description="Frames per video, one random frame per segment.")
+    crop_scales: tuple[float, ...] = Field(
+        (1.0, 0.875, 0.75, 0.66),
+        min_length=1,
+        description="Sides of the training crop as shares of the short side, one drawn for each clip.",
+    )
     n_views: int = Field(
         4, ge=1, description="Augmented views cached per video for `trainable=head`."
     )
@@ -128,6 +136,10 @@ class TrainConfig(Stage):
         ge=0,
         le=1,
         description="Share of the fine-tuned weights in the result (0.8: section 4.2).",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of both encoders in training (autocast); weights and the loss stay float32.",
     )
     checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
 
@@ -255,9 +267,10 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
     merged: dict[str, Any] = {}
     family = _family(str(chosen.get("backbone", "")))
-    recipe = resources.files("maxi") / "recipes" / f"{family}.yaml"
+    name = RECIPES.get(family, family)
+    recipe = resources.files("maxi") / "recipes" / f"{name}.yaml"
     if recipe.is_file():
-        _merge(merged, _read_yaml(recipe, f"recipe {family}"), f"recipe {family}")
+        _merge(merged, _read_yaml(recipe, f"recipe {name}"), f"recipe {name}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)

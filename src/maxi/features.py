@@ -21,7 +21,7 @@ from maxi.errors import MaxiError
 from maxi.model import VideoCLIP
 from maxi.randomness import generator
 from maxi.records import Skipped, Video
-from maxi.transforms import eval_transform, normalise, train_transform
+from maxi.transforms import SCALES, eval_transform, normalise, train_transform
 from maxi.video import Probe, centre_indices, tsn_indices
 
 ROWS = 1024  # stored rows handled at a time
@@ -124,10 +124,18 @@ def prepare(model: VideoCLIP, frames: Frames) -> Tensor:
     return to_pixels(model, small)
 
 
-def augmented(size: int, frames: Frames, video: str, *, seed: int, epoch: int) -> Tensor:
+def augmented(
+    size: int,
+    frames: Frames,
+    video: str,
+    *,
+    seed: int,
+    epoch: int,
+    scales: Sequence[float] = SCALES,
+) -> Tensor:
     """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video)."""
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    return train_transform(images, size, generator("augment", seed, epoch, video))
+    return train_transform(images, size, generator("augment", seed, epoch, video), scales)
 
 
 def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
@@ -180,6 +188,7 @@ def embed_views(
     n_views: int,
     n_frames: int,
     seed: int,
+    scales: Sequence[float] = SCALES,
     progress: Callable[[Iterable[Any], int, str], Iterable[Any]],
 ) -> list[Skipped]:
     """Fill the store with trunk features (n_views, T, F) of augmented clips; each file is decoded once."""
@@ -191,7 +200,10 @@ def embed_views(
     def row(frames: Frames, video: Video) -> Tensor:
         views = frames.reshape(n_views, n_frames, *frames.shape[1:])
         size = model.backbone.image_size
-        clips = [augmented(size, x, video.id, seed=seed, epoch=k) for k, x in enumerate(views)]
+        clips = [
+            augmented(size, x, video.id, seed=seed, epoch=k, scales=scales)
+            for k, x in enumerate(views)
+        ]
         return torch.stack([model.backbone.image_trunk(to_pixels(model, clip)) for clip in clips])
 
     return _fill(videos, store, decoder, indices, row, "augmented views", progress)

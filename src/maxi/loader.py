@@ -133,7 +133,12 @@ def decoded_clips(
                     _, frames = next(decoder.map([asked]))
                 if isinstance(frames, np.ndarray):
                     clips[len(bags)] = augmented(
-                        size, frames, bag.video, seed=seed, epoch=step.epoch
+                        size,
+                        frames,
+                        bag.video,
+                        seed=seed,
+                        epoch=step.epoch,
+                        scales=config.crop_scales,
                     )
                     bags.append(bag)
                 else:

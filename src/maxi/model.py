@@ -47,11 +47,11 @@ class VideoCLIP(nn.Module):
     def embed_features(self, features: Tensor) -> Tensor:
         """Trunk features (B, T, F) -> z_v (B, D), as `encode_video` of the frames they are of."""
         raw = self.backbone.image_head(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-        return F.normalize(raw.mean(1), dim=-1)  # (B, T, D) -> (B, D)
+        return F.normalize(raw.float().mean(1), dim=-1)  # (B, T, D) -> (B, D)
 
     def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L) -> z_t (N, D), unit norm."""
-        return F.normalize(self.backbone.encode_text(tokens), dim=-1)
+        return F.normalize(self.backbone.encode_text(tokens).float(), dim=-1)
 
     def freeze(self, trainable: Trainable) -> list[str]:
         """Let only the named part learn; returns the names of its parameters."""

@@ -61,8 +61,10 @@ COLOURS = {
 }
 
 
-def write_showcase(folder: Path, records: Rows, facts: Rows, summary: Rows, config: Config) -> Path:
-    """Write `folder/report.html` from a demonstration's records, facts of its seeds, and summary.
+def write_showcase(
+    folder: Path, records: Rows, facts: Rows, summary: Rows, pairs: Rows, config: Config
+) -> Path:
+    """Write `folder/report.html` from a demonstration's records, facts of its seeds, summary, and compared pairs.
 
     Examples and links come from `folder/seed-K` and are left out where it is not there.
     """
@@ -80,6 +82,7 @@ def write_showcase(folder: Path, records: Rows, facts: Rows, summary: Rows, conf
         accuracy=accuracy_figure(records, summary),
         key=_key(summary),
         models=_table(summary),
+        pairs=[{**row, **{k: _title(row[k]) for k in ("model", "other")}} for row in pairs],
         changes=_changes(records, split, first),
         examples=_examples(folder / f"seed-{first}", first, config),
         facts=_facts(facts),

@@ -274,7 +274,8 @@ def _inputs(
     config, seed = job.config.train, job.config.seed
     if config.trainable != "head":
         return decoded_clips(model, videos, job.decoder, config, seed), None
-    key = digest("views", trunk_digest(model.backbone), config.n_views, config.n_frames, seed)
+    views = (config.n_views, config.n_frames, config.crop_scales, seed)
+    key = digest("views", trunk_digest(model.backbone), *views)
     store = FeatureStore(job.run.features, key)
     failed = embed_views(
         model,
@@ -284,6 +285,7 @@ def _inputs(
         n_views=config.n_views,
         n_frames=config.n_frames,
         seed=seed,
+        scales=config.crop_scales,
         progress=job.progress,
     )
     without(job, videos, failed)

@@ -86,10 +86,19 @@ def train(
         _write_log(folder, log)
     cached = config.trainable == "head"  # small enough for one graph
 
+    def in_precision() -> torch.autocast:
+        half = config.precision == "bfloat16"
+        return torch.autocast(model.device.type, torch.bfloat16, enabled=half)
+
     def videos(part: Tensor) -> Tensor:  # (B, T, C, S, S) or (B, T, F) -> (B, D)
-        if cached:
-            return model.embed_features(part.to(model.device))
-        return model.encode_video(to_pixels(model, part))
+        with in_precision():
+            if cached:
+                return model.embed_features(part.to(model.device))
+            return model.encode_video(to_pixels(model, part))
+
+    def texts_of(tokens: Any) -> Tensor:
+        with in_precision():
+            return model.encode_text(tokens)
 
     micro = config.batch_size * 2 if cached else config.micro_batch
     tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
@@ -108,7 +117,7 @@ def train(
                 texts
             )  # each distinct text once, padded to the longest
             parts = _split(tokens, micro * config.n_bag)
-            z_t, texts_back = _encode(model.encode_text, parts, tunes_texts)  # (U, D)
+            z_t, texts_back = _encode(texts_of, parts, tunes_texts)  # (U, D)
             z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
             logits = (
                 torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())

@@ -47,9 +47,16 @@ class Augment:
     grey: bool
 
     @classmethod
-    def draw(cls, height: int, width: int, size: int, rng: np.random.Generator) -> Augment:
+    def draw(
+        cls,
+        height: int,
+        width: int,
+        size: int,
+        rng: np.random.Generator,
+        scales: Sequence[float] = SCALES,
+    ) -> Augment:
         """Draw one; every outcome takes the same number of draws from `rng`."""
-        top, left, crop_height, crop_width = _draw_crop(height, width, size, rng)
+        top, left, crop_height, crop_width = _draw_crop(height, width, size, rng, scales)
         flip, jitters, grey = rng.random(3) < (0.5, 0.8, 0.2)
         jitter = [
             ("brightness", rng.uniform(0.6, 1.4)),
@@ -78,7 +85,9 @@ class Augment:
         return (pixels * 255).round_().to(torch.uint8)
 
 
-def train_transform(frames: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+def train_transform(
+    frames: Tensor, size: int, rng: np.random.Generator, scales: Sequence[float] = SCALES
+) -> Tensor:
     """Multi-scale corner crop, flip, colour jitter and grey, the same for all frames of the clip.
 
     uint8 (T, 3, H, W) -> uint8 (T, 3, size, size); a pure function of `rng`. The crop is chosen on
@@ -86,7 +95,7 @@ def train_transform(frames: Tensor, size: int, rng: np.random.Generator) -> Tens
     resized once. The released code redraws the jitter for each frame, which flickers; here all
     frames of a clip share one.
     """
-    return Augment.draw(frames.shape[-2], frames.shape[-1], size, rng)(frames, size)
+    return Augment.draw(frames.shape[-2], frames.shape[-1], size, rng, scales)(frames, size)
 
 
 def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -102,10 +111,10 @@ def _resize(frames: Tensor, height: int, width: int) -> Tensor:
 
 
 def _draw_crop(
-    height: int, width: int, size: int, rng: np.random.Generator
+    height: int, width: int, size: int, rng: np.random.Generator, scales: Sequence[float]
 ) -> tuple[int, int, int, int]:
     short_to = round(size * 256 / 224)
-    sides = [int(short_to * scale) for scale in SCALES]
+    sides = [int(short_to * scale) for scale in scales]
     sides = [size if abs(side - size) < 3 else side for side in sides]
     pairs = [(i, j) for i in range(len(sides)) for j in range(len(sides)) if abs(i - j) <= 1]
     i, j = pairs[rng.integers(len(pairs))]

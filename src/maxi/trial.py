@@ -28,7 +28,17 @@ from maxi.records import Bag, Caption, Match, Video, read_json, read_jsonl
 from maxi.runs import Run, meta_path, write_signed
 from maxi.zero_shot import label_embeddings
 
-N_POOL, N_UNSEEN, N_KNOWN = 400, 640, 240
+
+class Sizes(NamedTuple):
+    """Videos: unlabelled ones, and labelled ones of unseen and of known actions to measure on."""
+
+    pool: int = 400
+    unseen: int = 640
+    known: int = 240
+
+
+SIZES = Sizes()
+
 
 Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
 
@@ -71,6 +81,9 @@ ROWS = {
 """What the proof trains beside the full bags (`adapted`) and the shuffled control."""
 
 
+WITHOUT_TRAINING = ("centred", "averaged_phrases")
+
+
 class Split(NamedTuple):
     """Labelled videos and the names among which each is to be recognised."""
 
@@ -89,6 +102,7 @@ def run_trial(
     *,
     every_row: bool,
     validation: bool = False,
+    sizes: Sizes = SIZES,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
@@ -100,10 +114,10 @@ def run_trial(
     split = "validation" if validation else "unseen"
     if validation:
         unseen = sorted(action.name for action in VALIDATION)
-    orders = [Order("pool", known, N_POOL), Order(split, unseen, N_UNSEEN)]
-    orders.append(Order("known", known, N_KNOWN))
+    orders = [Order("pool", known, sizes.pool), Order(split, unseen, sizes.unseen)]
+    orders.append(Order("known", known, sizes.known))
     if every_row:
-        orders.append(Order(f"{split}.plain", unseen, N_UNSEEN, shifted=False))
+        orders.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
     videos = folder / "videos"
     render(videos, seed, orders, progress=progress)
     run = adapt(
@@ -121,18 +135,19 @@ def run_trial(
             Split(order.split, _labelled(job, videos, order.split), list(order.names))
             for order in orders[1:]
         ]
+        shifted = [split for split in splits if not split.name.endswith(".plain")]
         truth = _truth(videos, read_jsonl(run.manifest, Video))
         tables = {
             "frozen": _scores(job, None, splits),
             "adapted": _scores(job, run.model, splits),
-            "shuffled": _scores(job, run.control.model, splits),
+            "shuffled": _scores(job, run.control.model, shifted),
         }
         facts = _facts(job, seed, truth, unseen)
         if every_row:
-            tables |= _without_training(job, splits)
+            tables |= _without_training(job, shifted)
     if every_row:
         for name, row in ROWS.items():
-            tables[name] = _train_row(run, name, row, config, truth, splits, progress)
+            tables[name] = _train_row(run, name, row, config, truth, shifted, progress)
     return _records(tables, splits, config, seed), facts
 
 
@@ -170,7 +185,7 @@ def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, 
             for name in split.names
         ]
         averaged[split.name] = z_v @ _unit(np.stack(texts)).T
-    return {"centred": centred, "averaged_phrases": averaged}
+    return dict(zip(WITHOUT_TRAINING, (centred, averaged), strict=True))
 
 
 def _all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
@@ -229,6 +244,8 @@ def _records(
             "alpha": config.train.alpha,
         }
         for model, found in tables.items():
+            if split.name not in found:
+                continue
             scores = found[split.name]
             result = evaluation.evaluate(scores, labels, split.names)
             record = {"model": model, "split": split.name, "seed": seed}

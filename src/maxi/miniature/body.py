@@ -42,6 +42,10 @@ TRUNK = {"upright": 0.0, "bend": 62.0, "back": -28.0, "lie": -90.0}
 
 TORSO, NECK, HEAD = 0.31, 0.13, 0.085
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.165, 0.16, 0.235, 0.235
+JOINTS = (
+    *("hip", "shoulder", "head", "near elbow", "near hand", "near knee", "near foot"),
+    *("far elbow", "far hand", "far knee", "far foot"),
+)
 HOP = 0.15  # how far a jump lifts the body off the floor
 
 
@@ -110,16 +114,10 @@ def _along(start: Point, degrees: float, length: float) -> Point:
 
 
 def draw_person(
-    draw: Any, at: Mapping[str, Point], build: Build, *, origin: Point, scale: float, facing: int
-) -> dict[str, Point]:
-    """Draw a person with an `ImageDraw`; `origin` is the floor under the hips, `scale` the pixels of 1.
-
-    Returns the joints in pixels.
-    """
-    place = {
-        name: (origin[0] + facing * x * scale, origin[1] - y * scale) for name, (x, y) in at.items()
-    }
-    thick = scale * 0.062 * build.girth
+    draw: Any, place: Mapping[str, Point], build: Build, *, scale: float, facing: int
+) -> None:
+    """Draw a person with an `ImageDraw`; `place` holds the joints in pixels, `scale` the pixels of 1."""
+    thick = scale * 0.072 * build.girth
 
     def limb(side: str, root: str, first: str, second: str, upper: Colour, lower: Colour) -> None:
         shade = 0.72 if side == "far" else 1.0
@@ -148,7 +146,6 @@ def draw_person(
     _head(draw, place, build, scale * HEAD, facing)
     limb("near", "shoulder", "elbow", "hand", _shaded(build.shirt, 1.12), build.skin)
     ball("near hand", thick * 0.62, build.skin)
-    return place
 
 
 def _shoe(

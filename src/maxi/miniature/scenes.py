@@ -25,6 +25,8 @@ HAIRS = [
     (150, 148, 146),
     (140, 52, 30),
 ]
+OBJECT = 0.24  # half the extent of an object, as a share of the body
+HAZE = 0.3  # how far backdrops fade, as behind a person in focus
 USUAL = 0.5  # share of stills whose object is the usual one of the action
 
 
@@ -108,7 +110,7 @@ def usual_object(action: str) -> str:
 def _draw_shift(rng: np.random.Generator) -> Shift:
     return Shift(
         shake=rng.uniform(0.005, 0.03),
-        light=rng.uniform(0.65, 1.25),
+        light=rng.uniform(0.7, 1.2),
         flicker=rng.uniform(0.0, 0.06),
         tint=tuple(rng.uniform(0.88, 1.12, 3)),
         blur=rng.uniform(0.0, 0.9),
@@ -131,6 +133,7 @@ def frames(
     rng = np.random.default_rng(scene.seed)
     wide = (int(width * FINE * (1 + 2 * MARGIN)), int(height * FINE * (1 + 2 * MARGIN)))
     backdrop = scenery.draw_place(scene.place, wide, rng)
+    backdrop = Image.blend(backdrop, Image.new("RGB", wide, (186, 190, 194)), HAZE)
     _scatter(backdrop, scene.shift.clutter, rng)
     sways = rng.uniform(0, 2 * math.pi, 4)
     before: NDArray[np.float32] | None = None
@@ -167,43 +170,50 @@ def _drawn(
     image = backdrop.crop((*corner, corner[0] + width, corner[1] + height))
     draw = ImageDraw.Draw(image)
 
-    short = min(width, height)
+    at = points(scene, (width, height), share, moved)
+    scale = scene.scale * min(size) * FINE
+    _shadow(draw, at, scale)
+    body.draw_person(draw, at, scene.build, scale=scale, facing=scene.facing)
+    scenery.draw_object(draw, scene.object, at["object"], OBJECT * scale, scene.colour)
+    return image.reduce(FINE)
+
+
+def points(
+    scene: Scene, size: tuple[int, int], share: float, moved: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, body.Point]:
+    """Joints, the object and the floor under the hips, in pixels of a frame of `size` (width, height)."""
+    width, height = size
+    short = min(size)
+    scale = scene.scale * short
     action = BY_NAME[scene.action]
     poses = [body.angles(pose) for pose in action.poses]
-    at = body.joints(body.between(poses[0], poses[-1], share), scene.build)
     ends = [x for pose in poses for x, _ in body.joints(pose, scene.build).values()]
-    middle = (min(ends) + max(ends)) / 2
-    scale = scene.scale * short
-    origin = (
-        width / 2 + scene.at[0] * short - scene.facing * middle * scale + moved[0],
-        height / 2 + (scene.at[1] - 0.5) * short + moved[1],
-    )
-    _shadow(draw, at, origin, scale, scene.facing)
-    place = body.draw_person(draw, at, scene.build, origin=origin, scale=scale, facing=scene.facing)
+    left = width / 2 + scene.at[0] * short + moved[0]
+    left -= scene.facing * scale * (min(ends) + max(ends)) / 2
+    floor = height / 2 + (scene.at[1] - 0.5) * short + moved[1]
+    at = body.joints(body.between(poses[0], poses[-1], share), scene.build)
+    found = {
+        name: (left + scene.facing * x * scale, floor - y * scale) for name, (x, y) in at.items()
+    }
+    found["floor"] = (left, floor)
     hovering = 0.04 + 0.1 * abs(math.sin(math.pi * (share + scene.phase)))
-    x, y = place[{"hand": "near hand", "foot": "near foot", "head": "head"}[action.effector]]
+    x, y = found[{"hand": "near hand", "foot": "near foot", "head": "head"}[action.effector]]
     if action.effector == "hand":
         y -= 0.02 * scale
     elif action.effector == "foot":
         x, y = x + scene.facing * (0.1 + hovering) * scale, y - 0.05 * scale
     else:
         y -= (0.14 + hovering) * scale
-    scenery.draw_object(draw, scene.object, (x, y), 0.135 * scale, scene.colour)
-    return image.reduce(FINE)
+    found["object"] = (x, y)
+    return found
 
 
-def _shadow(
-    draw: ImageDraw.ImageDraw,
-    at: dict[str, tuple[float, float]],
-    origin: tuple[float, float],
-    scale: float,
-    facing: int,
-) -> None:
-    xs = [origin[0] + facing * x * scale for x, y in at.values() if y < 0.35]
-    if not xs:
-        xs = [origin[0]]
+def _shadow(draw: ImageDraw.ImageDraw, at: dict[str, body.Point], scale: float) -> None:
+    left, floor = at["floor"]
+    xs = [x for name, (x, y) in at.items() if name in body.JOINTS and floor - y < 0.35 * scale]
+    xs = xs or [left]
     r = 0.03 * scale
-    box = [min(xs) - 2 * r, origin[1] - r * 0.6, max(xs) + 2 * r, origin[1] + r * 1.4]
+    box = [min(xs) - 2 * r, floor - r * 0.6, max(xs) + 2 * r, floor + r * 1.4]
     draw.ellipse(box, fill=(70, 70, 70))
 
 

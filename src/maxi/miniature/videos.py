@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -102,12 +105,23 @@ def render(folder: Path, seed: int, orders: Sequence[Order], *, progress: Progre
     missing = [job for job in jobs if not job[0].exists()]
     if not missing:
         return
+    # Ctrl-C reaches the whole terminal: the workers leave it to the command, which ends them.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(
+        mp_context=get_context("spawn"), initializer=signal.signal, initargs=quiet
+    )
     try:
-        with get_context("spawn").Pool() as pool:
-            done = pool.imap_unordered(_write, missing, chunksize=4)
-            for _ in progress(done, len(missing), "render"):
-                pass
+        done = pool.map(_write, missing, chunksize=4)
+        for _ in progress(done, len(missing), "render"):
+            pass
+    except BrokenProcessPool as error:  # a program from stdin, or one without a main guard
+        raise MaxiError(
+            f"{folder}: the processes that draw the videos ended at once; run it from a file whose work stands under "
+            "`if __name__ == '__main__':`, or use the command `maxi demo`"
+        ) from error
     except (OSError, av.FFmpegError) as error:
         raise MaxiError(
             f"{folder}: the videos cannot be written ({error}); make room and run it again"
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
