@@ -59,7 +59,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "clip": Recipe("clip", 96_000, 352_000, 256, 2e-3, 0.03, 60, 0.3, 0.075),
+    "clip": Recipe("clip", 96_000, 352_000, 256, 2e-3, 0.03, 60, 0.5, 0.2),
     "captioner": Recipe("captioner", 48_000, 204_800, 256, 2e-3, 0.03, 60, 0.3, 0.0),
 }
 
@@ -166,7 +166,7 @@ class Locator(nn.Module):
         holding = tokens[torch.arange(len(at)), 1 + cells[:, -1]]
         found = [self.thing(tokens[:, 0]), self.thing_here(holding)]
         named = sum(F.cross_entropy(logits.float(), thing) for logits in found)
-        return 10 * far + F.cross_entropy(here.flatten(0, 1), cells.flatten()) + named
+        return 10 * far + F.cross_entropy(here.flatten(0, 1), cells.flatten()) + 0.5 * named
 
 
 def tokenizer() -> Any:
