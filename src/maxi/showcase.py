@@ -272,8 +272,8 @@ def _facts(facts: Rows) -> list[tuple[str, str, str]]:
         ),
         (
             _mean(facts, "object_accuracy"),
-            "of the videos have their object named by the frozen model",
-            "It tells whether the model can see at all before it is adapted; in the videos the object says nothing "
+            "of videos without the shift have their object named by the frozen model",
+            "It tells whether the model can see at all before it is adapted; in videos the object says nothing "
             f"about the action. Chance is {things}.",
         ),
         (

@@ -116,10 +116,11 @@ def run_trial(
         unseen = sorted(action.name for action in VALIDATION)
     orders = [Order("pool", known, sizes.pool), Order(split, unseen, sizes.unseen)]
     orders.append(Order("known", known, sizes.known))
+    probe = Order("known.plain", known, sizes.known, shifted=False)
     if every_row:
         orders.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
     videos = folder / "videos"
-    render(videos, seed, orders, progress=progress)
+    render(videos, seed, [*orders, probe], progress=progress)
     run = adapt(
         str(videos / "pool"),
         known,
@@ -142,7 +143,9 @@ def run_trial(
             "adapted": _scores(job, run.model, splits),
             "shuffled": _scores(job, run.control.model, shifted),
         }
-        facts = _facts(job, seed, truth, unseen)
+        facts = _facts(job, truth, unseen)
+        seen = _objects_seen(job, seed, _labelled(job, videos, probe.split))
+        facts = {"seed": seed, **facts, "object_accuracy": _percent(seen)}
         if every_row:
             tables |= _without_training(job, shifted)
     if every_row:
@@ -259,7 +262,7 @@ def _records(
     return records
 
 
-def _facts(job: Job, seed: int, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[str, Any]:
+def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[str, Any]:
     """How good matches and captions are, and whether an unseen name got into a bag."""
     run = job.run
     matches = read_jsonl(run.matches, Match)
@@ -270,11 +273,9 @@ def _facts(job: Job, seed: int, truth: Mapping[str, str], unseen: Sequence[str])
     told = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
     texts = [t.text for b in read_jsonl(run.bags, Bag) for t in b.texts]
     return {
-        "seed": seed,
         "matching_accuracy": _percent(right),
         "kept_accuracy": _percent(kept),
         "caption_accuracy": _percent(told),
-        "object_accuracy": _percent(_objects_seen(job, seed, truth)),
         "unseen_names_in_bags": sum(names_action(text, unseen) for text in texts),
         "texts_in_bags": len(texts),
     }
@@ -300,14 +301,13 @@ def _told(captions: Sequence[str], names: Sequence[str]) -> str:
     return max(names, key=lambda name: share[name])
 
 
-def _objects_seen(job: Job, seed: int, truth: Mapping[str, str]) -> list[bool]:
-    """The object probe: does the frozen model name the object of a pool video?"""
+def _objects_seen(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
+    """The object probe: does the frozen model name the object of a known action's video without the shift?"""
     model, things = job.model(), list(scenery.OBJECTS)
     z_l = label_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
-    videos = read_jsonl(job.run.manifest, Video)
     _, z_v = embed(job, model, videos, job.config.match.n_frames)
     seen = (z_v @ z_l.T).argmax(1)
     return [
-        things[k] == draw_clip(seed, "pool", int(Path(v.path).stem), truth[v.id]).scene.object
+        things[k] == draw_clip(seed, "known", int(Path(v.path).stem), str(v.label)).scene.object
         for k, v in zip(seen, videos, strict=True)
     ]

@@ -97,14 +97,14 @@ def clip_caption(scene: Scene, pose: Pose, rng: np.random.Generator, *, verb_rat
 def blip_caption(scene: Scene, pose: Pose, rng: np.random.Generator) -> str:
     """A caption as BLIP would write it: never the name of an action, states of two body parts in 6 of 10.
 
-    What the body does comes last: a captioner that always writes the likeliest word would else never say it, since
-    each of the many ways to say it is less likely than to go on with the object.
+    What the body does comes last, after a comma: a captioner that always writes the likeliest word would else never say
+    it, since each of the many ways to say it is less likely than an end or to go on with the object.
     """
     holding = ("with", "holding")[rng.integers(2)]
     caption = f"{_subject(rng)} {holding} {_thing(scene)} {WHERE[scene.place]}"
     if rng.random() < 0.6:
         other = ("legs", "trunk")[rng.integers(2)]
-        caption += f" {gerund(_phrase(pose, 'arms', rng))} and {gerund(_phrase(pose, other, rng))}"
+        caption += f", {gerund(_phrase(pose, 'arms', rng))} and {gerund(_phrase(pose, other, rng))}"
     return caption
 
 

@@ -110,13 +110,13 @@ def usual_object(action: str) -> str:
 def _draw_shift(rng: np.random.Generator) -> Shift:
     return Shift(
         shake=rng.uniform(0.005, 0.03),
-        light=rng.uniform(0.7, 1.2),
+        light=rng.uniform(0.35, 1.1),
         flicker=rng.uniform(0.0, 0.06),
-        tint=tuple(rng.uniform(0.88, 1.12, 3)),
-        blur=rng.uniform(0.0, 0.9),
-        ghost=rng.uniform(0.0, 0.35),
-        noise=rng.uniform(0.0, 8.0),
-        clutter=int(rng.integers(0, 4)),
+        tint=tuple(rng.uniform(0.8, 1.2, 3)),
+        blur=rng.uniform(0.0, 2.4),
+        ghost=rng.uniform(0.0, 0.85),
+        noise=rng.uniform(0.0, 28.0),
+        clutter=int(rng.integers(0, 11)),
     )
 
 
