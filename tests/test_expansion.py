@@ -29,7 +29,7 @@ def outside(labels: Sequence[str], context: Context) -> list[Phrases]:
     return [Phrases(label, texts, "ignored") for label in [*labels, "never asked"]]
 
 
-@pytest.mark.parametrize("name", sorted(EXPANDERS))
+@pytest.mark.parametrize("name", sorted(EXPANDERS.keys() - {"openai", "hf"}))
 def test_every_expander_keeps_the_contract(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.tsv"
     path.write_text("juggling\tkeeping balls in the air\n", encoding="utf-8")

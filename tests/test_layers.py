@@ -13,8 +13,8 @@ SOURCE = Path(maxi.__file__).parent
 
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
-    "errors records randomness config text",
-    "video decoding datasets transforms backbones hub clip blip objects",
+    "errors records randomness config text cache replies chat",
+    "video decoding datasets transforms backbones hub clip blip language objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
     "matching expansion captioning bags training evaluation classification verification reports showcase",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -57,10 +58,7 @@ class Blip:
 
     def caption(self, frames: NDArray[np.uint8]) -> list[str]:
         """uint8 frames (T, H, W, 3) -> T captions; a frame hardly unlike an earlier one takes over its caption."""
-        sources = nearly_equal(frames)
-        distinct = sorted(set(sources))
-        captions = dict(zip(distinct, self.describe(frames[distinct]), strict=True))
-        return [captions[source] for source in sources]
+        return once_per_picture(frames, self.describe)
 
     @torch.inference_mode()
     def describe(self, frames: NDArray[np.uint8]) -> list[str]:
@@ -83,6 +81,16 @@ class Blip:
                 tokens[:, n_prompt:], skip_special_tokens=True
             )
         return texts
+
+
+def once_per_picture(
+    frames: NDArray[np.uint8], describe: Callable[[NDArray[np.uint8]], list[str]]
+) -> list[str]:
+    """Captions of all frames (T, H, W, 3) by describing those that differ."""
+    sources = nearly_equal(frames)
+    distinct = sorted(set(sources))
+    captions = dict(zip(distinct, describe(frames[distinct]), strict=True))
+    return [captions[source] for source in sources]
 
 
 def nearly_equal(frames: NDArray[np.uint8]) -> list[int]:

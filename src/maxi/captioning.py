@@ -6,8 +6,10 @@ therefore repeats the match's errors, and cannot say what is not in the bank; re
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +17,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 
+from maxi import replies
+from maxi.chat import Chat, Plan, Question
+from maxi.config import ChatConfig
 from maxi.decoding import Decoder, Request
 from maxi.errors import MaxiError, choose
 from maxi.features import prepare
@@ -31,7 +37,10 @@ class Context:
     """What a captioner may use."""
 
     model: VideoCLIP
+    chat: ChatConfig = field(default_factory=ChatConfig)
 
+
+PICTURE = 512  # longest side of what a server is sent, in pixels
 
 Captioner = Callable[[Video, NDArray[np.uint8]], Sequence[str]]
 
@@ -95,9 +104,53 @@ def _blip_files(argument: str) -> Sequence[Path]:
     return files_of(find_blip(argument))
 
 
+def _openai(argument: str, context: Context) -> Captioner:
+    from maxi.blip import once_per_picture
+
+    chat = _chat(argument, context.chat)
+
+    def describe(frames: NDArray[np.uint8]) -> list[str]:
+        return [replies.sentence(text) for text in chat.ask_all([question(f) for f in frames])]
+
+    return lambda video, frames: once_per_picture(frames, describe)
+
+
+def _chat(model: str, config: ChatConfig) -> Chat:
+    if not model:
+        raise MaxiError("captioner 'openai' needs a model that sees; write openai:MODEL")
+    return Chat(model, config)
+
+
+def question(frame: NDArray[np.uint8]) -> Question:
+    """What a server's vision model is asked about one frame (H, W, 3)."""
+    image, file = Image.fromarray(frame), io.BytesIO()
+    image.thumbnail((PICTURE, PICTURE))
+    image.save(file, "JPEG", quality=90)
+    url = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    parts = [
+        {"type": "text", "text": replies.DESCRIBE},
+        {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+    ]
+    return Question([{"role": "user", "content": parts}], max_tokens=60)
+
+
+def plan(spec: str, n_frames: int, config: ChatConfig) -> Plan | None:
+    """What captioning so many frames by `openai:MODEL` costs at most; None for captioners that cost nothing.
+
+    Frames are not decoded for it, so replies that are kept from earlier and equal frames are not taken off.
+    """
+    name, _, model = spec.partition(":")
+    if name != "openai":
+        return None
+    n_in, n_out = question(np.zeros((8, 8, 3), np.uint8)).estimate()
+    cost = _chat(model, config).price(n_frames * n_in, n_frames * n_out)
+    return Plan(n_frames, 0, n_frames * n_in, n_frames * n_out, cost)
+
+
 CAPTIONERS: dict[str, Maker] = {
     "retrieval": Maker(_retrieval),
     "blip": Maker(_blip, files=_blip_files),
+    "openai": Maker(_openai),
     "file": Maker(_file, sees=False, files=lambda argument: [Path(argument)]),
 }
 

@@ -114,6 +114,25 @@ def _options(*names: str) -> Callable[[Any], Any]:
             type=click.FloatRange(0, 1),
             help="Unreadable share that stops the run (0.05).",
         ),
+        "expander": click.option(
+            "--expander",
+            help="shipped | wordnet | file:PATH | hf:MODEL | openai:MODEL, joined with +.",
+        ),
+        "captioner": click.option(
+            "--captioner", help="retrieval | blip[:MODEL] | file:PATH | openai:MODEL | none."
+        ),
+        "base_url": click.option(
+            "--base-url", help="Server that speaks the OpenAI protocol (OpenAI's if left out)."
+        ),
+        "dry_run": click.option(
+            "--dry-run", is_flag=True, help="Print calls, tokens and price, and ask nothing."
+        ),
+        "max_cost": click.option(
+            "--max-cost", type=click.FloatRange(0), help="Dollars; needs `-s chat.prices=[IN,OUT]`."
+        ),
+        "max_calls": click.option(
+            "--max-calls", type=click.IntRange(0), help="Calls after which it stops."
+        ),
         "json": click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
     }
 
@@ -128,8 +147,9 @@ def _options(*names: str) -> Callable[[Any], Any]:
 def _config(config_file: Path | None, settings: tuple[str, ...], **options: Any) -> Config:
     from maxi.config import load_config
 
-    if (share := options.pop("max_skipped", None)) is not None:
-        settings = (*settings, f"max_skipped={share}")
+    for name in ("max_skipped", "expander", "captioner", "base_url", "max_cost", "max_calls"):
+        if (value := options.pop(name, None)) is not None:
+            settings = (*settings, f"{name}={value}")
     return load_config(config_file, settings, **options)
 
 
@@ -151,7 +171,7 @@ def _progress(context: click.Context) -> Any:
     help="Also train with matches shuffled over the videos.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
-@_options("backbone", "device", "max_skipped", "config", "set")
+@_options("backbone", "expander", "captioner", "base_url", "device", "max_skipped", "config", "set")
 @click.pass_context
 def adapt(
     context: click.Context,
@@ -162,11 +182,9 @@ def adapt(
     labelled: str | None,
     control: str | None,
     resume: bool,
-    backbone: str | None,
-    device: str | None,
-    max_skipped: float | None,
     config_file: Path | None,
     settings: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Adapt a model to unlabelled VIDEOS: match, expand, caption, bag, train, evaluate, report.
 
@@ -177,10 +195,8 @@ def adapt(
     from maxi import pipeline
 
     if resume and config_file is None:
-        config_file = pipeline.settings_to_resume(out, backbone)
-    config = _config(
-        config_file, settings, backbone=backbone, device=device, max_skipped=max_skipped
-    )
+        config_file = pipeline.settings_to_resume(out, options["backbone"])
+    config = _config(config_file, settings, **options)
 
     run = pipeline.adapt(
         videos,
@@ -389,8 +405,6 @@ def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
 
 HELP = {
     "match": "Match every video of RUN to its dictionary: matches.jsonl.",
-    "expand": "Write phrases for each name of RUN's dictionary: phrases.jsonl.",
-    "caption": "Caption frames of every video of RUN: captions.jsonl.",
     "bag": "Put matches, phrases and captions of RUN into text bags: bags.jsonl, which may be edited by hand.",
     "train": "Train on RUN's bags, going on from its last checkpoint: model/.",
     "report": "Draw RUN's report.html anew.",
@@ -399,13 +413,60 @@ _stage(
     "match",
     lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}",
 )
-_stage(
-    "expand", lambda job, rows: f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}"
-)
-_stage("caption", lambda job, rows: f"{len(rows)} videos captioned in {job.run.captions}")
 _stage("bag", lambda job, rows: f"{len(rows)} bags in {job.run.bags}")
 _stage("train", lambda job, done: f"{done['steps']} steps; the adapted model is {job.run.model}")
 _stage("report", lambda job, path: f"the report is {path}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def expand(context: click.Context, /, run: Path, **options: Any) -> None:
+    """Write phrases for each name of RUN's dictionary: phrases.jsonl.
+
+    Example: maxi expand runs/mine --expander openai:gpt-4o-mini --dry-run
+    """
+    _ask(context, run, "expand", **options)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@_options("captioner", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def caption(context: click.Context, /, run: Path, **options: Any) -> None:
+    """Caption frames of every video of RUN: captions.jsonl.
+
+    Example: maxi caption runs/mine --captioner blip
+    """
+    _ask(context, run, "caption", **options)
+
+
+def _ask(
+    context: click.Context,
+    run: Path,
+    stage: str,
+    *,
+    dry_run: bool,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run a stage that may ask a server, or only tell what that would cost."""
+    from maxi import pipeline
+    from maxi.runs import Run
+
+    config = _config(Run(run).existing().config, settings, **options)
+    with pipeline.open_job(run, config, _progress(context)) as job:
+        if dry_run:
+            plans = getattr(pipeline, f"plan_{stage}")(job)
+            click.echo("\n".join(plans) or "no server is asked, nothing is to be paid")
+            return
+        job.save_settings()
+        rows = getattr(pipeline, stage)(job)
+    if stage == "expand":
+        click.echo(f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}")
+    else:
+        click.echo(f"{len(rows)} videos captioned in {job.run.captions}")
 
 
 @main.command("eval")

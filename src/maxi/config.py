@@ -175,6 +175,37 @@ class EvalConfig(Stage):
         return self
 
 
+class ChatConfig(Stage):
+    """Models behind the OpenAI protocol, for `openai:MODEL` as expander and captioner."""
+
+    base_url: str | None = Field(
+        None, description="Address of the server, such as that of vLLM or Ollama; unset: OpenAI's."
+    )
+    temperature: float = Field(0.4, ge=0, description="Of the replies (appendix B).")
+    timeout: float = Field(
+        60.0, gt=0, description="Seconds without a reply before a call is tried again."
+    )
+    retries: int = Field(
+        6,
+        ge=0,
+        description="Further tries, waiting longer each time, on 408, 409, 429, 5xx and no reply.",
+    )
+    parallel: int = Field(4, ge=1, description="Calls under way at a time.")
+    prices: tuple[float, float] | None = Field(
+        None, description="Dollars per million tokens, in and out."
+    )
+    max_cost: float | None = Field(
+        None, ge=0, description="Stop before a call could pass so many dollars; needs `prices`."
+    )
+    max_calls: int | None = Field(None, ge=0, description="Stop after so many calls.")
+
+    @model_validator(mode="after")
+    def _cost_needs_prices(self) -> ChatConfig:
+        if self.max_cost is not None and self.prices is None:
+            raise ValueError("max_cost needs prices: dollars per million tokens, in and out")
+        return self
+
+
 class Config(Stage):
     """All settings of a run."""
 
@@ -195,6 +226,7 @@ class Config(Stage):
     match: MatchConfig = MatchConfig()
     expand: ExpandConfig = ExpandConfig()
     caption: CaptionConfig = CaptionConfig()
+    chat: ChatConfig = ChatConfig()
     bag: BagConfig = BagConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()

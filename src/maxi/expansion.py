@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from maxi import replies
+from maxi.chat import Chat, Plan, Question
+from maxi.config import ChatConfig
 from maxi.errors import MaxiError, choose
 from maxi.lookup import Phrasebook, read_book, shipped_book, split_words
+from maxi.progress import silent
 from maxi.records import Phrases
 from maxi.text import clean
 from maxi.wordings import describe
@@ -25,20 +30,27 @@ class Context:
     """What an expander may need beyond the names."""
 
     n_phrases: int = 5
+    chat: ChatConfig = field(default_factory=ChatConfig)
+    device: str = "cpu"
+    progress: Callable[[Iterable[Any], int, str], Iterable[Any]] = silent
 
 
 Expander = Callable[[Sequence[str], Context], list[Phrases]]
 
 
 def expand(
-    labels: Sequence[str], expander: str = "shipped+wordnet", n_phrases: int = 5
+    labels: Sequence[str],
+    expander: str = "shipped+wordnet",
+    n_phrases: int = 5,
+    *,
+    context: Context | None = None,
 ) -> list[Phrases]:
     """Describe each name by up to `n_phrases` phrases (section 3.2); sources in turn fill gaps.
 
     One row per (name, source), in the order of `labels`; a name that no source knows has one row
     without texts, of source `none`. Raises MaxiError for an unknown source and an unreadable file.
     """
-    context = Context(n_phrases=n_phrases)
+    context = replace(context or Context(), n_phrases=n_phrases)
     labels = list(dict.fromkeys(labels))
     taken: dict[str, list[str]] = {label: [] for label in labels}
     rows: dict[str, list[Phrases]] = {label: [] for label in labels}
@@ -140,9 +152,76 @@ def _miniature(argument: str) -> Expander:
     return _file(str(resources.files("maxi") / "miniature" / "phrases.jsonl"))
 
 
+def _openai(argument: str) -> Expander:
+    if not argument:
+        raise MaxiError("expander 'openai' needs a model; write openai:MODEL")
+
+    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
+        chat = Chat(argument, context.chat)
+        questions = [question(label, context.n_phrases) for label in labels]
+        answers = context.progress(chat.ask_all(questions), len(questions), "expand")
+        return _told(labels, answers, context, "openai")
+
+    return ask
+
+
+def question(label: str, n_phrases: int) -> Question:
+    """What a server's language model is asked for one name (section 3.2), with the form of the reply."""
+    text = replies.INSTRUCTION.format(n=n_phrases, label=label)
+    text += ' Reply with JSON alone: {"phrases": ["...", ...]}.'
+    return Question([{"role": "user", "content": text}], replies.SCHEMA, 60 * n_phrases)
+
+
+def plan(labels: Sequence[str], expander: str, context: Context) -> Iterator[tuple[str, Plan]]:
+    """Sources of `openai:MODEL` in an expander and what asking each for all of `labels` would cost, without asking."""
+    for part in split_sources(expander):
+        name, _, model = part.strip().partition(":")
+        if name == "openai":
+            asked = [question(label, context.n_phrases) for label in dict.fromkeys(labels)]
+            yield part, Chat(model, context.chat).plan(asked)
+
+
+def _hf(argument: str) -> Expander:
+    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
+        from maxi.language import load_language
+
+        language = load_language(argument, context.device)
+        texts = [replies.INSTRUCTION.format(n=context.n_phrases, label=label) for label in labels]
+        answers = (
+            language.ask(
+                text,
+                temperature=context.chat.temperature,
+                max_tokens=60 * context.n_phrases,
+            )
+            for text in texts
+        )
+        return _told(labels, context.progress(answers, len(texts), "expand"), context, "hf")
+
+    return ask
+
+
+def _told(
+    labels: Sequence[str], answers: Iterable[str], context: Context, source: str
+) -> list[Phrases]:
+    """Rows of what was replied for each label; refusals and replies without phrases are counted aloud."""
+    found = [replies.parse(answer, context.n_phrases) for answer in answers]
+    kinds = Counter(reply.kind for reply in found)
+    for kind, words in (("refusal", "refused"), ("nothing", "without usable phrases")):
+        if kinds[kind]:  # type: ignore[index]
+            names = [label for label, r in zip(labels, found, strict=True) if r.kind == kind]
+            log.warning(
+                "%d of %d replies %s (%s)", len(names), len(labels), words, ", ".join(names[:5])
+            )
+    return [
+        Phrases(label, reply.phrases, source) for label, reply in zip(labels, found, strict=True)
+    ]
+
+
 EXPANDERS: dict[str, Callable[[str], Expander]] = {
     "shipped": _shipped,
     "wordnet": _wordnet,
     "file": _file,
     "miniature": _miniature,
+    "openai": _openai,
+    "hf": _hf,
 }

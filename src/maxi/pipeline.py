@@ -23,7 +23,7 @@ from maxi.records import (
 )
 from maxi.reports import write_report
 from maxi.runs import Run
-from maxi.stages import bag, caption, expand, improve, index, match
+from maxi.stages import bag, caption, expand, improve, index, match, plan_caption, plan_expand
 from maxi.text import VerbParser, fill
 from maxi.verification import write_verify
 
@@ -38,6 +38,8 @@ __all__ = [
     "index",
     "match",
     "open_job",
+    "plan_caption",
+    "plan_expand",
     "report",
     "settings_to_resume",
     "start",

@@ -9,12 +9,13 @@ from typing import Any
 
 from maxi import captioning, expansion, matching
 from maxi.bags import build_bags, shuffle_bags
+from maxi.chat import tell
 from maxi.checkpoint import model_files
 from maxi.datasets import list_videos
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_views, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
-from maxi.jobs import Job, embed, fresh_model, videos_key, without
+from maxi.jobs import Job, embed, fresh_model, resolve_device, videos_key, without
 from maxi.loader import Batches, cached_views, decoded_clips
 from maxi.model import VideoCLIP
 from maxi.records import (
@@ -97,12 +98,42 @@ def expand(job: Job) -> list[Phrases]:
     inputs = {
         "dictionary.txt": digest(names),
         "settings": _with_files(config.model_dump(), _phrase_files(config.expander)),
+        **_asked(job, config.expander),
     }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
-    rows = expansion.expand(names, config.expander, n_phrases=config.n_phrases)
+    rows = expansion.expand(names, config.expander, config.n_phrases, context=_expansion(job))
     write_signed(run.phrases, rows, inputs)
     return rows
+
+
+def _asked(job: Job, sources: str) -> dict[str, Any]:
+    """The settings of `chat` that decide what language models reply, where one of the sources is such a model."""
+    if not any(part.startswith(("openai:", "hf:")) for part in sources.split("+")):
+        return {}
+    return {"chat": job.config.chat.model_dump(include={"base_url", "temperature"})}
+
+
+def _expansion(job: Job) -> expansion.Context:
+    config = job.config
+    return expansion.Context(
+        config.expand.n_phrases, config.chat, resolve_device(config.device), job.progress
+    )
+
+
+def plan_expand(job: Job) -> list[str]:
+    """What `expand` would ask of servers, one line for each, without asking."""
+    plans = expansion.plan(job.names(), job.config.expand.expander, _expansion(job))
+    return [f"{source}: {tell(plan)}" for source, plan in plans]
+
+
+def plan_caption(job: Job) -> list[str]:
+    """What `caption` would ask of a server at most, without asking."""
+    config = job.config.caption
+    videos = read_jsonl(job.run.manifest, Video)
+    frames = sum(len(captioning.request(v, config.n_frames).indices or ()) for v in videos)
+    plan = captioning.plan(config.captioner, frames, job.config.chat)
+    return [f"{config.captioner}: {tell(plan)}"] if plan else []
 
 
 def _phrase_files(expander: str) -> list[Path]:
@@ -123,13 +154,14 @@ def caption(job: Job) -> list[Caption]:
         "manifest.jsonl": videos_key(videos),
         "backbone": job.fingerprint,
         "settings": _with_files(config.model_dump(), captioning.source_files(config.captioner)),
+        **_asked(job, config.captioner),
     }
     if is_current(run.captions, inputs):
         return read_jsonl(run.captions, Caption)
     if config.captioner == "none":
         write_signed(run.captions, [], inputs)
         return []
-    context = captioning.Context(job.model())
+    context = captioning.Context(job.model(), job.config.chat)
     captioner, sees = captioning.make_captioner(config.captioner, context)
     source = config.captioner.partition(":")[0]
     journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
