@@ -469,6 +469,30 @@ def _ask(
         click.echo(f"{len(rows)} videos captioned in {job.run.captions}")
 
 
+@main.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["hf", "open_clip", "onnx"]),
+    default="hf",
+    show_default=True,
+    help="Layout to write.",
+)
+@click.option("--base", help="CLIP from which weights are taken that SOURCE lacks.")
+def convert(source: str, out: Path, to: str, base: str | None) -> None:
+    """Write a CLIP into the folder OUT in another layout.
+
+    SOURCE is a run or model folder, `clip:ID`, OpenAI's .pt, an open_clip folder or state dict, or a checkpoint of the
+    X-CLIP family (ViFi-CLIP, MAXI).
+
+    Example: maxi convert ViT-B-16.pt models/vit-b-16
+    """
+    from maxi import exports
+
+    click.echo(exports.convert(source, out, to, base))
+
+
 @main.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(

@@ -1,4 +1,4 @@
-"""Any CLIP in Hugging Face layout, from a local folder, the cache or the hub."""
+"""Any CLIP: in Hugging Face layout from a folder, the cache or the hub, or a file of another layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from maxi.backbones import quiet_transformers, staging, weights_digest
+from maxi.archives import CLIP_MEAN, CLIP_STD, Found, is_archive, read_archive
+from maxi.backbones import quiet_transformers, some, staging, weights_digest
+from maxi.bpe import clip_tokenizer, tidy
 from maxi.errors import MaxiError
 from maxi.hub import (
     check_files,
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "openai/clip-vit-base-patch16"
 """The backbone of the paper (Sec. 4.2)."""
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Preprocessing(NamedTuple):
@@ -93,9 +92,10 @@ class Clip(nn.Module):
         No attention mask: attention is causal, so the end of a text never sees padding after it.
         """
         encoded = self.tokenizer(
-            list(texts),
+            [tidy(text) for text in texts],
             padding=True,
             truncation=True,
+            split_special_tokens=True,  # a text may not end itself
             max_length=self.model.config.text_config.max_position_embeddings,
             return_tensors="pt",
         )
@@ -149,12 +149,16 @@ class Clip(nn.Module):
 
 
 def load_clip(name: str = "", device: str = "cpu") -> Clip:
-    """Load a CLIP from a local folder, or by `ID` or `ID@REVISION` from the cache or the hub.
+    """Load a CLIP from a local folder or file, or by `ID` or `ID@REVISION` from the cache or the hub.
 
-    In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
+    A file is OpenAI's archive, a state dict, or a checkpoint of the X-CLIP family; a folder is in Hugging Face's or
+    open_clip's layout. In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
     are damaged or do not fit together.
     """
     where = f"clip:{name or DEFAULT}"
+    path = Path(name).expanduser()
+    if name and is_archive(path):
+        return from_archive(read_archive(path, where), where, device)
     folder = locate(where, otherwise="--backbone objects")
     kind = model_type(folder, where)
     if kind != "clip":
@@ -166,6 +170,42 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
         preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
     check_report(report, where)
     _check_tokenizer(model, tokenizer, where)
+    return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
+
+
+def from_archive(
+    found: Found, where: str, device: str = "cpu", tokenizer: PreTrainedTokenizerBase | None = None
+) -> Clip:
+    """A CLIP from what was read of another layout; without a tokenizer, its own or OpenAI's."""
+    from transformers import CLIPConfig, CLIPModel
+
+    size = found.settings["text_config"]["vocab_size"]
+    with reading(where):
+        if tokenizer is None and found.folder and (found.folder / "tokenizer.json").is_file():
+            tokenizer = read_tokenizer(found.folder)
+        tokenizer = tokenizer or clip_tokenizer()
+        check_vocabulary(tokenizer, size, where)
+        ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+        text = {**found.settings["text_config"], **{k: getattr(tokenizer, k) for k in ids}}
+        config = CLIPConfig(**{**found.settings, "text_config": text})
+        config._attn_implementation = _attention(config, device)
+        model = CLIPModel(config)
+        wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        faults = {
+            "missing": sorted(wanted.keys() - found.state.keys()),
+            "unexpected": sorted(found.state.keys() - wanted.keys()),
+            "of another shape": sorted(
+                name for name, t in found.state.items() if wanted.get(name, t.shape) != t.shape
+            ),
+        }
+        if not any(faults.values()):
+            model.load_state_dict(found.state)
+    told = [f"{what} {some(names)}" for what, names in faults.items() if names]
+    if told:
+        raise MaxiError(
+            f"{where}: {'; '.join(told)}; pass a whole model, or --base with the CLIP it was trained from"
+        )
+    preprocessing = Preprocessing(config.vision_config.image_size, found.mean, found.std)
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
 

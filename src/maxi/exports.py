@@ -1,0 +1,169 @@
+"""Models out: open_clip's layout, and both towers as ONNX; Hugging Face's layout is `Clip.save`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxi.archives import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
+from maxi.backbones import load_backbone, staging
+from maxi.clip import Clip, from_archive
+from maxi.errors import MaxiError
+from maxi.layouts import to_openai
+from maxi.records import write_json
+
+FORMATS = ("hf", "open_clip", "onnx")
+GELUS = {"quick_gelu": True, "gelu": False}
+NEAR = 1e-4  # how far ONNX Runtime's embeddings may be from ours, of unit vectors
+
+
+def convert(source: str, out: str | Path, to: str = "hf", base: str | None = None) -> str:
+    """Write the CLIP `source`, a file, folder or spec, to the folder `out` in another layout; returns what was done.
+
+    Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when that is no
+    CLIP or something is missing.
+    """
+    path = Path(source.removeprefix("clip:")).expanduser()
+    if is_archive(path):
+        donor = _clip(base) if base else None
+        weights = donor.model.state_dict() if donor else None
+        found = read_archive(path, source, weights)
+        clip = from_archive(found, source, tokenizer=donor.tokenizer if donor else None)
+    elif base:
+        raise MaxiError(f"{source}: --base is for checkpoints that lack weights; leave it out")
+    else:
+        clip = _clip(source)
+    if to == "onnx":
+        return f"{out}: image.onnx and text.onnx, {save_onnx(clip, out):.1e} from the model's embeddings at most"
+    if to == "open_clip":
+        save_open_clip(clip, out)
+    else:
+        clip.save(out)
+    n = sum(p.numel() for p in clip.parameters())
+    return f"{out}: {n:,} weights in {to} layout, fingerprint {clip.fingerprint()}"
+
+
+def _clip(spec: str) -> Clip:
+    backbone = load_backbone(spec)
+    if not isinstance(backbone, Clip):
+        raise MaxiError(f"{spec} is no CLIP but {backbone.kind!r}; pass a CLIP")
+    return backbone
+
+
+def save_open_clip(clip: Clip, folder: str | Path) -> None:
+    """Write `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer.
+
+    open_clip reads the folder as `local-dir:FOLDER`. Raises MaxiError for an activation that it does not know.
+    """
+    from safetensors.torch import save_file
+
+    config = clip.model.config
+    vision, text = config.vision_config, config.text_config
+    if {vision.hidden_act, text.hidden_act} not in ({"quick_gelu"}, {"gelu"}):
+        raise MaxiError(
+            f"{folder}: open_clip has no {vision.hidden_act!r} and {text.hidden_act!r} in one model; pass --to hf"
+        )
+    options = {
+        "model_cfg": {
+            "embed_dim": config.projection_dim,
+            "quick_gelu": GELUS[vision.hidden_act],
+            "vision_cfg": {
+                "image_size": vision.image_size,
+                "layers": vision.num_hidden_layers,
+                "width": vision.hidden_size,
+                "head_width": vision.hidden_size // vision.num_attention_heads,
+                "mlp_ratio": vision.intermediate_size / vision.hidden_size,
+                "patch_size": vision.patch_size,
+            },
+            "text_cfg": {
+                "context_length": text.max_position_embeddings,
+                "vocab_size": text.vocab_size,
+                "width": text.hidden_size,
+                "heads": text.num_attention_heads,
+                "layers": text.num_hidden_layers,
+                "mlp_ratio": text.intermediate_size / text.hidden_size,
+            },
+        },
+        "preprocess_cfg": {"mean": list(clip.mean), "std": list(clip.std)},
+    }
+    with staging(folder) as part:
+        state = {k: v.cpu() for k, v in to_openai(clip.model.state_dict()).items()}
+        save_file(state, part / OPEN_CLIP_WEIGHTS[0])
+        clip.tokenizer.save_pretrained(part)
+        write_json(part / OPEN_CLIP, options)
+
+
+class _Image(nn.Module):
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.clip.encode_image(pixels), dim=-1)
+
+
+class _Text(nn.Module):
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return F.normalize(self.clip.encode_text({"input_ids": input_ids}), dim=-1)
+
+
+@torch.inference_mode()
+def save_onnx(clip: Clip, folder: str | Path) -> float:
+    """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json`; returns the largest difference found.
+
+    Inputs `pixels` (B, 3, S, S), normalised, and `input_ids` (N, L); outputs are unit vectors (., D). Both are run in
+    ONNX Runtime on random inputs. Raises MaxiError when the packages are missing or the results differ.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MaxiError('ONNX needs its packages; run `pip install "maxi[onnx]"`') from error
+    n_words = clip.model.config.text_config.max_position_embeddings
+    side, end = clip.image_size, clip.tokenizer.eos_token_id
+    random = torch.Generator().manual_seed(0)
+    ids = torch.randint(
+        0, clip.model.config.text_config.vocab_size - 2, (3, n_words), generator=random
+    )
+    ids[:, -1] = end
+    inputs = {"image": torch.randn(3, 3, side, side, generator=random), "text": ids}
+    names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", {0: "texts", 1: "length"})}
+    worst = 0.0
+    with staging(folder) as part:
+        for tower, wrap in (("image", _Image), ("text", _Text)):
+            name, sizes = names[tower]
+            model, given, path = wrap(clip).eval(), inputs[tower], part / f"{tower}.onnx"
+            shape: Any = tuple(
+                torch.export.Dim(sizes[i]) if i in sizes else None for i in range(given.ndim)
+            )
+            torch.onnx.export(
+                model,
+                (given,),
+                path,
+                input_names=[name],
+                output_names=["embedding"],
+                dynamic_shapes=(shape,),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            for n in (3, 1):
+                found = session.run(None, {name: given[:n].numpy()})[0]
+                worst = max(worst, float((torch.from_numpy(found) - model(given[:n])).abs().max()))
+        if worst > NEAR:
+            raise MaxiError(
+                f"{folder}: ONNX Runtime's embeddings differ by {worst:.1e}; report this"
+            )
+        clip.tokenizer.save_pretrained(part)
+        shown = {"size": side, "resize_to": clip.resize_to, "mean": clip.mean, "std": clip.std}
+        (part / "preprocessing.json").write_text(json.dumps(shown), encoding="utf-8")
+    return worst
