@@ -246,6 +246,23 @@ def test_hugging_face_there_and_back(tmp_path: Path) -> None:
     assert to_openai(clip.model.state_dict()).keys() == to_openai(again.model.state_dict()).keys()
 
 
+def test_onnx_gives_the_same_embeddings(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    folder = write_tiny_clip(tmp_path / "hf")
+    told = CliRunner().invoke(
+        main, ["convert", str(folder), str(tmp_path / "onnx"), "--to", "onnx"]
+    )
+    assert told.exit_code == 0, told.stderr
+    assert "from the model's embeddings at most" in told.stdout
+    clip = load_clip(str(folder))
+    ids = clip.tokenize(["riding a horse", "a photo"])["input_ids"]
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "text.onnx")
+    found = torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
+    assert torch.allclose(
+        found, F.normalize(clip.encode_text({"input_ids": ids}), dim=-1), atol=1e-5
+    )
+
+
 class Attack:
     def __reduce__(self) -> Any:
         return os.system, ("touch /tmp/maxi-was-here",)

@@ -17,7 +17,7 @@ LAYERS = [
     "video decoding datasets transforms backbones hub layouts archives bpe clip exports blip language objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet wordings",
-    "matching expansion captioning bags training evaluation classification verification reports showcase",
+    "matching expansion captioning bags training evaluation classification verification cards reports showcase",
     "jobs",
     "stages",
     "comparison",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from maxi import comparison, pipeline
@@ -96,6 +97,15 @@ def test_the_adapted_model_is_a_hugging_face_clip(finished: Run, tiny_clip: Path
     ]
     assert any("vision" in n for n in moved)
     assert any("text" in n for n in moved)
+
+
+def test_the_model_has_a_card(finished: Run) -> None:
+    text = (finished.model / "README.md").read_text()
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head["library_name"] == "transformers"
+    assert "8 videos without labels" in text
+    for part in ("riding a horse", "`a photo of {}.`", "| adapted |", "alpha: 0.8", "torch "):
+        assert part in text
 
 
 def test_results_compare_models_under_the_same_conditions(finished: Run) -> None:

@@ -108,6 +108,7 @@ def _openai(argument: str, context: Context) -> Captioner:
     from maxi.blip import once_per_picture
 
     chat = _chat(argument, context.chat)
+    chat.check()
 
     def describe(frames: NDArray[np.uint8]) -> list[str]:
         return [replies.sentence(text) for text in chat.ask_all([question(f) for f in frames])]

@@ -74,6 +74,10 @@ class Chat:
             self._kept.keep(question, kept)
         return kept
 
+    def check(self) -> None:
+        """MaxiError when nothing can be asked: no client, or no key."""
+        _ = self._client
+
     def ask_all(self, questions: Sequence[Question]) -> Iterator[str]:
         """Replies in the questions' order, `chat.parallel` of them under way at a time."""
         with ThreadPoolExecutor(self.config.parallel) as pool:

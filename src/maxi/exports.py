@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +120,20 @@ class _Text(nn.Module):
         return F.normalize(self.clip.encode_text({"input_ids": input_ids}), dim=-1)
 
 
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """The exporter tells of packages that are not needed and of its own deprecations."""
+    log = logging.getLogger("torch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 @torch.inference_mode()
 def save_onnx(clip: Clip, folder: str | Path) -> float:
     """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json`; returns the largest difference found.
@@ -137,19 +155,20 @@ def save_onnx(clip: Clip, folder: str | Path) -> float:
     inputs = {"image": torch.randn(3, 3, side, side, generator=random), "text": ids}
     names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", {0: "texts", 1: "length"})}
     worst = 0.0
-    with staging(folder) as part:
+    with staging(folder) as part, _quiet_export():
         for tower, wrap in (("image", _Image), ("text", _Text)):
             name, sizes = names[tower]
             model, given, path = wrap(clip).eval(), inputs[tower], part / f"{tower}.onnx"
             shape: Any = tuple(
-                torch.export.Dim(sizes[i]) if i in sizes else None for i in range(given.ndim)
+                torch.export.Dim(sizes[i]) if i in sizes else torch.export.Dim.STATIC
+                for i in range(given.ndim)
             )
             torch.onnx.export(
                 model,
                 (given,),
                 path,
                 input_names=[name],
-                output_names=["embedding"],
+                output_names=["unit_embedding"],
                 dynamic_shapes=(shape,),
                 dynamo=True,
                 external_data=False,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maxi import captioning, expansion
+from maxi.cards import write_card
 from maxi.classification import Classifier, Prediction
 from maxi.comparison import evaluate
 from maxi.config import Config, load_config
@@ -49,7 +50,9 @@ __all__ = [
 
 
 def report(job: Job) -> Path:
-    """Write `report.html`."""
+    """Write `report.html`, and beside the model its card."""
+    if job.run.model.is_dir():
+        write_card(job.run, job.config, job.names())
     return write_report(job.run.folder, job.decoder, seed=job.config.seed)
 
 
@@ -117,7 +120,7 @@ def check_settings(job: Job) -> None:
     VerbParser().phrases(["run"])
     model = job.model()
     if config.caption.captioner not in ("none", "retrieval"):
-        captioning.make_captioner(config.caption.captioner, captioning.Context(model))
+        captioning.make_captioner(config.caption.captioner, captioning.Context(model, config.chat))
 
 
 def _check_labels(labelled: str) -> None:
