@@ -45,9 +45,9 @@ def _body(run: Run, config: Config, names: list[str]) -> list[str]:
     return [
         "\n# A CLIP adapted to actions in unlabelled videos\n\n",
         "Made by `maxi` with the method of MAXI (ICCV 2023): videos were matched to action names by the model "
-        "it started from, the names were expanded to bags of texts, and both encoders were trained on them and averaged with the "
-        f"original weights ({1 - config.train.alpha:.2f} original, {config.train.alpha:.2f} trained). "
-        "No label of any video was used.\n\n",
+        "it started from, the names were expanded to bags of texts, and both encoders were trained on them "
+        f"and averaged with the original weights ({1 - config.train.alpha:.2f} original, {config.train.alpha:.2f} "
+        "trained). No label of any video was used.\n\n",
         "## Use\n\n",
         "A Hugging Face `CLIPModel` folder. The embedding of a video is the mean over its frames' image embeddings, "
         f"{config.eval.n_frames} frames at segment centres, one centre crop; then unit norm.\n\n",
