@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -263,9 +264,12 @@ def test_onnx_gives_the_same_embeddings(tmp_path: Path) -> None:
     )
 
 
+MARK = Path(tempfile.gettempdir()) / f"maxi-was-here-{os.getpid()}"
+
+
 class Attack:
     def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/maxi-was-here",)
+        return os.system, (f"touch {MARK}",)
 
 
 def test_what_is_no_clip_is_refused_in_a_sentence(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -273,12 +277,11 @@ def test_what_is_no_clip_is_refused_in_a_sentence(state: dict[str, Tensor], tmp_
         with pytest.raises(MaxiError, match=match):
             load_clip(str(tmp_path / name))
 
-    Path("/tmp/maxi-was-here").unlink(missing_ok=True)
     torch.save({"model": {"a": torch.zeros(1)}, "config": Attack()}, tmp_path / "attack.pth")
     refused("attack.pth", "which is never executed")
     (tmp_path / "old.pt").write_bytes(pickle.dumps(Attack()))
     refused("old.pt", "never executed|cannot be read")
-    assert not Path("/tmp/maxi-was-here").exists()
+    assert not MARK.exists()
     save_file(state, tmp_path / "whole.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(
         (tmp_path / "whole.safetensors").read_bytes()[:100_000]
@@ -307,3 +310,15 @@ def test_ids_are_those_of_open_clip() -> None:
         n = len(found["input_ids"])
         assert found["input_ids"] == ids[:n], text
         assert not any(ids[n:])
+
+
+def test_a_damaged_open_clip_folder_is_one_sentence(tmp_path: Path) -> None:
+    save_file({"visual.conv1.weight": torch.zeros(2)}, tmp_path / "open_clip_model.safetensors")
+    for text in ("[]", '{"model_cfg": {"vision_cfg": {"width": "x"}}}', '{"model_cfg": 3}', "{"):
+        (tmp_path / "open_clip_config.json").write_text(text)
+        with pytest.raises(MaxiError):
+            load_clip(str(tmp_path))
+    (tmp_path / "list.pt").unlink(missing_ok=True)
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(MaxiError, match="holds no weights by name"):
+        load_clip(str(tmp_path / "list.pt"))

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maxi.backbones import first_line
 from maxi.errors import MaxiError
+from maxi.hub import reading
 from maxi.layouts import State, plain_names, shapes, to_hugging_face
 from maxi.records import read_json
 
@@ -48,31 +48,32 @@ def read_archive(path: Path, where: str, base: Mapping[str, Tensor] | None = Non
 
     Raises MaxiError when the file is damaged, holds something else than tensors, or has weights that no CLIP has.
     """
-    options: dict[str, Any] = {}
-    folder = None
-    if path.is_dir():
-        folder = path
-        options = read_json(path / OPEN_CLIP)
-        path = next((path / n for n in OPEN_CLIP_WEIGHTS if (path / n).is_file()), path / "?")
-        if not path.is_file():
-            raise MaxiError(
-                f"{where} has none of {', '.join(OPEN_CLIP_WEIGHTS)}; copy the whole folder"
-            )
-    state = to_hugging_face(plain_names(read_tensors(path, where)), where)
-    for name, tensor in (base or {}).items():
-        state.setdefault(name, tensor)
-    settings = shapes(state, where)
-    act = (
-        _activation(options, where) if options else "quick_gelu"
-    )  # all others start from OpenAI's weights
-    if heads := _heads(options):
-        for tower, n in heads.items():
-            settings[tower]["num_attention_heads"] = n
-    for tower in ("vision_config", "text_config"):
-        settings[tower]["hidden_act"] = act
-    shown = options.get("preprocess_cfg", {}) if options else {}
-    mean, std = shown.get("mean", CLIP_MEAN), shown.get("std", CLIP_STD)
-    return Found(settings, state, tuple(map(float, mean)), tuple(map(float, std)), folder)
+    with reading(where):
+        options: dict[str, Any] = {}
+        folder = None
+        if path.is_dir():
+            folder = path
+            options = read_json(path / OPEN_CLIP)
+            path = next((path / n for n in OPEN_CLIP_WEIGHTS if (path / n).is_file()), path / "?")
+            if not path.is_file():
+                raise MaxiError(
+                    f"{where} has none of {', '.join(OPEN_CLIP_WEIGHTS)}; copy the whole folder"
+                )
+        state = to_hugging_face(plain_names(read_tensors(path, where)), where)
+        for name, tensor in (base or {}).items():
+            state.setdefault(name, tensor)
+        settings = shapes(state, where)
+        act = (
+            _activation(options, where) if options else "quick_gelu"
+        )  # all others start from OpenAI's weights
+        if heads := _heads(options):
+            for tower, n in heads.items():
+                settings[tower]["num_attention_heads"] = n
+        for tower in ("vision_config", "text_config"):
+            settings[tower]["hidden_act"] = act
+        shown = options.get("preprocess_cfg", {}) if options else {}
+        mean, std = shown.get("mean", CLIP_MEAN), shown.get("std", CLIP_STD)
+        return Found(settings, state, tuple(map(float, mean)), tuple(map(float, std)), folder)
 
 
 def _activation(options: Mapping[str, Any], where: str) -> str:
@@ -96,7 +97,7 @@ def _heads(options: Mapping[str, Any]) -> dict[str, int]:
 
 def read_tensors(path: Path, where: str) -> State:
     """The tensors of a file by name: safetensors, a TorchScript archive, or a checkpoint of tensors."""
-    try:
+    with reading(where):
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -105,19 +106,7 @@ def read_tensors(path: Path, where: str) -> State:
             with zipfile.ZipFile(path) as archive:
                 if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                     return _read_script(archive)
-        return _weights_of(_read_checkpoint(path))
-    except MaxiError:
-        raise
-    except (
-        pickle.UnpicklingError
-    ) as error:  # torch's own text advises to read the file all the same
-        raise MaxiError(
-            f"{where} holds something else than tensors, which is never executed; pass a file of tensors alone"
-        ) from error
-    except Exception as error:  # a damaged file raises a dozen unrelated types in three libraries
-        raise MaxiError(
-            f"{where} cannot be read ({first_line(error)}); copy or download it again"
-        ) from error
+        return _weights_of(_read_checkpoint(path), where)
 
 
 def _read_checkpoint(path: Path) -> Any:
@@ -126,16 +115,16 @@ def _read_checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _weights_of(data: Any) -> State:
+def _weights_of(data: Any, where: str) -> State:
     """The state dict in a checkpoint: at the top, or under one of the usual names."""
     for name in ("state_dict", "model", "model_state_dict", "net"):
         if isinstance(data, dict) and isinstance(data.get(name), dict):
-            return _weights_of(data[name])
+            return _weights_of(data[name], where)
     tensors = (
         {k: v for k, v in data.items() if isinstance(v, Tensor)} if isinstance(data, dict) else {}
     )
     if not tensors:
-        raise MaxiError("no weights in it")
+        raise MaxiError(f"{where} holds no weights by name; pass a state dict or a checkpoint")
     return tensors
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from maxi.config import Config
+from maxi.metrics import signed
 from maxi.records import Match, read_json, read_jsonl, write_text
 from maxi.runs import Run
 
@@ -76,11 +77,7 @@ def _figures(run: Run) -> list[str]:
     ]
     for r in records:
         gain = r.get("gain", {}).get("top1")
-        told = (
-            f"{gain['gain']:+.1f} [{gain['interval'][0]:+.1f}, {gain['interval'][1]:+.1f}]"
-            if gain
-            else ""
-        )
+        told = signed(gain["gain"], gain["interval"]) if gain else ""
         rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {told} |\n")
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from maxi.config import Config, load_config
 from maxi.errors import MaxiError
 from maxi.jobs import Progress
-from maxi.metrics import mean_interval
+from maxi.metrics import mean_interval, signed
 from maxi.progress import bar
 from maxi.records import read_json, write_json
 from maxi.showcase import write_showcase
@@ -83,17 +83,12 @@ def outcome(out: str | Path) -> Iterator[str]:
         f"top-1 %; {split}: {n_names} names, {n:,} videos"
     )
     for row in (row for row in rows if row["split"] == split):
-        gain = "" if row["model"] == "frozen" else _signed(row["gain"], row["gain_interval"])
+        gain = "" if row["model"] == "frozen" else signed(row["gain"], row["gain_interval"])
         known = of_known[row["model"]]["top1"]
         yield f"{row['model']:24} {row['top1']:10.1f}   {gain:20} {known:6.1f}"
     for row in compare(records):
-        yield f"{row['model']} over {row['other']}, {row['split']}: {_signed(row['gain'], row['interval'])}"
+        yield f"{row['model']} over {row['other']}, {row['split']}: {signed(row['gain'], row['interval'])}"
     yield f"report: {folder / 'report.html'}"
-
-
-def _signed(gain: float, interval: Sequence[float]) -> str:
-    low, high = interval
-    return f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

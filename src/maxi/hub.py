@@ -142,7 +142,7 @@ def reading(where: str) -> Iterator[None]:
         raise
     except UnpicklingError as error:  # torch's own text advises to read the file all the same
         raise MaxiError(
-            f"{where} cannot be read (its .bin holds something else than tensors, which is never"
+            f"{where} cannot be read (it holds something else than tensors, which is never"
             " executed); pass a model with model.safetensors"
         ) from error
     except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries

@@ -86,3 +86,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     quantile = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1]
     half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
+
+
+def signed(gain: float, interval: Sequence[float]) -> str:
+    """A gain in points and its interval, as `+1.5 [-0.4, +3.4]`."""
+    low, high = interval
+    return f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -16,6 +16,7 @@ from maxi.decoding import Decoder
 from maxi.errors import MaxiError, choose
 from maxi.jobs import Job, Progress, fresh_model, open_job
 from maxi.lookup import shipped_book
+from maxi.metrics import signed
 from maxi.objectives import OBJECTIVES
 from maxi.progress import bar
 from maxi.records import (
@@ -163,11 +164,7 @@ def summary(run: Run) -> Iterator[str]:
         yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
         for r in records:
             gain = r.get("gain", {}).get("top1")
-            paired = (
-                f"   top-1 {gain['gain']:+.1f} [{gain['interval'][0]:+.1f}, {gain['interval'][1]:+.1f}]"
-                if gain
-                else ""
-            )
+            paired = f"   top-1 {signed(gain['gain'], gain['interval'])}" if gain else ""
             yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
     else:
         rows = [
