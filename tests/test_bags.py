@@ -9,7 +9,7 @@ import sys
 from maxi.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
 from maxi.config import BagConfig
 from maxi.records import Bag, BagText, Caption, Match, Phrases
-from maxi.text import VerbParser
+from maxi.verbs import VerbParser
 
 MATCHES = [
     Match("a", "clapping", 0.9, True),

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from maxi import text
+from maxi import verbs
 from maxi.errors import MaxiError
-from maxi.text import KINETICS_TEMPLATES, VerbParser, clean, fill
+from maxi.text import KINETICS_TEMPLATES, clean, fill
+from maxi.verbs import VerbParser
 
 FIGURE_6 = json.loads((Path(__file__).parent / "data/figure6.json").read_text(encoding="utf-8"))
 
@@ -217,7 +218,7 @@ def test_batches_keep_their_places_and_change_no_answer(parser: VerbParser) -> N
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, parser: VerbParser) -> None:
-    monkeypatch.setattr(text, "MEMO", 3)
+    monkeypatch.setattr(verbs, "MEMO", 3)
     small = forgetful(parser)
     names = ["run", "jump", "clap", "swim", "dive"]
     assert [small.phrases([name])[0] for name in names] == parser.phrases(names)
@@ -233,12 +234,14 @@ def test_repeated_captions_cost_next_to_nothing(parser: VerbParser) -> None:
 
 
 def test_unknown_parts(parser: VerbParser) -> None:
-    with pytest.raises(MaxiError, match=r"'nouns' are unknown; choose from verbs, verbs\+phrases"):
-        parser.captions(["a man runs"], "nouns")
+    with pytest.raises(
+        MaxiError, match=r"'adverbs' are unknown; choose from verbs, verbs\+phrases, nouns"
+    ):
+        parser.captions(["a man runs"], "adverbs")
 
 
 def test_missing_model_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "MODEL", "en_no_such_model")
+    monkeypatch.setattr(verbs, "MODEL", "en_no_such_model")
     with pytest.raises(MaxiError, match=r"en_no_such_model.*pip install spacy lemminflect"):
         VerbParser().phrases(["run"])
 

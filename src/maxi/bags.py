@@ -16,7 +16,7 @@ CHUNK = 1024  # videos whose captions are parsed together
 
 
 class Parser(Protocol):
-    """What bags need of a verb parser; see `maxi.text.VerbParser`."""
+    """What bags need of a verb parser; see `maxi.verbs.VerbParser`."""
 
     def captions(self, texts: Sequence[str], parts: str) -> list[list[str]]: ...
 

@@ -80,9 +80,9 @@ class BagConfig(Stage):
         True, description="Put the phrases of the match, and their verbs, in the bag."
     )
     captions: bool = Field(True, description="Put what the captions say in the bag.")
-    caption_parts: Literal["verbs", "verbs+phrases"] = Field(
+    caption_parts: Literal["verbs", "verbs+phrases", "nouns"] = Field(
         "verbs+phrases",
-        description="Parts of captions that enter the bag (Figure 6 shows `verbs`).",
+        description="Parts of captions that enter the bag (Figure 6 shows `verbs`; `nouns`: Table 6).",
     )
 
 

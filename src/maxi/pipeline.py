@@ -26,7 +26,8 @@ from maxi.records import (
 from maxi.reports import write_report
 from maxi.runs import Run
 from maxi.stages import bag, caption, expand, improve, index, match, plan_caption, plan_expand
-from maxi.text import VerbParser, fill
+from maxi.text import fill
+from maxi.verbs import VerbParser
 from maxi.verification import write_verify
 
 __all__ = [

@@ -34,8 +34,8 @@ from maxi.records import (
     write_jsonl,
 )
 from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
-from maxi.text import VerbParser
 from maxi.training import train
+from maxi.verbs import VerbParser
 from maxi.zero_shot import label_embeddings
 
 log = logging.getLogger(__name__)
