@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from maxi.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
 from maxi.config import BagConfig
+from maxi.errors import MaxiError
 from maxi.records import Bag, BagText, Caption, Match, Phrases
 from maxi.verbs import VerbParser
 
@@ -37,7 +41,7 @@ def test_what_is_in_a_bag() -> None:
     a = {t.text: t.source for t in found["a"].texts}
     assert "clapping" not in a  # the name itself is in every prompt already
     assert a["smacking hands"] == "phrase:shipped"
-    assert a["clap"] in ("phrase:shipped", "name")
+    assert a["clap"] == "phrase:shipped+name+caption:retrieval"
     assert a["holding"] == a["hold"] == "caption:retrieval"
     assert found["d"].texts == () or {t.source for t in found["d"].texts} == {"name"}
     for bag in found.values():
@@ -51,6 +55,22 @@ def test_parts_can_be_left_out() -> None:
     assert not [t for bag in without.values() for t in bag.texts if t.source.startswith("caption")]
     verbs = bags(BagConfig(phrases=False, caption_parts="verbs"))
     assert {t.text for t in verbs["b"].texts} == {"run", "running"}
+
+
+def test_weights_and_a_drop_list(tmp_path: Path) -> None:
+    file = tmp_path / "weights.txt"
+    file.write_text("Jogging\njog\t0\nrun\t0.25\nnever there\n", encoding="utf-8")
+    plain, weighted = bags(), bags(BagConfig(weights=str(file)))
+    for video, bag in weighted.items():
+        left = [t for t in plain[video].texts if t.text not in ("jog", "jogging")]
+        assert [t.text for t in bag.texts] == [t.text for t in left]
+        assert all(t.weight == (0.25 if t.text == "run" else 1) for t in bag.texts)
+    for wrong, message in (("run\tx", "'x' is no weight"), ("run\t-1", "'-1' is no weight")):
+        file.write_text(wrong, encoding="utf-8")
+        with pytest.raises(MaxiError, match=message):
+            bags(BagConfig(weights=str(file)))
+    with pytest.raises(MaxiError, match=r"cannot be read \(No such file"):
+        bags(BagConfig(weights=str(tmp_path / "none.txt")))
 
 
 BIG = Bag("v1", "run", tuple(BagText(f"text {i}", "hand") for i in range(40)))
@@ -70,7 +90,7 @@ def test_draws_depend_on_seed_epoch_and_video_alone() -> None:
 
 def test_a_short_bag_comes_whole_and_without_its_name() -> None:
     bag = Bag("v", "run", (BagText("jog", "hand"), BagText("run", "hand"), BagText("dash", "hand")))
-    assert sample_bag(bag, 16, seed=0, epoch=0) == ("jog", "dash")
+    assert [t.text for t in sample_bag(bag, 16, seed=0, epoch=0)] == ["jog", "dash"]
 
 
 def test_every_text_is_drawn_as_often() -> None:
@@ -113,4 +133,6 @@ def test_statistics() -> None:
     found = bag_statistics([BIG, Bag("w", "sit")])
     assert found["n"] == 2
     assert found["empty"] == 1
+    assert found["agreement"] is None
+    assert bag_statistics(list(bags().values()))["agreement"] == 0.5  # "clap" of a, nothing of b
     assert found["largest"] == 40

@@ -18,12 +18,15 @@ LAYERS = [
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet verbs wordings",
     "matching expansion captioning bags training evaluation classification verification cards reports showcase",
+    "inspection",
     "jobs",
     "stages",
     "comparison",
     "pipeline",
     "trial",
     "demo",
+    "command",
+    "cli_stages",
     "cli __init__ __main__",
 ]
 # Folders of modules, and what these may import beside each other.

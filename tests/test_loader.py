@@ -13,7 +13,7 @@ import torch
 from maxi.config import TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
-from maxi.loader import collate_texts, decoded_clips, n_batches, prefetch, schedule
+from maxi.loader import Step, collate_texts, decoded_clips, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP, load_model
 from maxi.records import Bag, BagText, Video
 from media import write_video
@@ -60,7 +60,9 @@ def test_the_schedule_ignores_the_order_of_its_bags_and_resumes_anywhere() -> No
 
 def test_texts_of_a_step() -> None:
     step = next(schedule(make_bags(21), CONFIG, seed=0))
-    texts, index, mask, positives = collate_texts(step, CONFIG, seed=0)
+    texts, index, weight, positives = collate_texts(step, CONFIG, seed=0)
+    mask = weight > 0
+    assert set(weight.unique().tolist()) == {0, 1}
     assert len(set(texts)) == len(texts)
     assert index.shape == mask.shape == (7, int(mask.sum(1).max()))
     for i, bag in enumerate(step.bags):
@@ -72,6 +74,16 @@ def test_texts_of_a_step() -> None:
             assert prompts == [f"a photo of {bag.label}."]
         assert positives[i].tolist() == [other.label == bag.label for other in step.bags]
     assert positives.dtype == mask.dtype == torch.bool
+
+
+def test_weights_of_texts_reach_their_places() -> None:
+    bags = (
+        Bag("a", "run", (BagText("jog", "hand", 0.5), BagText("dash", "hand"))),
+        Bag("b", "sit", (BagText("rest", "hand", 2.0),)),
+    )
+    texts, index, weight, _ = collate_texts(Step(0, 0, bags), CONFIG, seed=0)
+    assert [texts[j].split(". ")[1] for j in index[0]] == ["jog.", "dash."]
+    assert weight.tolist() == [[0.5, 1.0], [2.0, 0.0]]
 
 
 def test_prefetch_passes_items_and_errors_on() -> None:

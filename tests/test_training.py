@@ -60,6 +60,21 @@ def test_the_loss_falls_and_every_step_is_logged(model: VideoCLIP, tmp_path: Pat
     assert sum(r["loss"] for r in rows[-2:]) < 0.3 * sum(r["loss"] for r in rows[:2])
 
 
+def test_a_text_that_weighs_next_to_nothing_is_as_if_left_out(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    def first_loss(name: str, *more: BagText) -> float:
+        model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
+        bags = [Bag(b.video, b.label, (*b.texts[:2], *more)) for b in BAGS]
+        config = CONFIG.model_copy(update={"epochs": 1, "n_bag": 3})
+        return float(train(model, bags, clips, config, folder=tmp_path / name)["first_loss"])
+
+    noise = "an umbrella"
+    without = first_loss("without")
+    assert first_loss("light", BagText(noise, "hand", 1e-9)) == pytest.approx(without, abs=1e-5)
+    assert first_loss("heavy", BagText(noise, "hand", 100.0)) != pytest.approx(without, abs=1e-3)
+
+
 @pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])
 def test_only_the_chosen_part_changes(trainable: str, model: VideoCLIP, tmp_path: Path) -> None:
     before = weights(model)

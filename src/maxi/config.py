@@ -84,6 +84,10 @@ class BagConfig(Stage):
         "verbs+phrases",
         description="Parts of captions that enter the bag (Figure 6 shows `verbs`; `nouns`: Table 6).",
     )
+    weights: str | None = Field(
+        None,
+        description="File of texts, one a line, with a tab and a weight; without a weight the text is dropped.",
+    )
 
 
 class TrainConfig(Stage):

@@ -61,27 +61,28 @@ def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0
 def collate_texts(
     step: Step, config: TrainConfig, seed: int
 ) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """Training prompts of a step: distinct texts U, their index (B, N) into U, mask (B, N), positives (B, B).
+    """Training prompts of a step: distinct texts U, their index (B, N) into U, weights (B, N), positives (B, B).
 
-    Each distinct text appears once, so that it is encoded once. `mask` is False on padding; an empty bag has the
-    class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name.
+    Each distinct text appears once, so that it is encoded once. The weight is 1 unless the bag says otherwise, and 0
+    on padding; an empty bag has the class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name.
     """
     place: dict[str, int] = {}
-    rows = []
+    rows, weights = [], []
     for bag in step.bags:
         texts = sample_bag(bag, config.n_bag, seed=seed, epoch=step.epoch)
         prompts = [
-            config.prompt.replace("{label}", bag.label).replace("{text}", text) for text in texts
+            config.prompt.replace("{label}", bag.label).replace("{text}", t.text) for t in texts
         ] or [config.empty_prompt.replace("{label}", bag.label)]
         rows.append([place.setdefault(prompt, len(place)) for prompt in prompts])
+        weights.append([t.weight for t in texts] or [1.0])
     index = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    mask = torch.zeros_like(index, dtype=torch.bool)
+    weight = torch.zeros(index.shape)
     for i, row in enumerate(rows):
         index[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = True
+        weight[i, : len(row)] = torch.tensor(weights[i])
     names = {bag.label: k for k, bag in enumerate(step.bags)}
     label = torch.tensor([names[bag.label] for bag in step.bags])
-    return list(place), index, mask, label[:, None] == label[None, :]
+    return list(place), index, weight, label[:, None] == label[None, :]
 
 
 def cached_views(store: FeatureStore, n_views: int) -> Batches:

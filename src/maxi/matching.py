@@ -14,7 +14,8 @@ from maxi.records import Match
 
 CHUNK = 2**22  # scores at a time: 16 MB
 
-# A name on more than this share of the videos, or an entropy below this, is what a collapsed match looks like.
+# A name on more than this share of the videos (of few names: on half as many again as its even share), or an entropy
+# below this, is what a collapsed match looks like.
 COLLAPSED_SHARE, COLLAPSED_ENTROPY = 0.3, 0.5
 
 
@@ -63,7 +64,7 @@ def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
     found = []
     label, count = Counter(m.label for m in matches).most_common(1)[0]
     share = count / len(matches)
-    if share > COLLAPSED_SHARE and len(names) > 1:
+    if share > max(COLLAPSED_SHARE, 1.5 / len(names)) and len(names) > 1:
         found.append(
             f"{share:.0%} of the videos match one name, {label!r}: if they do not show it, the matches have collapsed; "
             "check the action names, or drop that one."

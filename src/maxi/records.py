@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
@@ -72,10 +73,14 @@ class Caption:
 
 
 class BagText(NamedTuple):
-    """A text of a bag and where it comes from, such as `phrase:shipped` or `caption:retrieval`."""
+    """A text of a bag, where it comes from, and its weight in the sums of Eq. 2.
+
+    Sources are `phrase:shipped`, `caption:retrieval` and the like; those of a text with several are joined with `+`.
+    """
 
     text: str
     source: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +98,12 @@ ESCAPED = "backslashreplace"
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
 # Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
-_shared: dict[tuple[str, str], BagText] = {}
+_shared: dict[tuple[str, str, float], BagText] = {}
 
 
-def bag_text(text: str, source: str) -> BagText:
+def bag_text(text: str, source: str, weight: float = 1.0) -> BagText:
     """A text of a bag; equal ones are one object."""
-    new = BagText(text, source)
+    new = BagText(text, source, weight)
     return _shared.setdefault(new, new)
 
 
@@ -154,7 +159,8 @@ def _texts(name: str, values: list[Any]) -> tuple[str, ...]:
 
 def _bag_text(value: Any) -> BagText:
     try:
-        return _shared[value["text"], value.get("source", "hand")]  # checked when it came first
+        key = value["text"], value.get("source", "hand"), value.get("weight", 1.0)
+        return _shared[key]  # checked when it came first
     except (KeyError, TypeError, AttributeError):
         if type(value) is not dict:
             raise ValueError(f'field texts holds {_json(value)}, not {{"text": ...}}') from None
@@ -165,7 +171,10 @@ def _bag_text(value: Any) -> BagText:
             raise ValueError(f"field texts: {name} is {_json(part)}, not text")
     if not text.strip():
         raise ValueError("field texts: text is empty")
-    return bag_text(text, source)
+    weight: Any = value.get("weight", 1.0)
+    if type(weight) not in (int, float) or not 0 < weight < math.inf:
+        raise ValueError(f"field texts: weight is {_json(weight)}, not a number above 0")
+    return bag_text(text, source, float(weight))
 
 
 def _json(value: Any) -> str:
@@ -176,9 +185,14 @@ def _to_json(row: Any) -> str:
     # Not dataclasses.asdict: it copies every text of a bag, which takes longer than parsing the captions.
     data = {f.name: getattr(row, f.name) for f in fields(row)}
     if isinstance(row, Bag):
-        data["texts"] = [{"text": t.text, "source": t.source} for t in row.texts]
+        data["texts"] = [_text_to_json(t) for t in row.texts]
     data = {name: value for name, value in data.items() if value is not None}
     return json.dumps(data, ensure_ascii=False)
+
+
+def _text_to_json(text: BagText) -> dict[str, Any]:
+    data: dict[str, Any] = {"text": text.text, "source": text.source}
+    return data if text.weight == 1 else {**data, "weight": text.weight}
 
 
 def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:

@@ -190,7 +190,8 @@ def caption(job: Job) -> list[Caption]:
 def bag(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions."""
     run, config = job.run, job.config.bag
-    inputs = {**_sources_of_bags(run), "settings": config.model_dump()}
+    files = [Path(config.weights)] if config.weights else []
+    inputs = {**_sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
     if not is_current(run.bags, inputs):
         _make_bags(job, inputs)
     bags = read_jsonl(run.bags, Bag)

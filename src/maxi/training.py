@@ -111,7 +111,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = lr
 
-            texts, index, mask, positives = collate_texts(step, config, seed)
+            texts, index, weight, positives = collate_texts(step, config, seed)
+            weight = weight.to(model.device)
             z_v, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
             tokens = model.backbone.tokenize(
                 texts
@@ -123,7 +124,8 @@ def train(
                 torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
                 * model.logit_scale.exp()
             )
-            loss = objective(logits, mask.to(model.device), positives.to(model.device))
+            # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
+            loss = objective(logits + weight.log(), weight > 0, positives.to(model.device))
             if not torch.isfinite(loss):
                 ids = ", ".join(bag.video for bag in step.bags[:8])
                 raise MaxiError(

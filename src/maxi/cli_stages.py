@@ -1,0 +1,261 @@
+"""Verbs of the `maxi` command for the stages of a run, one by one, and for looking at its bags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maxi.command import main, progress_of, settings_of, shared_options
+
+if TYPE_CHECKING:
+    from maxi.jobs import Job
+
+
+@main.command()
+@click.argument("videos")
+@shared_options("actions", "out")
+@shared_options("backbone", "device", "max_skipped", "config", "set")
+@click.pass_context
+def index(
+    context: click.Context,
+    /,
+    videos: str,
+    actions: Path,
+    out: Path,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Start a run, or renew its list of VIDEOS: decode each once, write manifest.jsonl and skipped.jsonl.
+
+    Example: maxi index videos/ --actions actions.txt -o runs/mine
+    """
+    from maxi import pipeline
+    from maxi.datasets import read_names
+
+    config_file = config_file or pipeline.settings_to_resume(out, options["backbone"])
+    config = settings_of(config_file, settings, **options)
+    names = read_names(actions)
+    with pipeline.open_job(out, config, progress_of(context)) as job:
+        pipeline.start(job, names)
+        found = pipeline.index(job, videos)
+    click.echo(f"{len(found)} videos in {job.run.manifest}")
+
+
+def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
+    """Add the verb of a stage: `maxi NAME RUN`, with `-s` kept in the run's settings."""
+    from_pipeline = {"train": "improve", "eval": "evaluate"}.get(name, name)
+
+    def run_stage(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
+        from maxi import pipeline
+        from maxi.runs import Run
+
+        config = settings_of(Run(run).existing().config, settings)
+        with pipeline.open_job(run, config, progress_of(context)) as job:
+            job.save_settings()
+            click.echo(done(job, getattr(pipeline, from_pipeline)(job)))
+
+    run_stage.__doc__ = f"{HELP[name]}\n\n    Example: maxi {name} runs/mine"
+    command = click.pass_context(run_stage)
+    command = click.argument("run", type=click.Path(path_type=Path))(shared_options("set")(command))
+    main.command(name)(command)
+
+
+HELP = {
+    "match": "Match every video of RUN to its dictionary: matches.jsonl.",
+    "train": "Train on RUN's bags, going on from its last checkpoint: model/.",
+    "report": "Draw RUN's report.html anew.",
+}
+_stage(
+    "match",
+    lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}",
+)
+_stage("train", lambda job, done: f"{done['steps']} steps; the adapted model is {job.run.model}")
+_stage("report", lambda job, path: f"the report is {path}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@shared_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def expand(context: click.Context, /, run: Path, **options: Any) -> None:
+    """Write phrases for each name of RUN's dictionary: phrases.jsonl.
+
+    Example: maxi expand runs/mine --expander openai:gpt-4o-mini --dry-run
+    """
+    _ask(context, run, "expand", **options)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@shared_options("captioner", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def caption(context: click.Context, /, run: Path, **options: Any) -> None:
+    """Caption frames of every video of RUN: captions.jsonl.
+
+    Example: maxi caption runs/mine --captioner blip
+    """
+    _ask(context, run, "caption", **options)
+
+
+def _ask(
+    context: click.Context,
+    run: Path,
+    stage: str,
+    *,
+    dry_run: bool,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run a stage that may ask a server, or only tell what that would cost."""
+    from maxi import pipeline
+    from maxi.runs import Run
+
+    config = settings_of(Run(run).existing().config, settings, **options)
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        if dry_run:
+            plans = getattr(pipeline, f"plan_{stage}")(job)
+            click.echo("\n".join(plans) or "no server is asked, nothing is to be paid")
+            return
+        job.save_settings()
+        rows = getattr(pipeline, stage)(job)
+    if stage == "expand":
+        click.echo(f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}")
+    else:
+        click.echo(f"{len(rows)} videos captioned in {job.run.captions}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--parts", help="Of captions: verbs | verbs+phrases | nouns.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Drop-list: texts, one a line; with a tab and a number the text's weight.",
+)
+@shared_options("set")
+@click.pass_context
+def bag(
+    context: click.Context,
+    /,
+    run: Path,
+    parts: str | None,
+    weights: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Put matches, phrases and captions of RUN into text bags: bags.jsonl, which may be edited by hand.
+
+    Example: maxi bag runs/mine --weights drop.txt
+    """
+    from maxi import pipeline
+    from maxi.runs import Run
+
+    given = {"bag.caption_parts": parts, "bag.weights": weights and weights.absolute()}
+    chosen = tuple(f"{key}={value}" for key, value in given.items() if value)
+    config = settings_of(Run(run).existing().config, (*settings, *chosen))
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        job.save_settings()
+        rows = pipeline.bag(job)
+    click.echo(f"{len(rows)} bags in {job.run.bags}")
+
+
+@main.group("bags")
+def bags_group() -> None:
+    """Look at the bags of a run: one, all in figures, or what is wrong with them."""
+
+
+@bags_group.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("video")
+def show(run: Path, video: str) -> None:
+    """Show match, phrases, captions and bag of one VIDEO of RUN: its id, path or file name.
+
+    Example: maxi bags show runs/mine clip.mp4
+    """
+    from maxi import inspection
+    from maxi.runs import Run
+
+    for line in inspection.show(Run(run).existing(), video):
+        click.echo(line)
+
+
+@bags_group.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@shared_options("json")
+def stats(run: Path, as_json: bool) -> None:
+    """Sizes, sources, commonest texts and agreement of RUN's bags.
+
+    Example: maxi bags stats runs/mine
+    """
+    from maxi import inspection
+    from maxi.runs import Run
+
+    found = inspection.stats(Run(run).existing())
+    for line in [json.dumps(found, ensure_ascii=False)] if as_json else inspection.lines_of(found):
+        click.echo(line)
+
+
+@bags_group.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    help="Names of an evaluation, one a line (the run's own if left out).",
+)
+def lint(run: Path, names: Path | None) -> None:
+    """Warn where RUN's bags degenerate; exits with 1 when it finds something.
+
+    Example: maxi bags lint runs/mine --names test-names.txt
+    """
+    from maxi import inspection
+    from maxi.datasets import read_names
+    from maxi.runs import Run
+
+    found = inspection.lint(Run(run).existing(), read_names(names) if names else None)
+    for line in found:
+        click.echo(line)
+    if found:
+        raise SystemExit(1)
+    click.echo("nothing found")
+
+
+@main.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
+)
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    help="Names to choose from (the labels, if left out).",
+)
+@shared_options("set")
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    /,
+    run: Path,
+    labelled: str | None,
+    names: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Compare RUN's frozen and adapted model: predictions.jsonl, and with labelled videos results.json.
+
+    Example: maxi eval runs/mine --on heldout.csv
+    """
+    from maxi import pipeline
+    from maxi.datasets import read_names
+    from maxi.runs import Run
+
+    config = settings_of(Run(run).existing().config, settings)
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        job.save_settings()
+        if labelled:
+            pipeline.index(job, labelled, job.run.eval)
+        pipeline.evaluate(job, names=read_names(names) if names else None)
+    for line in pipeline.summary(job.run):
+        click.echo(line)

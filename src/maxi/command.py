@@ -1,0 +1,157 @@
+"""What all verbs of the `maxi` command share: the group, its errors, common options and settings."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maxi.errors import MaxiError
+
+if TYPE_CHECKING:
+    from maxi.config import Config
+
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Turns what a user can mend into one sentence on stderr and an exit code: 1, or 130 for Ctrl-C."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        debug = "--debug" in sys.argv[1:]
+        try:
+            extra["standalone_mode"] = False
+            code = super().main(*args, **extra)
+        except click.exceptions.Exit as stop:
+            code = stop.exit_code
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(
+                "\nmaxi: interrupted; finished work is kept, `adapt` goes on with --resume",
+                err=True,
+            )
+            code = INTERRUPTED
+        except Exception as error:
+            if debug:
+                raise
+            click.echo(f"maxi: {_sentence(error)}", err=True)
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: BaseException) -> str:
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if out_of_memory or "allocate memory" in str(error):
+        return "out of memory; lower `train.micro_batch` or `train.batch_size`, then add --resume"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename or 'the folder of the run'}: "
+        return f"{where}{error.strerror}; finished stages are kept; mend this and run it again (`adapt` with --resume)"
+    if isinstance(error, MaxiError):
+        return " ".join(str(error).split())
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"unexpected error ({what}); finished stages are kept; run `maxi --debug ...` and report what it shows"
+
+
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="maxi")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
+@click.pass_context
+def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
+    """Adapt a CLIP to the actions in your own unlabelled videos (MAXI, ICCV 2023).
+
+    Example: maxi adapt videos/ --actions actions.txt -o runs/mine
+    """
+    logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
+    logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Idle threads of torch would spin on the cores that the decoders need; it reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    context.obj = {"quiet": quiet}
+
+
+def shared_options(*names: str) -> Callable[[Any], Any]:
+    """The options that several verbs share."""
+    table = {
+        "actions": click.option(
+            "--actions",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Action names, one a line.",
+        ),
+        "out": click.option(
+            "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+        ),
+        "backbone": click.option(
+            "--backbone", help="clip:ID_OR_PATH | miniature | objects | a saved model or run."
+        ),
+        "device": click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
+        "config": click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="YAML file of settings.",
+        ),
+        "set": click.option(
+            "-s", "settings", multiple=True, metavar="KEY=VALUE", help="Override one setting."
+        ),
+        "max_skipped": click.option(
+            "--max-skipped",
+            type=click.FloatRange(0, 1),
+            help="Unreadable share that stops the run (0.05).",
+        ),
+        "expander": click.option(
+            "--expander",
+            help="shipped | wordnet | file:PATH | hf:MODEL | openai:MODEL, joined with +.",
+        ),
+        "captioner": click.option(
+            "--captioner", help="retrieval | blip[:MODEL] | file:PATH | openai:MODEL | none."
+        ),
+        "base_url": click.option(
+            "--base-url", help="Server that speaks the OpenAI protocol (OpenAI's if left out)."
+        ),
+        "dry_run": click.option(
+            "--dry-run", is_flag=True, help="Print calls, tokens and price, and ask nothing."
+        ),
+        "max_cost": click.option(
+            "--max-cost", type=click.FloatRange(0), help="Dollars; needs `-s chat.prices=[IN,OUT]`."
+        ),
+        "max_calls": click.option(
+            "--max-calls", type=click.IntRange(0), help="Calls after which it stops."
+        ),
+        "json": click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
+    }
+
+    def add(function: Any) -> Any:
+        for name in reversed(names):
+            function = table[name](function)
+        return function
+
+    return add
+
+
+def settings_of(config_file: Path | None, settings: tuple[str, ...], **options: Any) -> Config:
+    from maxi.config import load_config
+
+    for name in ("max_skipped", "expander", "captioner", "base_url", "max_cost", "max_calls"):
+        if (value := options.pop(name, None)) is not None:
+            settings = (*settings, f"{name}={value}")
+    return load_config(config_file, settings, **options)
+
+
+def progress_of(context: click.Context) -> Any:
+    from maxi import progress
+
+    return progress.silent if context.obj["quiet"] else progress.bar
