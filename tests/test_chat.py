@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,4 +228,34 @@ def test_adapt_through_a_server_that_fails_midway_goes_on_where_it_was(
     rows = read_jsonl(out / "captions.jsonl", Caption)
     assert {c for row in rows for c in row.captions} == {"a man is riding a horse"}
     assert SECRET not in "".join(p.read_text() for p in out.rglob("*.json*"))
+    assert (out / "report.html").is_file()
+
+
+def test_adapt_on_real_clips_killed_midway_asks_nothing_twice(
+    server: Server, shared: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    server.per_question = {"image_url": "A man is lifting a weight."}
+    clips = sorted((shared / "videos").rglob("*.mp4"))[::40][:5]
+    (tmp_path / "clips.txt").write_text("\n".join(map(str, clips)))
+    (tmp_path / "actions.txt").write_text("lifting weights\nplaying guitar\n")
+    out = tmp_path / "run"
+    line = [sys.executable, "-m", "maxi", "-q", "adapt", str(tmp_path / "clips.txt")]
+    line += ["--actions", str(tmp_path / "actions.txt"), "-o", str(out), "--resume"]
+    line += ["--backbone", f"clip:{tiny_clip}", "--base-url", server.url]
+    line += ["--expander", "openai:small", "--captioner", "openai:eyes"]
+    sizes = "match.n_frames=2 train.n_frames=2 eval.n_frames=2 epochs=1 batch_size=4 workers=2 chat.parallel=1"
+    for setting in sizes.split():
+        line += ["-s", setting]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE)
+    while len(server.asked) < 12 and process.poll() is None:  # 2 names, 40 frames
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert 12 <= len(server.asked) < 42
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    asked = Counter(str(body["messages"]) for body in server.asked)
+    # Only the call under way when it died may have been asked again.
+    assert sum(n - 1 for n in asked.values()) <= 1
+    assert len(read_jsonl(out / "captions.jsonl", Caption)) == len(clips)
     assert (out / "report.html").is_file()
