@@ -237,6 +237,18 @@ def test_a_bag_file_edited_by_hand_is_trained_from(
         run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
 
 
+def test_a_captioner_that_says_little_is_told_of(
+    finished: Run, tiny_clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    (tmp_path / "captions.jsonl").write_text("")
+    config = settings(tiny_clip, f"captioner=file:{tmp_path / 'captions.jsonl'}")
+    with pipeline.open_job(run.folder, config, silent) as job:
+        pipeline.caption(job)
+    assert "said nothing of 8 of 8 videos" in caplog.text
+
+
 def test_without_labels_no_gain_is_claimed(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

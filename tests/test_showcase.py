@@ -154,7 +154,7 @@ def test_every_row_of_the_proof_is_described():
 def test_settings_are_those_that_differ(tmp_path):
     text = show(tmp_path, one_seed()).text
     assert f"train.lr {Config().train.lr} {demo_config().train.lr} " in text
-    assert "train.alpha" not in text
+    assert "train.weight_decay" not in text
 
 
 def test_leak_and_validation_are_warned_of(tmp_path):

@@ -146,7 +146,8 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "n": sum(r["n"] for r in found),
             }
             if len(found) > 1:
-                row["top1"], row["interval"] = _spread([r["top1"] for r in found])
+                row["top1"], interval = _spread([r["top1"] for r in found])
+                row["interval"] = [max(0.0, interval[0]), min(100.0, interval[1])]
                 row["gain"], row["gain_interval"] = _spread(gains)
             else:
                 row |= {"top1": found[0]["top1"], "interval": found[0]["top1_interval"]}

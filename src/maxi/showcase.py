@@ -17,7 +17,7 @@ from maxi.miniature.actions import ACTIONS, N_KNOWN
 from maxi.miniature.scenery import OBJECTS
 from maxi.pages import fill, previews
 from maxi.randomness import shuffled
-from maxi.records import Bag, Match, Video, read_jsonl, write_text
+from maxi.records import Bag, BagText, Match, Video, read_jsonl, write_text
 from maxi.runs import Run
 
 N_EXAMPLES, N_TEXTS = 8, 12
@@ -231,7 +231,7 @@ def _examples(trial: Path, seed: int, config: Config) -> Rows:
             "frames": strips[id],
             "action": action[id],
             "match": matches[id],
-            "bag": [(*text, source_kind(text.source)) for text in bags.get(id, ())[:N_TEXTS]],
+            "bag": [(t.text, t.source, source_kind(t.source)) for t in _some(bags.get(id, ()))],
             "more": max(0, len(bags.get(id, ())) - N_TEXTS),
         }
         for id in chosen
@@ -245,6 +245,12 @@ def _half_wrong(order: Sequence[str], wrong: set[str]) -> list[str]:
     n_missed = min(len(missed), max(N_EXAMPLES // 2, N_EXAMPLES - len(rest)))
     chosen = {*missed[:n_missed], *rest[: N_EXAMPLES - n_missed]}
     return [id for id in order if id in chosen]
+
+
+def _some(texts: Sequence[BagText]) -> list[BagText]:
+    """Texts from the whole length of a bag, so that every source has its turn."""
+    step = max(1.0, len(texts) / N_TEXTS)
+    return [texts[int(k * step)] for k in range(min(len(texts), N_TEXTS))]
 
 
 def _facts(facts: Rows) -> list[tuple[str, str, str]]:

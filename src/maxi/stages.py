@@ -40,6 +40,8 @@ from maxi.zero_shot import label_embeddings
 
 log = logging.getLogger(__name__)
 
+MAX_SILENT = 0.2  # share of videos without captions that goes unmentioned
+
 
 def index(job: Job, where: str, run: Run | None = None) -> list[Video]:
     """Write `manifest.jsonl` and `skipped.jsonl`; a current manifest's videos are not decoded again."""
@@ -182,6 +184,8 @@ def caption(job: Job) -> list[Caption]:
         journal.close()
     without(job, videos, failed)
     rows = sorted(journal.done, key=lambda row: row.video)
+    if (silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
+        log.warning("%s said nothing of %d of %d videos", config.captioner, silent, len(rows))
     write_signed(run.captions, rows, inputs)
     journal.path.unlink(missing_ok=True)
     return rows
