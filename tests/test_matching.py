@@ -35,6 +35,16 @@ def test_keep_is_a_share_of_all_videos(keep: float, n: int) -> None:
     assert not [r for r in rows if not r.kept and r.score > min(kept)]
 
 
+def test_keep_per_name_is_a_share_of_each_names_videos() -> None:
+    rng = np.random.default_rng(0)
+    z_v = unit(rng.normal(size=(60, 4)) + [2, 0, 0, 0])  # nearly all run, with higher cosines
+    rows = match([str(i) for i in range(60)], z_v, NAMES, EYE, keep=0.5, per_name=True)
+    for name in NAMES:
+        scores = {r.score: r.kept for r in rows if r.label == name}
+        assert sum(scores.values()) == max(1, round(0.5 * len(scores)))
+        assert sorted(scores.values()) == [scores[s] for s in sorted(scores)]
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     z_v, ids = unit(rng.normal(size=(50, 4))), [str(i) for i in range(50)]

@@ -49,6 +49,9 @@ class MatchConfig(Stage):
     keep: float = Field(
         0.9, gt=0, le=1, description="p: share of the most confident matches kept (section 3.2)."
     )
+    per_name: bool = Field(
+        False, description="Keep the share p of each name's videos instead of p of all."
+    )
     templates: tuple[str, ...] | None = Field(
         None,
         description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B).",

@@ -26,11 +26,13 @@ def match(
     z_l: NDArray[np.float32],
     *,
     keep: float = 0.9,
+    per_name: bool = False,
 ) -> list[Match]:
     """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
 
-    z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags");
-    videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not finite.
+    z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags"),
+    or with `per_name` one for the videos of each name, so that no name is kept less than another because its cosines
+    are lower; videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not finite.
     """
     if not len(videos) or not len(names):
         raise MaxiError("matching needs at least one readable video and one action name")
@@ -45,12 +47,20 @@ def match(
     if not np.isfinite(score).all():
         bad = videos[int(np.flatnonzero(~np.isfinite(score))[0])]
         raise MaxiError(f"video {bad}: its embedding is not finite; check the backbone's weights")
-    n_kept = max(1, round(keep * len(videos)))
-    threshold = np.partition(score, len(score) - n_kept)[len(score) - n_kept]
+    groups = best if per_name else np.zeros_like(best)
+    kept = np.zeros(len(videos), dtype=bool)
+    for group in np.unique(groups):
+        of_group = groups == group
+        kept[of_group] = score[of_group] >= _threshold(score[of_group], keep)
     return [
-        Match(video, names[b], round(float(s), 6), bool(s >= threshold))
-        for video, b, s in zip(videos, best.tolist(), score, strict=True)
+        Match(video, names[b], round(float(s), 6), k)
+        for video, b, s, k in zip(videos, best.tolist(), score, kept.tolist(), strict=True)
     ]
+
+
+def _threshold(score: NDArray[np.float32], keep: float) -> float:
+    n_dropped = len(score) - max(1, round(keep * len(score)))
+    return float(np.partition(score, n_dropped)[n_dropped])
 
 
 def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:

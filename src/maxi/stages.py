@@ -87,7 +87,14 @@ def match(job: Job) -> list[Match]:
     model = job.model()
     z_l = label_embeddings(model, names, config.match.templates).numpy()
     videos, z_v = embed(job, model, videos, config.match.n_frames)
-    rows = matching.match([v.id for v in videos], z_v, names, z_l, keep=config.match.keep)
+    rows = matching.match(
+        [v.id for v in videos],
+        z_v,
+        names,
+        z_l,
+        keep=config.match.keep,
+        per_name=config.match.per_name,
+    )
     write_signed(run.matches, rows, inputs)
     for warning in matching.warnings(rows, names):
         log.warning(warning)
