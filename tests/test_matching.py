@@ -37,7 +37,7 @@ def test_keep_is_a_share_of_all_videos(keep: float, n: int) -> None:
 
 def test_keep_per_name_is_a_share_of_each_names_videos() -> None:
     rng = np.random.default_rng(0)
-    z_v = unit(rng.normal(size=(60, 4)) + [2, 0, 0, 0])  # nearly all run, with higher cosines
+    z_v = unit(rng.normal([2, 0, 0, 0], size=(60, 4)))  # nearly all run, with higher cosines
     rows = match([str(i) for i in range(60)], z_v, NAMES, EYE, keep=0.5, per_name=True)
     for name in NAMES:
         scores = {r.score: r.kept for r in rows if r.label == name}

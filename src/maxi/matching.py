@@ -32,7 +32,8 @@ def match(
 
     z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags"),
     or with `per_name` one for the videos of each name, so that no name is kept less than another because its cosines
-    are lower; videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not finite.
+    are lower; videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not
+    finite.
     """
     if not len(videos) or not len(names):
         raise MaxiError("matching needs at least one readable video and one action name")
