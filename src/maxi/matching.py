@@ -48,20 +48,24 @@ def match(
     if not np.isfinite(score).all():
         bad = videos[int(np.flatnonzero(~np.isfinite(score))[0])]
         raise MaxiError(f"video {bad}: its embedding is not finite; check the backbone's weights")
-    groups = best if per_name else np.zeros_like(best)
-    kept = np.zeros(len(videos), dtype=bool)
-    for group in np.unique(groups):
-        of_group = groups == group
-        kept[of_group] = score[of_group] >= _threshold(score[of_group], keep)
+    kept = keep_confident(score, keep, best if per_name else None)
     return [
         Match(video, names[b], round(float(s), 6), k)
         for video, b, s, k in zip(videos, best.tolist(), score, kept.tolist(), strict=True)
     ]
 
 
-def _threshold(score: NDArray[np.float32], keep: float) -> float:
-    n_dropped = len(score) - max(1, round(keep * len(score)))
-    return float(np.partition(score, n_dropped)[n_dropped])
+def keep_confident(
+    score: NDArray[np.float32], keep: float, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.bool_]:
+    """Which of the scores (V,) are among the highest `keep` share of all, or of their own group (V,)."""
+    groups = np.zeros(len(score), dtype=np.int64) if groups is None else groups
+    kept = np.zeros(len(score), dtype=bool)
+    for group in np.unique(groups):
+        of_group = score[groups == group]
+        n_dropped = len(of_group) - max(1, round(keep * len(of_group)))
+        kept[groups == group] = of_group >= np.partition(of_group, n_dropped)[n_dropped]
+    return kept
 
 
 def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:

@@ -65,6 +65,7 @@ class Row(NamedTuple):
     captions: bool = True
     objective: str = "mil_nce"
     matches: Matches | None = None
+    parts: str | None = None
 
 
 ROWS = {
@@ -133,38 +134,38 @@ def run_trial(
     )
     with open_job(run.folder, config, progress) as job:
         splits = [
-            Split(order.split, _labelled(job, videos, order.split), list(order.names))
+            Split(order.split, labelled(job, videos, order.split), list(order.names))
             for order in orders[1:]
         ]
         shifted = [split for split in splits if not split.name.endswith(".plain")]
-        truth = _truth(videos, read_jsonl(run.manifest, Video))
+        truth = truth_of(videos, read_jsonl(run.manifest, Video))
         tables = {
-            "frozen": _scores(job, None, splits),
-            "adapted": _scores(job, run.model, splits),
-            "shuffled": _scores(job, run.control.model, shifted),
+            "frozen": scores_of(job, None, splits),
+            "adapted": scores_of(job, run.model, splits),
+            "shuffled": scores_of(job, run.control.model, shifted),
         }
         facts = _facts(job, truth, unseen)
-        seen = _objects_seen(job, seed, _labelled(job, videos, probe.split))
+        seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
         facts = {"seed": seed, **facts, "object_accuracy": _percent(seen)}
         if every_row:
             tables |= _without_training(job, shifted)
     if every_row:
         for name, row in ROWS.items():
-            tables[name] = _train_row(run, name, row, config, truth, shifted, progress)
-    return _records(tables, splits, config, seed), facts
+            tables[name] = train_row(run, name, row, config, truth, shifted, progress)
+    return records_of(tables, splits, config, seed), facts
 
 
-def _labelled(job: Job, videos: Path, split: str) -> list[Video]:
+def labelled(job: Job, videos: Path, split: str) -> list[Video]:
     return index(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
 
 
-def _truth(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
+def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
     """Video id -> the action rendered; for measuring and for the row that is given the labels."""
     labels = {s.path.resolve(): str(s.label) for s in list_videos(videos / "pool.csv")}
     return {video.id: labels[Path(video.path).resolve()] for video in pool}
 
 
-def _scores(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
+def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
     model, found = job.model(folder), {}
     for split in splits:
         z_l = label_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
@@ -177,29 +178,29 @@ def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, 
     """The frozen model with centred video features, and with phrases averaged into class texts."""
     model, config = job.model(), job.config
     _, pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
-    book = _all_phrases(config)
+    book = all_phrases(config)
     centred, averaged = {}, {}
     for split in splits:
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
         z_l = label_embeddings(model, split.names, [config.eval.prompt]).numpy()
-        centred[split.name] = _unit(z_v - pool.mean(0)) @ z_l.T
+        centred[split.name] = unit(z_v - pool.mean(0)) @ z_l.T
         texts = [
             label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
             for name in split.names
         ]
-        averaged[split.name] = z_v @ _unit(np.stack(texts)).T
+        averaged[split.name] = z_v @ unit(np.stack(texts)).T
     return dict(zip(WITHOUT_TRAINING, (centred, averaged), strict=True))
 
 
-def _all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
+def all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
     return {row.label: row.texts for row in expand(list(BY_NAME), config.expand.expander)}
 
 
-def _unit(rows: Scores) -> Scores:
+def unit(rows: Scores) -> Scores:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _train_row(
+def train_row(
     main: Run,
     name: str,
     row: Row,
@@ -210,8 +211,11 @@ def _train_row(
 ) -> dict[str, Scores]:
     """Train one row in a run of its own, from the main run's matches, phrases and captions."""
     run = Run(main.folder.parent / "rows" / name)
+    bag_settings: dict[str, Any] = {"phrases": row.phrases, "captions": row.captions}
+    if row.parts:
+        bag_settings["caption_parts"] = row.parts
     settings = {
-        "bag": config.bag.model_copy(update={"phrases": row.phrases, "captions": row.captions}),
+        "bag": config.bag.model_copy(update=bag_settings),
         "train": config.train.model_copy(update={"objective": row.objective}),
     }
     run.create()
@@ -228,10 +232,10 @@ def _train_row(
         job.save_settings()
         bag(job)
         improve(job)
-        return _scores(job, run.model, splits)
+        return scores_of(job, run.model, splits)
 
 
-def _records(
+def records_of(
     tables: Mapping[str, Mapping[str, Scores]], splits: Sequence[Split], config: Config, seed: int
 ) -> list[dict[str, Any]]:
     records = []

@@ -1,0 +1,102 @@
+"""Other bags than the paper's, on the miniature: what each gains over the paper's bag, paired by seed.
+
+    maxi demo -o runs/proof --seeds 5
+    python benchmarks/bags.py runs/proof
+
+Each way of training goes through the proof's own functions, from the same matches, phrases and captions, and is
+measured on the same unseen videos. Run again, it goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxi.demo import demo_config
+from maxi.evaluation import label_indices
+from maxi.jobs import embed, open_job
+from maxi.matching import keep_confident
+from maxi.metrics import mean_interval, signed
+from maxi.miniature.actions import partition
+from maxi.progress import bar
+from maxi.records import Match, Video, read_json, read_jsonl, write_json
+from maxi.runs import Run
+from maxi.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of, unit
+from maxi.zero_shot import label_embeddings
+
+KEEP = 0.9
+
+
+def per_name(
+    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
+) -> list[Match]:
+    labels = np.array([names.index(row.label) for row in rows])
+    scores = np.array([row.score for row in rows], np.float32)
+    kept = keep_confident(scores, KEEP, labels)
+    return [replace(row, kept=bool(k)) for row, k in zip(rows, kept, strict=True)]
+
+
+WAYS = {
+    "kept per name": Row(matches=per_name),
+    "verbs of captions": Row(parts="verbs"),
+    "nouns of captions": Row(parts="nouns"),
+}
+
+
+def top1(scores: Any, split: Split) -> float:
+    return float(100 * (scores.argmax(1) == label_indices(split.videos, split.names)).mean())
+
+
+def measure(folder: Path, seed: int, overrides: tuple[str, ...]) -> dict[str, float]:
+    """Top-1 on the unseen videos of one seed: the paper's bag, every other way, and other class texts at test."""
+    config = demo_config(overrides, seed=seed)
+    trial = folder / f"seed-{seed}"
+    run, videos = Run(trial / "run"), trial / "videos"
+    _, unseen = partition(seed)
+    with open_job(run.folder, config, bar) as job:
+        split = Split("unseen", labelled(job, videos, "unseen"), unseen)
+        truth = truth_of(videos, read_jsonl(run.manifest, Video))
+        found = {"frozen": top1(scores_of(job, None, [split])["unseen"], split)}
+        found["paper's bag"] = top1(scores_of(job, run.model, [split])["unseen"], split)
+        model = job.model(run.model)
+        _, z_v = embed(job, model, split.videos, config.eval.n_frames)
+        z_l = label_embeddings(model, unseen, config.match.templates).numpy()
+        found["test names averaged over 4 prompts"] = top1(z_v @ z_l.T, split)
+        book = all_phrases(config)
+        texts = [
+            label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy()
+            for name in unseen
+        ]
+        averaged = unit(np.stack([0.5 * t[0] + 0.5 * t[1:].mean(0) for t in texts]))
+        found["test names averaged with phrases, half and half"] = top1(z_v @ averaged.T, split)
+    for name, row in WAYS.items():
+        scores = train_row(run, name.replace(" ", "_"), row, config, truth, [split], bar)
+        found[name] = top1(scores["unseen"], split)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("proof", type=Path, help="Folder of `maxi demo --seeds N`.")
+    folder = parser.parse_args().proof
+    overrides = tuple(read_json(folder / "demo.json")["overrides"])
+    seeds = sorted(int(p.name.removeprefix("seed-")) for p in folder.glob("seed-*"))
+    table = {seed: measure(folder, seed, overrides) for seed in seeds}
+    write_json(folder / "bags.json", table)
+    print(f"{len(seeds)} seeds: {', '.join(map(str, seeds))}; top-1 % on the unseen videos")
+    for name in table[seeds[0]]:
+        values = [table[seed][name] for seed in seeds]
+        gains = [table[seed][name] - table[seed]["paper's bag"] for seed in seeds]
+        mean, low, high = mean_interval(gains)
+        print(
+            f"{name:50} {np.mean(values):5.1f}   over the paper's bag {signed(mean, [low, high])}"
+        )
+
+
+if __name__ == "__main__":
+    main()
