@@ -12,7 +12,7 @@ import pytest
 from maxi.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
 from maxi.config import BagConfig
 from maxi.errors import MaxiError
-from maxi.records import Bag, BagText, Caption, Match, Phrases
+from maxi.records import Bag, BagText, Caption, Match, Other, Phrases
 from maxi.verbs import VerbParser
 
 MATCHES = [
@@ -71,6 +71,17 @@ def test_weights_and_a_drop_list(tmp_path: Path) -> None:
             bags(BagConfig(weights=str(file)))
     with pytest.raises(MaxiError, match=r"cannot be read \(No such file"):
         bags(BagConfig(weights=str(tmp_path / "none.txt")))
+
+
+def test_soft_matches_bring_their_phrases_under_their_own_name() -> None:
+    soft = [Match("a", "clapping", 0.9, True, (Other("high jump", 0.25),))]
+    (bag,) = build_bags(soft, PHRASES, CAPTIONS, VerbParser())
+    plain = bags()["a"]
+    assert bag.texts[: len(plain.texts)] == plain.texts
+    more = bag.texts[len(plain.texts) :]
+    assert BagText("leap over a bar", "phrase:x", 0.25, "high jump") in more
+    assert {(t.weight, t.label) for t in more} == {(0.25, "high jump")}
+    assert len({t.text for t in bag.texts}) == len(bag.texts)
 
 
 BIG = Bag("v1", "run", tuple(BagText(f"text {i}", "hand") for i in range(40)))

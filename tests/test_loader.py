@@ -79,11 +79,12 @@ def test_texts_of_a_step() -> None:
 def test_weights_of_texts_reach_their_places() -> None:
     bags = (
         Bag("a", "run", (BagText("jog", "hand", 0.5), BagText("dash", "hand"))),
-        Bag("b", "sit", (BagText("rest", "hand", 2.0),)),
+        Bag("b", "sit", (BagText("rest", "hand", 2.0, "sleep"),)),
     )
     texts, index, weight, _ = collate_texts(Step(0, 0, bags), CONFIG, seed=0)
     assert [texts[j].split(". ")[1] for j in index[0]] == ["jog.", "dash."]
     assert weight.tolist() == [[0.5, 1.0], [2.0, 0.0]]
+    assert texts[index[1, 0]] == "a photo of sleep. rest."
 
 
 def test_prefetch_passes_items_and_errors_on() -> None:

@@ -45,6 +45,18 @@ def test_keep_per_name_is_a_share_of_each_names_videos() -> None:
         assert sorted(scores.values()) == [scores[s] for s in sorted(scores)]
 
 
+def test_soft_matching_names_the_next_nearest() -> None:
+    z_v = unit(np.array([[1.0, 0.5, 0.2, 0]]))
+    (row,) = match(["a"], z_v, NAMES, EYE, keep=1.0, top_k=3, tau=0.5)
+    assert row.label == "run"
+    assert [o.label for o in row.others] == ["jump", "sit"]
+    best, second, third, _ = z_v[0]
+    assert row.others[0].weight == pytest.approx(np.exp((second - best) / 0.5), abs=1e-5)
+    assert row.others[1].weight == pytest.approx(np.exp((third - best) / 0.5), abs=1e-5)
+    (row,) = match(["a"], z_v, NAMES, EYE, keep=1.0, top_k=9, tau=1e-9)
+    assert [o.weight for o in row.others] == [1e-6] * 3
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     z_v, ids = unit(rng.normal(size=(50, 4))), [str(i) for i in range(50)]

@@ -14,6 +14,7 @@ from maxi.records import (
     Caption,
     Journal,
     Match,
+    Other,
     Phrases,
     Video,
     read_json,
@@ -26,11 +27,15 @@ ROWS = {
         Video("a", "x y/ä#.mp4", 10, 25.0, 4, 3),
         Video("b", "b", 1, 1.0, 1, 1, "short", "run"),
     ],
-    Match: [Match("a", "run", 0.25, True)],
+    Match: [
+        Match("a", "run", 0.25, True),
+        Match("b", "run", 0.25, True, (Other("sit", 0.5), Other("lie", 0.25))),
+    ],
     Caption: [Caption("a", ("a man", "a dog"), "retrieval")],
     Bag: [
         Bag("a", "run", (BagText("jog", "phrase:shipped"), BagText("dash", "name"))),
         Bag("b", "sit"),
+        Bag("c", "sit", (BagText("rest", "hand", 0.5), BagText("nap", "x", 0.25, "lie"))),
     ],
 }
 
@@ -56,6 +61,9 @@ def test_a_bag_edited_by_hand_needs_no_source(tmp_path: Path) -> None:
         '{"video": "a"}',
         '{"video": "a", "label": "b", "more": 1}',
         '{"video": 1, "label": 2, "texts": 3}',
+        '{"video": "a", "label": "b", "texts": [{"text": "jog", "weight": 0}]}',
+        '{"video": "a", "label": "b", "texts": [{"text": "jog", "weight": "1"}]}',
+        '{"video": "a", "label": "b", "texts": [{"text": "jog", "label": 3}]}',
     ],
 )
 def test_a_broken_line_is_named(line: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from maxi.config import BagConfig
 from maxi.errors import MaxiError
 from maxi.randomness import generator
-from maxi.records import Bag, BagText, Caption, Match, Phrases, bag_text
+from maxi.records import Bag, BagText, Caption, Match, Other, Phrases, bag_text
 from maxi.text import clean
 
 CHUNK = 1024  # videos whose captions are parsed together
@@ -49,7 +49,10 @@ def build_bags(
             if config.phrases and match.label not in by_label:
                 by_label[match.label] = _verbs_of_name(match.label, parser)
             texts = [*by_label.get(match.label, ()), *said.get(match.video, ())]
-            yield Bag(match.video, match.label, _weighted(_distinct(texts, match.label), weights))
+            own = _distinct(texts, match.label)
+            known = {match.label, *(t.text for t in own)}
+            softer = _texts_of_others(match.others, by_label, known)
+            yield Bag(match.video, match.label, _weighted([*own, *softer], weights))
 
 
 def _texts_of_labels(phrases: Sequence[Phrases], parser: Parser) -> dict[str, list[BagText]]:
@@ -75,6 +78,17 @@ def _texts_of_captions(
 
 def _verbs_of_name(label: str, parser: Parser) -> list[BagText]:
     return [bag_text(text, "name") for text in parser.phrases([label])[0]]
+
+
+def _texts_of_others(
+    others: Sequence[Other], by_label: Mapping[str, Sequence[BagText]], known: set[str]
+) -> Iterator[BagText]:
+    """Soft matching: what the next nearest names bring, with their weight and under their own name."""
+    for other in others:
+        for text in by_label.get(other.label, ()):
+            if text.text not in known and text.text != other.label:
+                known.add(text.text)
+                yield bag_text(text.text, text.source, other.weight, other.label)
 
 
 def _distinct(texts: Sequence[BagText], label: str) -> tuple[BagText, ...]:
@@ -117,8 +131,8 @@ def read_weights(path: Path) -> dict[str, float]:
 def _weighted(texts: Sequence[BagText], weights: Mapping[str, float]) -> tuple[BagText, ...]:
     if not weights:
         return tuple(texts)
-    known = [(t, weights.get(t.text, t.weight)) for t in texts]
-    return tuple(bag_text(t.text, t.source, weight) for t, weight in known if weight)
+    known = [(t, t.weight * weights.get(t.text, 1.0)) for t in texts]
+    return tuple(bag_text(t.text, t.source, weight, t.label) for t, weight in known if weight)
 
 
 def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText, ...]:

@@ -52,6 +52,14 @@ class MatchConfig(Stage):
     per_name: bool = Field(
         False, description="Keep the share p of each name's videos instead of p of all."
     )
+    top_k: int = Field(
+        1,
+        ge=1,
+        description="Names a video is matched to; above 1: soft matching, next names weigh less.",
+    )
+    tau: float = Field(
+        0.02, gt=0, description="Of soft matching: a name d below the best weighs exp(-d / tau)."
+    )
     templates: tuple[str, ...] | None = Field(
         None,
         description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B).",

@@ -71,7 +71,8 @@ def collate_texts(
     for bag in step.bags:
         texts = sample_bag(bag, config.n_bag, seed=seed, epoch=step.epoch)
         prompts = [
-            config.prompt.replace("{label}", bag.label).replace("{text}", t.text) for t in texts
+            config.prompt.replace("{label}", t.label or bag.label).replace("{text}", t.text)
+            for t in texts
         ] or [config.empty_prompt.replace("{label}", bag.label)]
         rows.append([place.setdefault(prompt, len(place)) for prompt in prompts])
         weights.append([t.weight for t in texts] or [1.0])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
 from maxi.metrics import normalised_entropy
-from maxi.records import Match
+from maxi.records import Match, Other
 
 CHUNK = 2**22  # scores at a time: 16 MB
 
@@ -27,31 +27,52 @@ def match(
     *,
     keep: float = 0.9,
     per_name: bool = False,
+    top_k: int = 1,
+    tau: float = 0.02,
 ) -> list[Match]:
     """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
 
     z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags"),
     or with `per_name` one for the videos of each name, so that no name is kept less than another because its cosines
-    are lower; videos that tie with it are kept. Raises MaxiError when there is nothing to match or an embedding is not
-    finite.
+    are lower; videos that tie with it are kept. With `top_k` above 1 matching is soft: `others` are the next nearest
+    names, each with the weight exp((its cosine - the best one) / tau). Raises MaxiError when there is nothing to match
+    or an embedding is not finite.
     """
     if not len(videos) or not len(names):
         raise MaxiError("matching needs at least one readable video and one action name")
     best = np.empty(len(videos), dtype=np.int64)
     score = np.empty(len(videos), dtype=np.float32)
+    others: list[tuple[Other, ...]] = []
     n_rows = max(1, CHUNK // len(names))
     for start in range(0, len(videos), n_rows):
         part = slice(start, start + n_rows)
         cosine = z_v[part] @ z_l.T  # (V, D) x (D, K) -> (V, K)
         best[part] = cosine.argmax(1)
         score[part] = cosine.max(1)
+        others += _others(cosine, names, min(top_k, len(names)), tau)
     if not np.isfinite(score).all():
         bad = videos[int(np.flatnonzero(~np.isfinite(score))[0])]
         raise MaxiError(f"video {bad}: its embedding is not finite; check the backbone's weights")
     kept = keep_confident(score, keep, best if per_name else None)
     return [
-        Match(video, names[b], round(float(s), 6), k)
-        for video, b, s, k in zip(videos, best.tolist(), score, kept.tolist(), strict=True)
+        Match(video, names[b], round(float(s), 6), k, o)
+        for video, b, s, k, o in zip(
+            videos, best.tolist(), score, kept.tolist(), others, strict=True
+        )
+    ]
+
+
+def _others(
+    cosine: NDArray[np.float32], names: Sequence[str], top_k: int, tau: float
+) -> list[tuple[Other, ...]]:
+    if top_k == 1:
+        return [()] * len(cosine)
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :top_k]
+    top = np.take_along_axis(cosine, order, 1)
+    weights = np.exp((top - top[:, :1]) / tau).clip(1e-6)
+    return [
+        tuple(Other(names[k], round(float(w), 6)) for k, w in zip(row[1:], weight[1:], strict=True))
+        for row, weight in zip(order.tolist(), weights, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -44,14 +44,25 @@ class Skipped:
     reason: str
 
 
+class Other(NamedTuple):
+    """A further dictionary entry that may fit a video, and its weight beside the nearest one's 1."""
+
+    label: str
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The dictionary entry nearest to a video (Eq. 1), its cosine, and whether it is above the threshold."""
+    """The dictionary entry nearest to a video (Eq. 1), its cosine, and whether it is above the threshold.
+
+    `others` are the next nearest entries, where soft matching asks for them.
+    """
 
     video: str
     label: str
     score: float
     kept: bool
+    others: tuple[Other, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,13 @@ class BagText(NamedTuple):
     """A text of a bag, where it comes from, and its weight in the sums of Eq. 2.
 
     Sources are `phrase:shipped`, `caption:retrieval` and the like; those of a text with several are joined with `+`.
+    `label` is the name it stands with in the training prompt, where that is not the bag's.
     """
 
     text: str
     source: str
     weight: float = 1.0
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +111,12 @@ ESCAPED = "backslashreplace"
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
 # Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
-_shared: dict[tuple[str, str, float], BagText] = {}
+_shared: dict[tuple[str, str, float, str | None], BagText] = {}
 
 
-def bag_text(text: str, source: str, weight: float = 1.0) -> BagText:
+def bag_text(text: str, source: str, weight: float = 1.0, label: str | None = None) -> BagText:
     """A text of a bag; equal ones are one object."""
-    new = BagText(text, source, weight)
+    new = BagText(text, source, weight, label)
     return _shared.setdefault(new, new)
 
 
@@ -116,6 +129,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
     tuple[str, ...]: ((list,), "a list"),
     tuple[BagText, ...]: ((list,), "a list"),
+    tuple[Other, ...]: ((list,), "a list"),
 }
 
 
@@ -142,7 +156,7 @@ def _from_json(cls: type[Row], data: Any) -> Row:
         if type(value) not in types:  # not isinstance: true and false are no numbers
             raise ValueError(f"field {name} is {_json(value)}, not {kind}")
         if types == (list,):
-            data[name] = tuple(map(_bag_text, value)) if cls is Bag else _texts(name, value)
+            data[name] = _LISTS[cls](name, value)
     if absent := sorted(needed - data.keys()):
         raise ValueError(f"field {absent[0]!r} is missing")
     if (label := data.get("label")) is not None and not label.strip():
@@ -159,7 +173,8 @@ def _texts(name: str, values: list[Any]) -> tuple[str, ...]:
 
 def _bag_text(value: Any) -> BagText:
     try:
-        key = value["text"], value.get("source", "hand"), value.get("weight", 1.0)
+        weight, label = value.get("weight", 1.0), value.get("label")
+        key = value["text"], value.get("source", "hand"), weight, label
         return _shared[key]  # checked when it came first
     except (KeyError, TypeError, AttributeError):
         if type(value) is not dict:
@@ -171,10 +186,38 @@ def _bag_text(value: Any) -> BagText:
             raise ValueError(f"field texts: {name} is {_json(part)}, not text")
     if not text.strip():
         raise ValueError("field texts: text is empty")
-    weight: Any = value.get("weight", 1.0)
+    label = value.get("label")
+    if label is not None and (type(label) is not str or not label.strip()):
+        raise ValueError(f"field texts: label is {_json(label)}, not a name")
+    return bag_text(text, source, _weight("texts", value.get("weight", 1.0)), label)
+
+
+def _bag_texts(name: str, values: list[Any]) -> tuple[BagText, ...]:
+    return tuple(map(_bag_text, values))
+
+
+def _others(name: str, values: list[Any]) -> tuple[Other, ...]:
+    for value in values:
+        if type(value) is not dict or type(value.get("label")) is not str:
+            raise ValueError(
+                f'field {name} holds {_json(value)}, not {{"label": ..., "weight": ...}}'
+            )
+    return tuple(Other(v["label"], _weight(name, v.get("weight", 1.0))) for v in values)
+
+
+def _weight(name: str, weight: Any) -> float:
     if type(weight) not in (int, float) or not 0 < weight < math.inf:
-        raise ValueError(f"field texts: weight is {_json(weight)}, not a number above 0")
-    return bag_text(text, source, float(weight))
+        raise ValueError(f"field {name}: weight is {_json(weight)}, not a number above 0")
+    return float(weight)
+
+
+# How the lists of each kind of row are read.
+_LISTS: dict[Any, Callable[[str, list[Any]], tuple[Any, ...]]] = {
+    Phrases: _texts,
+    Caption: _texts,
+    Bag: _bag_texts,
+    Match: _others,
+}
 
 
 def _json(value: Any) -> str:
@@ -186,13 +229,17 @@ def _to_json(row: Any) -> str:
     data = {f.name: getattr(row, f.name) for f in fields(row)}
     if isinstance(row, Bag):
         data["texts"] = [_text_to_json(t) for t in row.texts]
+    elif isinstance(row, Match):
+        data["others"] = [other._asdict() for other in row.others] or None
     data = {name: value for name, value in data.items() if value is not None}
     return json.dumps(data, ensure_ascii=False)
 
 
 def _text_to_json(text: BagText) -> dict[str, Any]:
     data: dict[str, Any] = {"text": text.text, "source": text.source}
-    return data if text.weight == 1 else {**data, "weight": text.weight}
+    if text.weight != 1:
+        data["weight"] = text.weight
+    return data if text.label is None else {**data, "label": text.label}
 
 
 def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:

@@ -94,6 +94,8 @@ def match(job: Job) -> list[Match]:
         z_l,
         keep=config.match.keep,
         per_name=config.match.per_name,
+        top_k=config.match.top_k,
+        tau=config.match.tau,
     )
     write_signed(run.matches, rows, inputs)
     for warning in matching.warnings(rows, names):
