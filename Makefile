@@ -22,11 +22,11 @@ $(STAMP): pyproject.toml constraints.txt models.txt
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-# The method on a rendered world: about 3 minutes on 2 cores.
+# The method on a rendered world: about 6 minutes on 2 cores.
 demo: $(STAMP)
 	$(BIN)/maxi demo -o runs/demo
 
-# Every row of the proof, five partitions of the actions: about an hour; goes on where it was interrupted.
+# Every row of the proof, five partitions of the actions: more than an hour; goes on where it was interrupted.
 proof: $(STAMP)
 	$(BIN)/maxi demo -o runs/proof --seeds 5
 

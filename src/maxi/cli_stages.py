@@ -165,7 +165,10 @@ def bag(
 
 @main.group("bags")
 def bags_group() -> None:
-    """Look at the bags of a run: one, all in figures, or what is wrong with them."""
+    """Look at the bags of a run: one, all in figures, or what is wrong with them.
+
+    Example: maxi bags lint runs/mine
+    """
 
 
 @bags_group.command()
