@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.errors import MaxiError
+from maxi.findings import source_kind
 from maxi.inspection import lines_of, lint, show, stats
 from maxi.records import Bag, BagText, Caption, Match, Phrases, Video, write_json, write_jsonl
 from maxi.runs import Run
@@ -70,7 +71,7 @@ def test_healthy_bags_raise_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "names", "message"),
     [
-        ({"worn": True}, [], "'jog' stand in most of the 29 bags"),
+        ({"worn": True}, [], "most of the 29 bags tell nothing apart: 'jog';"),
         ({"captions": False}, [], "29 of 29 videos have no captions"),
         ({}, ["Sit", "jump"], "1 of 2 evaluated names are in the dictionary ('Sit')"),
         ({}, ["Jog", "jump"], "1 evaluated names outside the dictionary stand in bags ('Jog')"),
@@ -91,6 +92,8 @@ def test_empty_bags_and_collapsed_matches(tmp_path: Path) -> None:
     assert "30 of 30 bags are empty" in found
     assert "match one name, 'sit'" in found
     assert "2 of 3 names match no video" in found
+    write_jsonl(run.matches, [])
+    assert "3 of 3 names match no video" in " ".join(lint(run))
 
 
 def test_the_commands(tmp_path: Path) -> None:
@@ -107,3 +110,8 @@ def test_the_commands(tmp_path: Path) -> None:
     done = invoke(main, ["bags", "stats", str(tmp_path)])
     assert done.exit_code == 1
     assert "bags.jsonl:1" in done.stderr
+
+
+def test_a_text_of_several_sources_is_shown_as_of_the_first() -> None:
+    assert source_kind("name+caption:blip") == "name"
+    assert source_kind("phrase:shipped+name") == "phrase"

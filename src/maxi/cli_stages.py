@@ -154,8 +154,8 @@ def bag(
     from maxi import pipeline
     from maxi.runs import Run
 
-    given = {"bag.caption_parts": parts, "bag.weights": weights and weights.absolute()}
-    chosen = tuple(f"{key}={value}" for key, value in given.items() if value)
+    given = {"bag.caption_parts": parts, "bag.weights": weights and str(weights.absolute())}
+    chosen = tuple(f"{key}={json.dumps(value)}" for key, value in given.items() if value)
     config = settings_of(Run(run).existing().config, (*settings, *chosen))
     with pipeline.open_job(run, config, progress_of(context)) as job:
         job.save_settings()

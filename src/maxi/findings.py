@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -105,7 +106,7 @@ def both(rows: Iterable[dict[str, Any]]) -> Rows:
 
 def source_kind(source: str) -> str:
     """Where a bag's text comes from at large: `phrase`, `caption`, `name` or `other`."""
-    kind = source.partition(":")[0]
+    kind = re.split("[:+]", source, maxsplit=1)[0]  # of several sources the first
     return kind if kind in ("phrase", "caption", "name") else "other"
 
 

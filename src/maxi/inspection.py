@@ -81,7 +81,8 @@ def stats(run: Run, n_texts: int = 10) -> dict[str, Any]:
     """Figures of all bags: those of `bags.bag_statistics`, and how many videos have none."""
     bags = read_jsonl(run.bags, Bag)
     found = bag_statistics(bags)
-    without = len(_rows(run.manifest, Video)) - len(bags)
+    in_bags = {bag.video for bag in bags}
+    without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
     return {**found, "commonest": found["commonest"][:n_texts], "videos_without_bag": without}
 
 
@@ -106,7 +107,7 @@ def lint(run: Run, names: Sequence[str] | None = None) -> list[str]:
     """Signs that the bags degenerate, one sentence each; `names` are those of an evaluation, else the run's own."""
     bags, matches = read_jsonl(run.bags, Bag), read_jsonl(run.matches, Match)
     dictionary = read_names(run.dictionary)
-    found = matching.warnings(matches, dictionary)
+    found = matching.warnings(matches, dictionary) if matches else []
     unmatched = len(set(dictionary) - {m.label for m in matches})
     if unmatched > len(dictionary) / 2:
         found.append(
@@ -132,7 +133,7 @@ def _worn_texts(bags: Sequence[Bag]) -> Iterator[str]:
     worn = [text for text, count in counts.most_common() if count > IN_MOST_BAGS * len(bags)]
     if worn:
         yield (
-            f"{_some(worn)} stand in most of the {len(bags)} bags and tell nothing apart; "
+            f"texts in most of the {len(bags)} bags tell nothing apart: {_some(worn)}; "
             "drop them with a file of such lines: `maxi bag --weights FILE`."
         )
 

@@ -9,12 +9,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from maxi.errors import MaxiError
+from maxi.lookup import words_of
 from maxi.text import clean
 from maxi.wordnet import (
     NOT_VERBS,
     begins_with_verb,
     is_exercise,
     known_noun,
+    singular,
     verb_use,
 )
 
@@ -94,39 +96,37 @@ class VerbParser:
             raise MaxiError(f"verbs cannot be parsed: {reason}; run `{INSTALL}`") from error
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Heads of names such as "high jump" or "golf swing". A list, because a dictionary calls nearly
 # every short noun a verb as well ("pommel horse", "catch ball").
-_ACTION_NOUNS = _words(
+_ACTION_NOUNS = words_of(
     """bump catch chop climb crawl curl cut dance dash dive dribble dunk fight flip hit hug jerk jog jump
     kick kiss leap lift lunge march massage paddle pitch press pull punch push put putt race raise
     ride roll row run serve shake shave ski skip slam slap slide snap snatch spike spin sprint squat
     stretch strike stroke swim swing tackle throw thrust toss tumble twirl twist vault walk wash
     wrestle"""
 )
-_PARTICLES = _words("up down on off out in over away around along together")
-_THINGS = _words("flooring frosting padding parking piping plumbing seating")  # no dictionary nouns
-_NO_GERUNDS = _words("something anything nothing everything thing during")
-_NOMINAL_TAGS = _words("NN NNS NNP NNPS JJ FW UH CD IN HYPH")
+_PARTICLES = words_of("up down on off out in over away around along together")
+_THINGS = words_of(
+    "flooring frosting padding parking piping plumbing seating"
+)  # no dictionary nouns
+_NO_GERUNDS = words_of("something anything nothing everything thing during")
+_NOMINAL_TAGS = words_of("NN NNS NNP NNPS JJ FW UH CD IN HYPH")
 # Tags of words that a name made of nouns does not hold.
-_CLAUSE_TAGS = _words("CC DT IN PRP PRP$ RB RP TO")
-_BEFORE_BASE = _words("come feel go have hear help let make see watch")
-_DANGLING_TAGS = _words("IN DT TO PRP$ CC RP")
+_CLAUSE_TAGS = words_of("CC DT IN PRP PRP$ RB RP TO")
+_BEFORE_BASE = words_of("come feel go have hear help let make see watch")
+_DANGLING_TAGS = words_of("IN DT TO PRP$ CC RP")
 # Persons, positions, happenings, and the picture itself.
-_NO_THINGS = _words(
+_NO_THINGS = words_of(
     """air back backflip background bottom bunch close corner couple crowd day distance edge end event
     family front game group inside kind lady line lot man match middle morning name night number
     outside pair part people person photo picture pitch place position race row set side sort team
     time top trick turn type view way woman"""
 )
-_NO_THING_CATEGORIES = _words("person child acrobatics sport game dance exercise") | {
+_NO_THING_CATEGORIES = words_of("person child acrobatics sport game dance exercise") | {
     "ball game",
     "martial art",
 }
-_CLAUSES = _words("acl advcl ccomp cc conj mark parataxis punct relcl")
+_CLAUSES = words_of("acl advcl ccomp cc conj mark parataxis punct relcl")
 
 
 def _stated_verbs(doc: Doc) -> list[Token]:
@@ -157,12 +157,12 @@ def _is_misread(token: Token) -> bool:
     if token.tag_ == "VBZ":
         return bool(token.dep_ == "compound")
     if token.tag_ == "NNS":  # "a" does not go with a plural
-        return not _is_noun(token.lower_) or _follows_singular(token)
+        return not _is_noun(token.lower_) or _followssingular(token)
     is_before_noun = token.tag_ == "VBG" and token.dep_ in ("amod", "compound")
     return is_before_noun and known_noun([token.nbor(-1).lower_])[1] == "person"
 
 
-def _follows_singular(token: Token) -> bool:
+def _followssingular(token: Token) -> bool:
     starts = [t.i for t in token.lefts if t.lower_ in ("a", "an")]
     return bool(starts) and all(t.tag_ != "CC" for t in token.doc[starts[0] : token.i])
 
@@ -313,23 +313,17 @@ def _is_thing(token: Token) -> bool:
     if token.dep_ == "compound" and not _is_verb(token.head):
         return False
     noun, category = known_noun([token.lower_])
-    lemma = noun or _singular(token.lower_)
+    lemma = noun or singular(token.lower_)
     return not (lemma in _NO_THINGS or lemma in _ACTION_NOUNS or category in _NO_THING_CATEGORIES)
 
 
 def _thing(token: Token) -> str:
-    words = [_singular(token.lower_)]
+    words = [singular(token.lower_)]
     for before in reversed(list(token.lefts)):
         if before.dep_ != "compound" or before.i != token.i - len(words) or _is_verb(before):
             break
         words.insert(0, before.lower_)
     return " ".join(words)
-
-
-def _singular(noun: str) -> str:
-    from lemminflect import getLemma
-
-    return str(getLemma(noun, "NOUN")[0])
 
 
 # What `VerbParser.captions` can take from a sentence.
