@@ -135,3 +135,85 @@ def write_tiny_blip(
         },
     )
     return Path(folder)
+
+
+def write_tiny_siglip(
+    folder: Path, *, seed: int = 0, generation: int = 1, image_size: int = 32
+) -> Path:
+    """Write a SigLIP of about 70,000 random weights, D = 32, patches of 8 pixels, texts of 16 tokens.
+
+    The first generation has a sentencepiece tokenizer, the second one that transformers writes as tokenizer.json.
+    """
+    from transformers import SiglipConfig, SiglipModel
+
+    tokenizer = tiny_sentencepiece(folder) if generation == 1 else tiny_gemma_tokenizer()
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    config = SiglipConfig(
+        text_config={
+            **tower,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 16,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={**tower, "image_size": image_size, "patch_size": 8},
+    )
+    model = SiglipModel(config)
+    randomise(model, seed)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    size = {"height": image_size, "width": image_size}
+    write_json(
+        Path(folder) / "preprocessor_config.json",
+        {
+            "image_processor_type": "SiglipImageProcessor",
+            "size": size,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+        },
+    )
+    return Path(folder)
+
+
+def tiny_sentencepiece(folder: Path):
+    """The kind of tokenizer that SigLIP's first generation has, trained on a few sentences."""
+    import sentencepiece
+    from transformers import SiglipTokenizer
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(WORDS), *WORDS, "abcdefghijklmnopqrstuvwxyz"] * 3),
+        model_prefix=str(Path(folder) / "spiece"),
+        vocab_size=70,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (Path(folder) / "spiece.vocab").unlink()
+    return SiglipTokenizer(str(Path(folder) / "spiece.model"))
+
+
+def tiny_gemma_tokenizer():
+    """The kind of tokenizer that SigLIP's second generation has: byte fallback, an end, no start."""
+    from transformers import GemmaTokenizer
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    letters = ["▁", *"abcdefghijklmnopqrstuvwxyz"]
+    tokens = dict.fromkeys([*special, *bytes_, *letters])
+    return GemmaTokenizer(
+        vocab={token: i for i, token in enumerate(tokens)},
+        merges=[],
+        add_bos_token=False,
+        add_eos_token=True,
+    )

@@ -165,4 +165,4 @@ def test_a_failed_save_leaves_the_old_files(tmp_path):
 
 
 def test_the_table():
-    assert list(BACKBONES) == ["clip", "miniature", "objects"]
+    assert list(BACKBONES) == ["clip", "miniature", "objects", "siglip"]

@@ -14,7 +14,8 @@ SOURCE = Path(maxi.__file__).parent
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
     "errors records randomness config text cache replies chat",
-    "video decoding datasets transforms backbones hub layouts archives bpe clip exports blip language objects",
+    "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip",
+    "exports blip language objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet verbs wordings",
     "matching expansion captioning bags training evaluation classification verification cards reports showcase",
@@ -38,6 +39,7 @@ ALLOWED = {
     ("reports", "bags"),
     ("backbones", "clip"),
     ("backbones", "objects"),
+    ("backbones", "siglip"),
 }
 
 

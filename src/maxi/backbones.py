@@ -84,7 +84,7 @@ class Backbone(Protocol):
 def load_backbone(
     spec: str, device: str = "cpu", *, normalisation: Normalisation = "model"
 ) -> Backbone:
-    """Load `clip:ID_OR_PATH`, `objects[:FOLDER]`, a model or run folder, or `module:function[:FOLDER]`.
+    """Load `clip:ID_OR_PATH`, `siglip:ID_OR_PATH`, `objects`, a model or run folder, or `module:function[:FOLDER]`.
 
     With `imagenet`, frames are to be normalised by ImageNet's constants, as in the released code,
     not by the model's own. Raises MaxiError when there is no such backbone or it cannot be used.
@@ -119,13 +119,18 @@ def _load_folder(folder: Path, device: str) -> Backbone:
     if (folder / "maxi.json").is_file():
         kind = _kind(folder / "maxi.json")
     elif (folder / "config.json").is_file():
-        kind = "clip"
+        kind = "siglip" if _model_type(folder / "config.json") == "siglip" else "clip"
     else:
         raise MaxiError(
             f"{folder}: neither a saved model (config.json or maxi.json) nor a run folder with"
             " model/ in it; train one with `maxi train`, or pass another folder"
         )
     return BACKBONES[kind](str(folder), device)
+
+
+def _model_type(file: Path) -> object:
+    settings = read_json(file)
+    return settings.get("model_type") if isinstance(settings, dict) else None
 
 
 def _kind(file: Path) -> str:
@@ -152,6 +157,12 @@ def _clip(name: str, device: str) -> Backbone:
     return load_clip(name, device)
 
 
+def _siglip(name: str, device: str) -> Backbone:
+    from maxi.siglip import load_siglip
+
+    return load_siglip(name, device)
+
+
 def _miniature(name: str, device: str) -> Backbone:
     from maxi.clip import load_clip
 
@@ -170,6 +181,7 @@ BACKBONES: dict[str, Callable[[str, str], Backbone]] = {
     "clip": _clip,
     "miniature": _miniature,
     "objects": _objects,
+    "siglip": _siglip,
 }
 """Name -> function of what follows the colon (or a saved folder) and the device."""
 

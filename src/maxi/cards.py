@@ -27,13 +27,13 @@ def write_card(run: Run, config: Config, names: list[str]) -> Path:
 
 
 def _front(config: Config) -> str:
-    base = config.backbone.removeprefix("clip:")
+    kind, _, base = config.backbone.partition(":")
     head: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "zero-shot-image-classification",
-        "tags": ["clip", "video", "action-recognition", "zero-shot", "maxi"],
+        "tags": ["video", "action-recognition", "zero-shot", "maxi"],
     }
-    if config.backbone.startswith("clip:") and not Path(base).expanduser().exists():
+    if kind in ("clip", "siglip") and base and not Path(base).expanduser().exists():
         head["base_model"] = base.partition("@")[0]
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
 
@@ -44,13 +44,13 @@ def _body(run: Run, config: Config, names: list[str]) -> list[str]:
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     more = f"\n... and {len(names) - N_NAMES} more" if len(names) > N_NAMES else ""
     return [
-        "\n# A CLIP adapted to actions in unlabelled videos\n\n",
+        "\n# A model adapted to actions in unlabelled videos\n\n",
         "Made by `maxi` with the method of MAXI (ICCV 2023): videos were matched to action names by the model "
         "it started from, the names were expanded to bags of texts, and both encoders were trained on them "
         f"and averaged with the original weights ({1 - config.train.alpha:.2f} original, {config.train.alpha:.2f} "
         "trained). No label of any video was used.\n\n",
         "## Use\n\n",
-        "A Hugging Face `CLIPModel` folder. The embedding of a video is the mean over its frames' image embeddings, "
+        f"{_layout(run)} The embedding of a video is the mean over its frames' image embeddings, "
         f"{config.eval.n_frames} frames at segment centres, one centre crop; then unit norm.\n\n",
         f"Prompt at test: {_code(config.eval.prompt)}\n\n",
         "## Data\n\n",
@@ -64,6 +64,13 @@ def _body(run: Run, config: Config, names: list[str]) -> list[str]:
         ),
         f"\n{versions}, Python {platform.python_version()}.\n",
     ]
+
+
+def _layout(run: Run) -> str:
+    config = run.model / "config.json"
+    if not config.is_file():
+        return "Read with `maxi.load_model`."
+    return f"A Hugging Face `{read_json(config)['architectures'][0]}` folder."
 
 
 def _figures(run: Run) -> list[str]:

@@ -226,10 +226,10 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
 )
 @click.option("--base", help="CLIP from which weights are taken that SOURCE lacks.")
 def convert(source: str, out: Path, to: str, base: str | None) -> None:
-    """Write a CLIP into the folder OUT in another layout.
+    """Write a CLIP or SigLIP into the folder OUT in another layout.
 
-    SOURCE is a run or model folder, `clip:ID`, OpenAI's .pt, an open_clip folder or state dict, or a checkpoint of the
-    X-CLIP family (ViFi-CLIP, MAXI).
+    SOURCE is a run or model folder, `clip:ID`, `siglip:ID`, OpenAI's .pt, an open_clip folder or state dict, or a
+    checkpoint of the X-CLIP family (ViFi-CLIP, MAXI).
 
     Example: maxi convert ViT-B-16.pt models/vit-b-16
     """

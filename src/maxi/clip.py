@@ -5,25 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maxi.archives import CLIP_MEAN, CLIP_STD, Found, is_archive, read_archive
-from maxi.backbones import quiet_transformers, some, staging, weights_digest
+from maxi.backbones import some
 from maxi.bpe import clip_tokenizer, tidy
 from maxi.errors import MaxiError
-from maxi.hub import (
-    check_files,
-    check_report,
-    check_vocabulary,
-    locate,
-    model_type,
-    read_tokenizer,
-    reading,
-)
-from maxi.records import read_json, write_json
+from maxi.hub import check_files, check_vocabulary, locate, model_type, read_tokenizer, reading
+from maxi.towers import Preprocessing, Towers, read_preprocessing, read_towers
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
@@ -32,29 +23,10 @@ DEFAULT = "openai/clip-vit-base-patch16"
 """The backbone of the paper (Sec. 4.2)."""
 
 
-class Preprocessing(NamedTuple):
-    resize_to: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-class Clip(nn.Module):
+class Clip(Towers):
     """CLIP's two towers as trunks and its two projections as heads; see `Backbone`."""
 
     kind = "clip"
-
-    def __init__(
-        self, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, *, preprocessing: Preprocessing
-    ) -> None:
-        super().__init__()
-        # A buffer stays in the file, but is no parameter: training has a temperature of its own.
-        scale = model.logit_scale.detach().clone()
-        del model.logit_scale
-        model.register_buffer("logit_scale", scale)
-        self.model = model
-        self.tokenizer = tokenizer
-        self.image_size = int(model.config.vision_config.image_size)
-        self.resize_to, self.mean, self.std = preprocessing
 
     def image_trunk(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, F): the class token after the last layer norm."""
@@ -65,10 +37,6 @@ class Clip(nn.Module):
         """(B, F) -> (B, D)."""
         projected: Tensor = self.model.visual_projection(features)
         return projected
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D)."""
-        return self.image_head(self.image_trunk(pixels))
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L) -> (N, G): the end-of-text token after the last layer norm."""
@@ -82,10 +50,6 @@ class Clip(nn.Module):
         projected: Tensor = self.model.text_projection(features)
         return projected
 
-    def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, D)."""
-        return self.text_head(self.text_trunk(tokens))
-
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` (N, L), L the longest text of this call, cut at the model's limit.
 
@@ -96,7 +60,7 @@ class Clip(nn.Module):
             padding=True,
             truncation=True,
             split_special_tokens=True,  # a text may not end itself
-            max_length=self.model.config.text_config.max_position_embeddings,
+            max_length=self.max_length,
             return_tensors="pt",
         )
         return {"input_ids": encoded["input_ids"]}
@@ -115,36 +79,14 @@ class Clip(nn.Module):
         """Names of the two projections."""
         return ["model.visual_projection.weight", "model.text_projection.weight"]
 
-    def visual_parameters(self) -> list[str]:
-        """Names of the vision tower's parameters and of its projection."""
-        sides = ("model.vision_model.", "model.visual_projection.")
-        return [name for name, _ in self.named_parameters() if name.startswith(sides)]
-
-    def fingerprint(self) -> str:
-        """16 hex digits that change with any weight and with the preprocessing."""
-        return weights_digest(self)
-
-    def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face CLIPModel folder: safetensors, json and the tokenizer."""
-        with staging(folder) as part, quiet_transformers():
-            self.model.save_pretrained(part)
-            self.tokenizer.save_pretrained(part)
-            write_json(part / "preprocessor_config.json", self._image_processor())
-
-    def _image_processor(self) -> dict[str, Any]:
+    def image_processor(self) -> dict[str, Any]:
+        """CLIP's: the short side resized, then the centre cropped."""
         return {
             "image_processor_type": "CLIPImageProcessor",
-            "do_convert_rgb": True,
-            "do_resize": True,
             "size": {"shortest_edge": self.resize_to},
-            "resample": 3,
             "do_center_crop": True,
             "crop_size": {"height": self.image_size, "width": self.image_size},
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(self.mean),
-            "image_std": list(self.std),
+            **super().image_processor(),
         }
 
 
@@ -155,6 +97,8 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
     open_clip's layout. In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
     are damaged or do not fit together.
     """
+    from transformers import CLIPConfig, CLIPModel
+
     where = f"clip:{name or DEFAULT}"
     path = Path(name).expanduser()
     if name and is_archive(path):
@@ -165,10 +109,11 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
         raise MaxiError(f"{where} is a model of type {kind!r}; pass a CLIP with both towers")
     check_files(folder, where)
     with reading(where):
-        model, report = _read_model(folder, device)
+        config = CLIPConfig.from_pretrained(folder)
+        model = read_towers(folder, config, CLIPModel, where, _attention(config, device))
         tokenizer = read_tokenizer(folder)
-        preprocessing = _read_preprocessing(folder, int(model.config.vision_config.image_size))
-    check_report(report, where)
+        size = int(config.vision_config.image_size)
+        preprocessing = read_preprocessing(folder, size, CLIP_MEAN, CLIP_STD)
     _check_tokenizer(model, tokenizer, where)
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
@@ -213,42 +158,6 @@ def _attention(config: Any, device: str) -> str:
     """Fused attention, but on a CPU for a few tokens, where plain products are up to twice as fast."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return "eager" if device == "cpu" and side * side <= 64 else "sdpa"
-
-
-def _read_model(folder: Path, device: str) -> tuple[CLIPModel, dict[str, Any]]:
-    from transformers import CLIPConfig, CLIPModel
-
-    config = CLIPConfig.from_pretrained(folder)
-    for tower in (config.text_config, config.vision_config):
-        tower.attention_dropout = 0.0
-    model, report = CLIPModel.from_pretrained(
-        folder,
-        config=config,
-        weights_only=True,
-        local_files_only=True,
-        attn_implementation=_attention(config, device),
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    return model, report
-
-
-def _read_preprocessing(folder: Path, image_size: int) -> Preprocessing:
-    settings: dict[str, Any] = {}
-    if (folder / "preprocessor_config.json").is_file():
-        settings = read_json(folder / "preprocessor_config.json")
-    elif (folder / "processor_config.json").is_file():  # where transformers 5 puts it
-        settings = read_json(folder / "processor_config.json").get("image_processor", {})
-    size, crop = settings.get("size", image_size), settings.get("crop_size", image_size)
-    resize_to = size if isinstance(size, int) else size.get("shortest_edge", image_size)
-    crop_to = crop if isinstance(crop, int) else crop["height"]
-    if crop_to != image_size or resize_to < image_size:
-        raise MaxiError(
-            f"{folder}: the preprocessing resizes to {resize_to} and crops to {crop_to} pixels, but"
-            f" the model reads {image_size}; mend preprocessor_config.json"
-        )
-    mean, std = settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)
-    return Preprocessing(resize_to, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:

@@ -95,7 +95,8 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
         ),
         "backbone": click.option(
-            "--backbone", help="clip:ID_OR_PATH | miniature | objects | a saved model or run."
+            "--backbone",
+            help="clip:ID_OR_PATH | siglip:ID_OR_PATH | miniature | objects | a saved model or run.",
         ),
         "device": click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
         "config": click.option(

@@ -1,4 +1,4 @@
-"""Models out: open_clip's layout, and both towers as ONNX; Hugging Face's layout is `Clip.save`."""
+"""Models out: open_clip's layout, and both towers as ONNX; Hugging Face's layout is `Towers.save`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.archives import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
-from maxi.backbones import load_backbone, staging
+from maxi.backbones import load_backbone, staging, weights_digest
 from maxi.clip import Clip, from_archive
 from maxi.errors import MaxiError
 from maxi.layouts import to_openai
 from maxi.records import write_json
+from maxi.towers import Towers
 
 FORMATS = ("hf", "open_clip", "onnx")
 GELUS = {"quick_gelu": True, "gelu": False}
@@ -27,36 +28,42 @@ NEAR = 1e-4  # how far ONNX Runtime's embeddings may be from ours, of unit vecto
 
 
 def convert(source: str, out: str | Path, to: str = "hf", base: str | None = None) -> str:
-    """Write the CLIP `source`, a file, folder or spec, to the folder `out` in another layout; returns what was done.
+    """Write the model `source`, a file, folder or spec, to the folder `out` in another layout; returns what was done.
 
     Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when that is no
-    CLIP or something is missing.
+    CLIP or something is missing, and for a SigLIP in open_clip's layout.
     """
     path = Path(source.removeprefix("clip:")).expanduser()
     if is_archive(path):
-        donor = _clip(base) if base else None
+        donor = _clip(_towers(base), base) if base else None
         weights = donor.model.state_dict() if donor else None
         found = read_archive(path, source, weights)
-        clip = from_archive(found, source, tokenizer=donor.tokenizer if donor else None)
+        model: Towers = from_archive(found, source, tokenizer=donor.tokenizer if donor else None)
     elif base:
         raise MaxiError(f"{source}: --base is for checkpoints that lack weights; leave it out")
     else:
-        clip = _clip(source)
+        model = _towers(source)
     if to == "onnx":
-        return f"{out}: image.onnx and text.onnx, {save_onnx(clip, out):.1e} from the model's embeddings at most"
+        return f"{out}: image.onnx and text.onnx, {save_onnx(model, out):.1e} from the model's embeddings at most"
     if to == "open_clip":
-        save_open_clip(clip, out)
+        save_open_clip(_clip(model, source), out)
     else:
-        clip.save(out)
-    n = sum(p.numel() for p in clip.parameters())
-    return f"{out}: {n:,} weights in {to} layout, fingerprint {clip.fingerprint()}"
+        model.save(out)
+    n = sum(p.numel() for p in model.parameters())
+    return f"{out}: {n:,} weights in {to} layout, fingerprint {weights_digest(model)}"
 
 
-def _clip(spec: str) -> Clip:
+def _towers(spec: str) -> Towers:
     backbone = load_backbone(spec)
-    if not isinstance(backbone, Clip):
-        raise MaxiError(f"{spec} is no CLIP but {backbone.kind!r}; pass a CLIP")
+    if not isinstance(backbone, Towers):
+        raise MaxiError(f"{spec} is {backbone.kind!r}; pass a CLIP or a SigLIP")
     return backbone
+
+
+def _clip(model: Towers, spec: str) -> Clip:
+    if not isinstance(model, Clip):
+        raise MaxiError(f"{spec} is no CLIP but {model.kind!r}; pass a CLIP, or --to hf")
+    return model
 
 
 def save_open_clip(clip: Clip, folder: str | Path) -> None:
@@ -103,21 +110,21 @@ def save_open_clip(clip: Clip, folder: str | Path) -> None:
 
 
 class _Image(nn.Module):
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, model: Towers) -> None:
         super().__init__()
-        self.clip = clip
+        self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.normalize(self.clip.encode_image(pixels), dim=-1)
+        return F.normalize(self.model.encode_image(pixels), dim=-1)
 
 
 class _Text(nn.Module):
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, model: Towers) -> None:
         super().__init__()
-        self.clip = clip
+        self.model = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return F.normalize(self.clip.encode_text({"input_ids": input_ids}), dim=-1)
+        return F.normalize(self.model.encode_text({"input_ids": input_ids}), dim=-1)
 
 
 @contextmanager
@@ -135,7 +142,7 @@ def _quiet_export() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def save_onnx(clip: Clip, folder: str | Path) -> float:
+def save_onnx(model: Towers, folder: str | Path) -> float:
     """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json`; returns the largest difference found.
 
     Inputs `pixels` (B, 3, S, S), normalised, and `input_ids` (N, L); outputs are unit vectors (., D). Both are run in
@@ -145,26 +152,26 @@ def save_onnx(clip: Clip, folder: str | Path) -> float:
         import onnxruntime
     except ImportError as error:
         raise MaxiError('ONNX needs its packages; run `pip install "maxi[onnx]"`') from error
-    n_words = clip.model.config.text_config.max_position_embeddings
-    side, end = clip.image_size, clip.tokenizer.eos_token_id
+    side, n_words, end = model.image_size, model.max_length, model.tokenizer.eos_token_id
     random = torch.Generator().manual_seed(0)
     ids = torch.randint(
-        0, clip.model.config.text_config.vocab_size - 2, (3, n_words), generator=random
+        0, model.model.config.text_config.vocab_size - 2, (3, n_words), generator=random
     )
     ids[:, -1] = end
     inputs = {"image": torch.randn(3, 3, side, side, generator=random), "text": ids}
-    names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", {0: "texts", 1: "length"})}
+    lengths = {0: "texts"} if model.fixed_length else {0: "texts", 1: "length"}
+    names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", lengths)}
     worst = 0.0
     with staging(folder) as part, _quiet_export():
         for tower, wrap in (("image", _Image), ("text", _Text)):
             name, sizes = names[tower]
-            model, given, path = wrap(clip).eval(), inputs[tower], part / f"{tower}.onnx"
+            wrapped, given, path = wrap(model).eval(), inputs[tower], part / f"{tower}.onnx"
             shape: Any = tuple(
                 torch.export.Dim(sizes[i]) if i in sizes else torch.export.Dim.STATIC
                 for i in range(given.ndim)
             )
             torch.onnx.export(
-                model,
+                wrapped,
                 (given,),
                 path,
                 input_names=[name],
@@ -177,12 +184,14 @@ def save_onnx(clip: Clip, folder: str | Path) -> float:
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             for n in (3, 1):
                 found = session.run(None, {name: given[:n].numpy()})[0]
-                worst = max(worst, float((torch.from_numpy(found) - model(given[:n])).abs().max()))
+                worst = max(
+                    worst, float((torch.from_numpy(found) - wrapped(given[:n])).abs().max())
+                )
         if worst > NEAR:
             raise MaxiError(
                 f"{folder}: ONNX Runtime's embeddings differ by {worst:.1e}; report this"
             )
-        clip.tokenizer.save_pretrained(part)
-        shown = {"size": side, "resize_to": clip.resize_to, "mean": clip.mean, "std": clip.std}
+        model.tokenizer.save_pretrained(part)
+        shown = {"size": side, "resize_to": model.resize_to, "mean": model.mean, "std": model.std}
         (part / "preprocessing.json").write_text(json.dumps(shown), encoding="utf-8")
     return worst

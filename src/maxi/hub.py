@@ -32,8 +32,9 @@ SETTINGS = [
     "vocab.json",
     "vocab.txt",
     "merges.txt",
+    "spiece.model",
 ]
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 HUB_TIMEOUT = 10  # seconds for the first answer
 
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -127,7 +128,7 @@ def check_files(folder: Path, where: str) -> None:
         )
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise MaxiError(
-            f"{where} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt);"
+            f"{where} has no tokenizer (tokenizer.json, vocab.txt, spiece.model, or vocab.json and merges.txt);"
             " copy it from the original model"
         )
 
