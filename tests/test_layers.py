@@ -14,8 +14,8 @@ SOURCE = Path(maxi.__file__).parent
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
     "errors records randomness config text cache replies chat",
-    "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip",
-    "exports blip language objects",
+    "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip exports",
+    "blip language objects",
     "model objectives metrics checkpoint",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet verbs wordings",
     "matching expansion captioning bags training evaluation classification verification cards reports showcase",
@@ -66,7 +66,7 @@ def test_arrows_point_down() -> None:
         for other in imports(SOURCE / f"{name}.py") - {name}:
             if other not in layer or (name, other) in ALLOWED or name in ("__init__", "__main__"):
                 continue
-            same = layer[other] == layer[name] < 4 and rows[layer[name]].index(other) < rows[
+            same = layer[other] == layer[name] < 5 and rows[layer[name]].index(other) < rows[
                 layer[name]
             ].index(name)
             if not (layer[other] < layer[name] or same):
