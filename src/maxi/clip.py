@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from maxi.archives import CLIP_MEAN, CLIP_STD, Found, is_archive, read_archive
@@ -30,7 +32,10 @@ class Clip(Towers):
 
     def image_trunk(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, F): the class token after the last layer norm."""
-        pooled: Tensor = self.model.vision_model(pixel_values=pixels).pooler_output
+        tower = self.model.vision_model
+        tokens = tower.pre_layrnorm(tower.embeddings(pixels))
+        first = tokens.new_zeros(tokens.shape[0], dtype=torch.long)
+        pooled: Tensor = tower.post_layernorm(_encode_at(tower.encoder, tokens, first))
         return pooled
 
     def image_head(self, features: Tensor) -> Tensor:
@@ -40,9 +45,17 @@ class Clip(Towers):
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L) -> (N, G): the end-of-text token after the last layer norm."""
-        pooled: Tensor = self.model.text_model(
-            input_ids=tokens["input_ids"].to(self.model.device)
-        ).pooler_output
+        from transformers.masking_utils import create_causal_mask
+
+        tower, ids = self.model.text_model, tokens["input_ids"].to(self.model.device)
+        words = tower.embeddings(input_ids=ids)
+        mask = create_causal_mask(tower.config, words, attention_mask=None, past_key_values=None)
+        # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
+        end = tower.config.eos_token_id
+        last = ids.argmax(-1) if end == 2 else (ids == end).int().argmax(-1)
+        pooled: Tensor = tower.final_layer_norm(
+            _encode_at(tower.encoder, words, last, mask, causal=True)
+        )
         return pooled
 
     def text_head(self, features: Tensor) -> Tensor:
@@ -88,6 +101,35 @@ class Clip(Towers):
             "crop_size": {"height": self.image_size, "width": self.image_size},
             **super().image_processor(),
         }
+
+
+def _encode_at(
+    encoder: Any, tokens: Tensor, at: Tensor, mask: Tensor | None = None, *, causal: bool = False
+) -> Tensor:
+    """Tokens (B, L, W) -> the encoder's output (B, W) at one place of each row, which alone the last block computes."""
+    *blocks, last = encoder.layers
+    for block in blocks:
+        tokens = block(tokens, mask, is_causal=causal)
+    rows = torch.arange(tokens.shape[0], device=tokens.device)
+    attention: Any = last.self_attn
+    normed: Tensor = last.layer_norm1(tokens)
+
+    def heads(x: Tensor) -> Tensor:
+        # (B, L, W) -> (B, H, L, W / H)
+        split: Tensor = x.unflatten(-1, (attention.num_heads, attention.head_dim))
+        return split.transpose(1, 2)
+
+    # A place sees itself and those before it: (B, 1, 1, L).
+    seen = torch.arange(tokens.shape[1], device=at.device) <= at[:, None] if causal else None
+    mixed = F.scaled_dot_product_attention(
+        heads(attention.q_proj(normed[rows, at])[:, None]),
+        heads(attention.k_proj(normed)),
+        heads(attention.v_proj(normed)),
+        attn_mask=None if seen is None else seen[:, None, None],
+    )
+    token = tokens[rows, at] + attention.out_proj(mixed.flatten(1))
+    out: Tensor = token + last.mlp(last.layer_norm2(token))
+    return out
 
 
 def load_clip(name: str = "", device: str = "cpu") -> Clip:
@@ -163,7 +205,6 @@ def _attention(config: Any, device: str) -> str:
 def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
     text = model.config.text_config
     check_vocabulary(tokenizer, text.vocab_size, where)
-    # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
     end = len(tokenizer) - 1 if text.eos_token_id == 2 else text.eos_token_id
     if tokenizer.eos_token_id != end:
         raise MaxiError(

@@ -56,7 +56,8 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
     for kind, folder in models.items():
         model = job.model(folder)
         for tables, (of, among) in zip(found, groups, strict=True):
-            if of:
+            # What a control makes of videos without labels shows nothing.
+            if of and (kind != "shuffled" or of is labelled):
                 tables[kind] = _scores(job, model, of, among)
     sample, scores = _aligned(found[0])
     rows = evaluation.predictions(sample, scores, dictionary)

@@ -281,6 +281,7 @@ def _limit_memory() -> None:
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.nice(10)
     _limit_memory()
     # Whatever a library prints must not get between the answers.
     replies = os.fdopen(os.dup(1), "wb")
