@@ -43,8 +43,8 @@ def per_name(
 
 WAYS = {
     "kept per name": Row(matches=per_name),
-    "verbs of captions": Row(parts="verbs"),
-    "nouns of captions": Row(parts="nouns"),
+    "verbs of captions": Row(bag={"caption_parts": "verbs"}),
+    "nouns of captions": Row(bag={"caption_parts": "nouns"}),
 }
 
 
@@ -83,7 +83,11 @@ def measure(folder: Path, seed: int, overrides: tuple[str, ...]) -> dict[str, fl
         ]
         averaged = unit(np.stack([0.5 * t[0] + 0.5 * t[1:].mean(0) for t in texts]))
         found["test names averaged with phrases, half and half"] = top1(z_v @ averaged.T, split)
-        ways = {**WAYS, "soft matching": soft(job, read_jsonl(run.manifest, Video), job.names())}
+        ways = {
+            **WAYS,
+            "soft matching": soft(job, read_jsonl(run.manifest, Video), job.names()),
+            "agreement with the adapted model": Row(bag={"agree": str(run.model)}),
+        }
     for name, row in ways.items():
         scores = train_row(run, name.replace(" ", "_"), row, config, truth, [split], bar)
         found[name] = top1(scores["unseen"], split)

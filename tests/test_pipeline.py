@@ -249,6 +249,26 @@ def test_a_captioner_that_says_little_is_told_of(
     assert "said nothing of 8 of 8 videos" in caplog.text
 
 
+def test_texts_stay_where_a_second_model_agrees(
+    finished: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+
+    def bags(*more: str) -> list[Bag]:
+        with pipeline.open_job(run.folder, settings(tiny_clip, *more), silent) as job:
+            return pipeline.bag(job)
+
+    whole = bags()
+    agreed = bags(f"bag.agree={finished.model}")
+    assert [b.video for b in agreed] == [b.video for b in whole]
+    sizes = [sum(len(b.texts) for b in found) for found in (agreed, whole)]
+    assert 0 < sizes[0] < sizes[1]
+    assert bags() == whole
+    with pytest.raises(MaxiError, match="no such folder"):
+        bags("bag.agree=no/such")
+
+
 def test_without_labels_no_gain_is_claimed(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,16 @@ class BagConfig(Stage):
         None,
         description="File of texts, one a line, with a tab and a weight; without a weight the text is dropped.",
     )
+    agree: str | None = Field(
+        None,
+        description="A second model: a text stays in a bag where it and the backbone both find it near the video.",
+    )
+    far: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="With `agree`: a text is near when the same text is less near for this share of the videos.",
+    )
 
 
 class TrainConfig(Stage):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maxi import captioning, expansion, matching
+from maxi.agreement import near_texts
 from maxi.bags import build_bags, shuffle_bags
 from maxi.chat import tell
 from maxi.checkpoint import model_files
@@ -205,8 +208,11 @@ def bag(job: Job) -> list[Bag]:
     run, config = job.run, job.config.bag
     files = [Path(config.weights)] if config.weights else []
     inputs = {**_sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
+    second = fresh_model(job.config, config.agree) if config.agree else None
+    if second:
+        inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
     if not is_current(run.bags, inputs):
-        _make_bags(job, inputs)
+        _make_bags(job, inputs, second)
     bags = read_jsonl(run.bags, Bag)
     if empty := sum(not b.texts for b in bags):
         log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
@@ -218,7 +224,7 @@ def _sources_of_bags(run: Run) -> dict[str, Any]:
     return {path.name: contents(path) for path in sources}
 
 
-def _make_bags(job: Job, inputs: dict[str, Any]) -> None:
+def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
     run, config = job.run, job.config.bag
     videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
     names = {"dictionary.txt": digest(job.names())}
@@ -236,8 +242,24 @@ def _make_bags(job: Job, inputs: dict[str, Any]) -> None:
             journal.add(row)
     finally:
         journal.close()
-    write_signed(run.bags, journal.done, inputs)
+    found = _agreed(job, journal.done, second) if second else journal.done
+    write_signed(run.bags, found, inputs)
     journal.path.unlink(missing_ok=True)
+
+
+def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
+    """The bags without the texts that the backbone or the second model finds far from their video."""
+    config, videos = job.config, _known(job, bags)
+
+    def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
+        kept, z_v = embed(job, model, videos, config.match.n_frames)
+        found = {v.id: z for v, z in zip(kept, z_v, strict=True)}
+        # A video that can no longer be read is near to nothing.
+        rows = np.stack([found.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos])
+        return rows, lambda texts: label_embeddings(model, texts, [config.eval.prompt]).numpy()
+
+    models = [asked(job.model()), asked(second)]
+    return near_texts(bags, models, far=config.bag.far, seed=config.seed)
 
 
 def improve(job: Job, *, control: bool = False) -> dict[str, Any]:

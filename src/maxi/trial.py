@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,13 +60,13 @@ def _permuted(
 
 
 class Row(NamedTuple):
-    """A way to train: what is in the bags, which bags are a video's positives, and where labels come from."""
+    """A way to train: what is in the bags, which are a video's positives, where labels come from, more settings."""
 
     phrases: bool = True
     captions: bool = True
     objective: str = "mil_nce"
     matches: Matches | None = None
-    parts: str | None = None
+    bag: Mapping[str, Any] = MappingProxyType({})
 
 
 ROWS = {
@@ -211,9 +212,7 @@ def train_row(
 ) -> dict[str, Scores]:
     """Train one row in a run of its own, from the main run's matches, phrases and captions."""
     run = Run(main.folder.parent / "rows" / name)
-    bag_settings: dict[str, Any] = {"phrases": row.phrases, "captions": row.captions}
-    if row.parts:
-        bag_settings["caption_parts"] = row.parts
+    bag_settings = {"phrases": row.phrases, "captions": row.captions, **row.bag}
     settings = {
         "bag": config.bag.model_copy(update=bag_settings),
         "train": config.train.model_copy(update={"objective": row.objective}),
