@@ -288,3 +288,22 @@ def test_ctrl_c_is_130_and_leaves_no_process(
     assert "Traceback" not in errors
     psutil.wait_procs(children, timeout=10)
     assert not [c for c in children if c.is_running()]
+
+
+def test_a_swallowed_ctrl_c_ends_the_next_loop() -> None:
+    """Python drops what is raised in a destructor."""
+    code = """
+import os, signal
+from maxi.progress import bar, heed_interrupts
+class Loses:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+heed_interrupts()
+Loses()
+print("swallowed", flush=True)
+for item in bar(range(3), 3, "items"):
+    print(item)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "swallowed\n"
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")

@@ -135,6 +135,33 @@ def test_clips_are_queued_as_bytes(model: VideoCLIP, decoder: Decoder, tmp_path:
     assert torch.equal(clips, again)
 
 
+class Counting(Decoder):
+    """Counts what is asked of it."""
+
+    n = 0
+
+    def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
+        for answer in super().map(requests):
+            self.n += 1
+            yield answer
+
+
+def test_decoding_some_epochs_ahead_changes_no_clip(
+    model: VideoCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos, config = make_videos(tmp_path / "v", 9), CLIPS.model_copy(update={"epochs": 5})
+    one_epoch = 9 * 2 * 3 * 32 * 32
+    found = {}
+    for n_epochs in (0, 1, 2, 5):
+        monkeypatch.setattr("maxi.loader.CLIPS_AHEAD", n_epochs * one_epoch)
+        with Counting(1) as decoder:
+            batches = decoded_clips(model, videos, decoder, config, seed=0)
+            found[n_epochs] = [c for _, c in batches(schedule(make_bags(9), config, 0, start=1))]
+        assert decoder.n == {0: 36, 1: 36, 2: 18, 5: 9}[n_epochs]
+    for clips in found.values():
+        assert all(torch.equal(a, b) for a, b in zip(clips, found[1], strict=True))
+
+
 class Flaky(Decoder):
     """Fails on every file once."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maxi.errors import MaxiError
+from maxi.progress import heed_interrupts
 
 if TYPE_CHECKING:
     from maxi.config import Config
@@ -25,6 +26,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         debug = "--debug" in sys.argv[1:]
+        heed_interrupts()
         try:
             extra["standalone_mode"] = False
             code = super().main(*args, **extra)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from queue import Full, Queue
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from maxi.bags import sample_bag
 from maxi.config import TrainConfig
-from maxi.decoding import Decoder, Request
+from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, augmented, training_indices
 from maxi.model import VideoCLIP
@@ -25,6 +26,9 @@ from maxi.records import Bag, Video
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+CLIPS_AHEAD = 2**28  # bytes of augmented clips of the epochs to come
+FRAMES_AHEAD = 2**26  # bytes of a video's frames decoded at once
 
 
 @dataclass(frozen=True)
@@ -106,48 +110,68 @@ def decoded_clips(
     *,
     max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, decoded anew in every epoch.
+    """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, each file decoded once for some epochs ahead.
 
-    A video that fails twice in a row is left out of its batch with a warning, so that one bad file does not end a long
-    run. Raises MaxiError when a batch has no video left, or when more than five videos and more than `max_lost` of all
-    were lost.
+    How many epochs is decided by the sizes alone: those whose clips fit into 256 MiB, so one for a large collection. A
+    video that fails twice in a row is left out with a warning, so that one bad file does not end a long run. Raises
+    MaxiError when a batch has no video left, or when more than five videos and more than `max_lost` of all were lost.
     """
     by_id = {video.id: video for video in videos}
     size = model.backbone.image_size
+    largest = max(video.width * video.height for video in videos)
+    n_epochs = min(
+        CLIPS_AHEAD // (len(videos) * config.n_frames * 3 * size * size),
+        FRAMES_AHEAD // (config.n_frames * 3 * largest),
+    )
     lost: dict[str, str] = {}  # path -> reason
 
-    def request(step: Step, bag: Bag) -> Request:
-        video = by_id[bag.video]
-        at = training_indices(video, config.n_frames, seed=seed, epoch=step.epoch)
-        return Request(video.path, tuple(at))
+    def indices(video: Video, epoch: int) -> list[int]:
+        return training_indices(video, config.n_frames, seed=seed, epoch=epoch)
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        steps = list(steps)
-        results = decoder.map(request(step, bag) for step in steps for bag in step.bags)
+        for block in _blocks(list(steps), max(1, n_epochs)):
+            yield from decoded(block)
+
+    def decoded(steps: Sequence[Step]) -> Iterator[tuple[Step, Tensor]]:
+        epochs: dict[str, list[int]] = {}  # of each video, in the order in which they are first met
+        for step in steps:
+            for bag in step.bags:
+                epochs.setdefault(bag.video, []).append(step.epoch)
+        requests = [
+            Request(by_id[v].path, tuple(i for epoch in of for i in indices(by_id[v], epoch)))
+            for v, of in epochs.items()
+        ]
+        results = decoder.map(requests)
+        ready: dict[tuple[str, int], Tensor] = {}
         for step in steps:
             # Filled in place: a list to stack would double the memory.
             shape = (len(step.bags), config.n_frames, 3, size, size)
             clips = torch.empty(shape, dtype=torch.uint8)
             bags: list[Bag] = []
             for bag in step.bags:
-                asked, frames = next(results)
-                if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
-                    _, frames = next(decoder.map([asked]))
-                if isinstance(frames, np.ndarray):
-                    clips[len(bags)] = augmented(
-                        size,
-                        frames,
-                        bag.video,
-                        seed=seed,
-                        epoch=step.epoch,
-                        scales=config.crop_scales,
-                    )
+                if of := epochs.pop(bag.video, None):
+                    ready |= augmented_clips(bag.video, of, *next(results))
+                if (clip := ready.pop((bag.video, step.epoch), None)) is not None:
+                    clips[len(bags)] = clip
                     bags.append(bag)
-                else:
-                    lose(str(asked.path), str(frames))
             if not bags:
                 raise too_many()
             yield Step(step.number, step.epoch, tuple(bags)), clips[: len(bags)]
+
+    def augmented_clips(
+        video: str, epochs: Sequence[int], asked: Request, frames: Answer | MaxiError
+    ) -> dict[tuple[str, int], Tensor]:
+        if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
+            _, frames = next(decoder.map([asked]))
+        if not isinstance(frames, np.ndarray):
+            lose(str(asked.path), str(frames))
+            return {}
+        return {
+            (video, epoch): augmented(
+                size, part, video, seed=seed, epoch=epoch, scales=config.crop_scales
+            )
+            for epoch, part in zip(epochs, np.split(frames, len(epochs)), strict=True)
+        }
 
     def lose(path: str, reason: str) -> None:
         if path not in lost:
@@ -164,6 +188,12 @@ def decoded_clips(
         )
 
     return batches
+
+
+def _blocks(steps: Sequence[Step], n_epochs: int) -> Iterator[list[Step]]:
+    """The steps of the first `n_epochs` epochs, of the next, ..."""
+    for _, block in groupby(steps, key=lambda step: (step.epoch - steps[0].epoch) // n_epochs):
+        yield list(block)
 
 
 def prefetch(items: Iterator[T], ahead: int = 1) -> Iterator[T]:

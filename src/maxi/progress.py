@@ -1,12 +1,38 @@
-"""Progress on stderr: how far, how fast, how long still."""
+"""Progress on stderr: how far, how fast, how long still; and where a Ctrl-C is heeded that a library swallowed."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
+
+_interrupted = threading.Event()
+
+
+def heed_interrupts() -> None:
+    """From now on a Ctrl-C ends every loop with progress.
+
+    Python drops a KeyboardInterrupt that is raised in a destructor or callback, and some libraries drop it on import.
+    """
+
+    def note(number: int, frame: object) -> NoReturn:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    _interrupted.clear()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+
+
+def _heeding(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
+        yield item
 
 
 def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
@@ -22,7 +48,7 @@ def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
     )
     clips = seconds = waited = 0.0
     with shown:
-        for item in items:
+        for item in _heeding(items):
             if isinstance(item, dict):
                 clips, seconds = clips + item["clips"], seconds + item["seconds"]
                 waited += item["data_seconds"]
@@ -37,4 +63,4 @@ def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
 
 def silent(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
     """Pass the items on without showing anything."""
-    yield from items
+    yield from _heeding(items)
