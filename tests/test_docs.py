@@ -151,7 +151,7 @@ def test_commands_parse(where: str, words: list[str], monkeypatch: pytest.Monkey
         monkeypatch.setattr(verb, "callback", lambda **options: given.update(options))
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, f"{where}: {done.output}"
-    load_config(None, given.get("settings", ()))
+    load_config(given.get("config_file"), given.get("settings", ()))
 
 
 def sections() -> dict[str, str]:

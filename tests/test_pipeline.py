@@ -249,6 +249,33 @@ def test_a_captioner_that_says_little_is_told_of(
     assert "said nothing of 8 of 8 videos" in caplog.text
 
 
+def test_few_shots_of_labelled_videos(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    config = load_config(
+        Path("few_shot"),
+        [*SETTINGS, "shots=2", "warmup_epochs=0"],
+        backbone=f"clip:{tiny_clip}",
+    )
+    run = run_adapt(videos, actions, tmp_path / "run", config, labelled=str(videos))
+    matches = read_jsonl(run.matches, Match)
+    labels = {v.id: v.label for v in read_jsonl(run.manifest, Video)}
+    assert all(m.label == labels[m.video] for m in matches)
+    kept = [m.label for m in matches if m.kept]
+    assert sorted(kept) == sorted([*set(labels.values())] * 2)
+    assert {b.video for b in read_jsonl(run.bags, Bag)} == {m.video for m in matches if m.kept}
+    assert len((run.folder / "train.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(MaxiError, match="has 4 videos, fewer than 5 shots"):
+        run_adapt(
+            videos,
+            actions,
+            tmp_path / "more",
+            load_config(
+                None, [*SETTINGS, "supervised=true", "shots=5"], backbone=f"clip:{tiny_clip}"
+            ),
+        )
+
+
 def test_texts_stay_where_a_second_model_agrees(
     finished: Run, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from maxi.errors import MaxiError
 from maxi.features import to_pixels
 from maxi.loader import Step
 from maxi.model import VideoCLIP, load_model
+from maxi.objectives import OBJECTIVES
 from maxi.records import Bag, BagText
 from maxi.training import learning_rate, train
 
@@ -73,6 +74,43 @@ def test_a_text_that_weighs_next_to_nothing_is_as_if_left_out(
     without = first_loss("without")
     assert first_loss("light", BagText(noise, "hand", 1e-9)) == pytest.approx(without, abs=1e-5)
     assert first_loss("heavy", BagText(noise, "hand", 100.0)) != pytest.approx(without, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_trains(name: str, model: VideoCLIP, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"objective": name, "epochs": 10})
+    done = train(model, BAGS, clips, config, folder=tmp_path)
+    assert done["last_loss"] < done["first_loss"]
+
+
+def test_classes_without_a_video_count_in_cross_entropy(tiny_clip: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"objective": "cross_entropy", "epochs": 1})
+    names = sorted({bag.label for bag in BAGS})
+    losses = []
+    for more in ([], ["dancing", "swimming"]):
+        model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
+        folder = tmp_path / str(len(more))
+        done = train(model, BAGS, clips, config, folder=folder, names=[*names, *more])
+        losses.append(done["first_loss"])
+    assert losses[1] > losses[0]
+
+
+def test_groups_and_both_directions_reach_the_loss(tiny_clip: Path, tmp_path: Path) -> None:
+    def first_loss(**changes: object) -> float:
+        model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
+        config = CONFIG.model_copy(update={"epochs": 1, **changes})
+        folder = tmp_path / str(sorted(changes))
+        return float(train(model, BAGS, clips, config, folder=folder)["first_loss"])
+
+    assert first_loss(contrast=2) < first_loss() != first_loss(text_to_video=True)
+
+
+def test_the_released_cosine_drops_after_the_warm_up() -> None:
+    config = TrainConfig(warmup_epochs=5, cosine_from="start")
+    rates = [learning_rate(step, 100, 50, config) for step in range(100)]
+    assert rates[49] == pytest.approx(5e-6)
+    assert rates[50] == pytest.approx(2.525e-6)
+    assert rates[60] == pytest.approx(1.76e-6, rel=1e-2)
 
 
 @pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])

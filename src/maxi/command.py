@@ -105,7 +105,7 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             "--config",
             "config_file",
             type=click.Path(path_type=Path),
-            help="YAML file of settings.",
+            help="YAML file of settings, or a recipe: k400_vitb16 | few_shot | supervised ...",
         ),
         "set": click.option(
             "-s", "settings", multiple=True, metavar="KEY=VALUE", help="Override one setting."

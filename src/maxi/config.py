@@ -49,6 +49,15 @@ class MatchConfig(Stage):
     keep: float = Field(
         0.9, gt=0, le=1, description="p: share of the most confident matches kept (section 3.2)."
     )
+    supervised: bool = Field(
+        False,
+        description="Take the videos' own labels for matches: for few-shot and supervised training alone.",
+    )
+    shots: int | None = Field(
+        None,
+        ge=1,
+        description="K: with `supervised`, videos of each name that are kept, drawn by the seed.",
+    )
     per_name: bool = Field(
         False, description="Keep the share p of each name's videos instead of p of all."
     )
@@ -64,6 +73,12 @@ class MatchConfig(Stage):
         None,
         description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B).",
     )
+
+    @model_validator(mode="after")
+    def _shots_need_labels(self) -> MatchConfig:
+        if self.shots and not self.supervised:
+            raise ValueError("shots and supervised conflict: shots are drawn from labelled videos")
+        return self
 
 
 class ExpandConfig(Stage):
@@ -116,7 +131,15 @@ class TrainConfig(Stage):
 
     objective: str = Field(
         "mil_nce",
-        description="`mil_nce` is Eq. 2; `mil_nce_instance` has the video's own bag as only positive.",
+        description="`mil_nce` is Eq. 2; others of Table 7 and the released code's forms: docs/method.md.",
+    )
+    contrast: int | None = Field(
+        None,
+        ge=2,
+        description="Videos contrasted with each other; unset: the whole batch (the released code: 16).",
+    )
+    text_to_video: bool = Field(
+        False, description="Average the loss with that of every text against all videos."
     )
     trainable: Literal["all", "head", "visual", "text"] = Field(
         "all", description="What is trained; `head` trains on cached features of augmented views."
@@ -151,6 +174,10 @@ class TrainConfig(Stage):
     warmup_epochs: float = Field(
         0.0, ge=0, description="Epochs of linear warm-up before the cosine."
     )
+    cosine_from: Literal["warmup", "start"] = Field(
+        "warmup",
+        description="Where the cosine begins; from the `start` it drops after the warm-up, as in the released code.",
+    )
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
     eps: float = Field(1e-8, gt=0, description="AdamW's denominator term.")
     weight_decay: float = Field(
@@ -176,6 +203,10 @@ class TrainConfig(Stage):
             )
         if self.min_lr > self.lr:
             raise ValueError("min_lr and lr conflict: min_lr must not be above lr")
+        if self.objective == "cross_entropy" and (self.contrast or self.text_to_video):
+            raise ValueError(
+                "objective cross_entropy contrasts no videos; leave out contrast and text_to_video"
+            )
         for name in ("{label}", "{text}"):
             if name not in self.prompt:
                 raise ValueError(f"prompt must contain {name}")
@@ -308,14 +339,21 @@ def _read_yaml(path: Any, where: str) -> dict[str, Any]:
     return data or {}
 
 
+def recipe(name: str) -> Path | None:
+    """The packaged recipe of that name, such as `k400_vitb16`."""
+    file = resources.files("maxi") / "recipes" / f"{name}.yaml"
+    return Path(str(file)) if name.isidentifier() and file.is_file() else None
+
+
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **options: Any) -> Config:
-    """Resolve the settings; `options` are settings by name, None meaning "not given".
+    """Resolve the settings; `path` is a YAML file or a packaged recipe's name, `options` are settings by name.
 
     Raises MaxiError for an unknown key (naming the nearest), a wrong value or two settings in conflict.
     """
     chosen: dict[str, Any] = {}
     if path is not None:
-        _merge(chosen, _read_yaml(path, str(path)), str(path))
+        file = path if path.exists() else recipe(str(path)) or path
+        _merge(chosen, _read_yaml(file, str(path)), str(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -325,9 +363,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     merged: dict[str, Any] = {}
     family = _family(str(chosen.get("backbone", "")))
     name = RECIPES.get(family, family)
-    recipe = resources.files("maxi") / "recipes" / f"{name}.yaml"
-    if recipe.is_file():
-        _merge(merged, _read_yaml(recipe, f"recipe {name}"), f"recipe {name}")
+    if own := recipe(name):
+        _merge(merged, _read_yaml(own, f"recipe {name}"), f"recipe {name}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)

@@ -64,7 +64,7 @@ def expand(
                 taken[row.label] += texts
                 rows[row.label].append(Phrases(row.label, tuple(texts), source))
     unknown = [label for label in labels if not rows[label]]
-    if unknown:
+    if unknown and n_phrases:
         log.warning(
             "%d of %d names have no phrases: their bags hold the name alone (%s)",
             len(unknown),

@@ -20,6 +20,7 @@ from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, augmented, training_indices
 from maxi.model import VideoCLIP
+from maxi.objectives import SINGLE
 from maxi.randomness import shuffled
 from maxi.records import Bag, Video
 
@@ -70,10 +71,11 @@ def collate_texts(
     Each distinct text appears once, so that it is encoded once. The weight is 1 unless the bag says otherwise, and 0
     on padding; an empty bag has the class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name.
     """
+    n_bag = 1 if config.objective in SINGLE else config.n_bag
     place: dict[str, int] = {}
     rows, weights = [], []
     for bag in step.bags:
-        texts = sample_bag(bag, config.n_bag, seed=seed, epoch=step.epoch)
+        texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch)
         prompts = [
             config.prompt.replace("{label}", t.label or bag.label).replace("{text}", t.text)
             for t in texts
@@ -88,6 +90,17 @@ def collate_texts(
     names = {bag.label: k for k, bag in enumerate(step.bags)}
     label = torch.tensor([names[bag.label] for bag in step.bags])
     return list(place), index, weight, label[:, None] == label[None, :]
+
+
+def collate_classes(
+    step: Step, config: TrainConfig, names: Sequence[str]
+) -> tuple[list[str], Tensor, Tensor, Tensor]:
+    """What `collate_texts` returns, with the prompts of K fixed classes for texts: (K, 1), (K, 1), positives (B, K)."""
+    place = {name: k for k, name in enumerate(names)}
+    label = torch.tensor([place[bag.label] for bag in step.bags])
+    positives = label[:, None] == torch.arange(len(names))
+    prompts = [config.empty_prompt.replace("{label}", name) for name in names]
+    return prompts, torch.arange(len(names))[:, None], torch.ones(len(names), 1), positives
 
 
 def cached_views(store: FeatureStore, n_views: int) -> Batches:

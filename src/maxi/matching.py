@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
 from maxi.metrics import normalised_entropy
-from maxi.records import Match, Other
+from maxi.randomness import shuffled
+from maxi.records import Match, Other, Video
 
 CHUNK = 2**22  # scores at a time: 16 MB
 
@@ -60,6 +61,32 @@ def match(
             videos, best.tolist(), score, kept.tolist(), others, strict=True
         )
     ]
+
+
+def by_labels(
+    videos: Sequence[Video], names: Sequence[str], shots: int | None = None, seed: int = 0
+) -> list[Match]:
+    """The videos' own labels as matches: the one door by which labels come into training.
+
+    With `shots` K videos of each name are kept, drawn by (seed, video ids) alone. Raises MaxiError when a video has no
+    label or one that is not among the names, or a name has some videos but fewer than K.
+    """
+    for video in videos:
+        if video.label not in names:
+            told = "has no label" if video.label is None else f"is labelled {video.label!r}"
+            raise MaxiError(
+                f"{video.path} {told}, which is none of the {len(names)} action names;"
+                " mend the list, or match without `match.supervised`"
+            )
+    kept = {v.id for v in videos}
+    if shots:
+        kept = set()
+        for name in sorted({str(v.label) for v in videos}):
+            ids = shuffled([v.id for v in videos if v.label == name], "shots", seed)
+            if len(ids) < shots:
+                raise MaxiError(f"{name!r} has {len(ids)} videos, fewer than {shots} shots")
+            kept |= set(ids[:shots])
+    return [Match(v.id, str(v.label), 1.0, v.id in kept) for v in videos]
 
 
 def _others(

@@ -85,8 +85,14 @@ def match(job: Job) -> list[Match]:
         "backbone": job.fingerprint,
         "settings": config.match.model_dump(),
     }
+    if config.match.supervised:
+        inputs["labels"] = digest([[v.label for v in videos], config.seed])
     if is_current(run.matches, inputs):
         return read_jsonl(run.matches, Match)
+    if config.match.supervised:
+        rows = matching.by_labels(videos, names, config.match.shots, config.seed)
+        write_signed(run.matches, rows, inputs)
+        return rows
     model = job.model()
     z_l = label_embeddings(model, names, config.match.templates).numpy()
     videos, z_v = embed(job, model, videos, config.match.n_frames)
@@ -214,7 +220,8 @@ def bag(job: Job) -> list[Bag]:
     if not is_current(run.bags, inputs):
         _make_bags(job, inputs, second)
     bags = read_jsonl(run.bags, Bag)
-    if empty := sum(not b.texts for b in bags):
+    empty = sum(not b.texts for b in bags)
+    if empty and not job.config.match.supervised:
         log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
     return bags
 
@@ -295,6 +302,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             folder=run.folder,
             seed=config.seed,
             key=job.fingerprint,
+            names=job.names(),
             progress=job.progress,
         )
     finally:

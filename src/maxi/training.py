@@ -18,9 +18,9 @@ from maxi.checkpoint import interpolate, load_state, save_state
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError, choose
 from maxi.features import to_pixels
-from maxi.loader import Batches, collate_texts, n_batches, prefetch, schedule
+from maxi.loader import Batches, collate_classes, collate_texts, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP
-from maxi.objectives import OBJECTIVES
+from maxi.objectives import OBJECTIVES, contrasted
 from maxi.records import Bag, digest, write_text
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -
     """Linear warm-up to `lr`, then a cosine to `min_lr` that begins where the warm-up ends (section 4.2)."""
     if step < n_warmup:
         return config.lr * (step + 1) / n_warmup
-    along = (step - n_warmup) / max(1, n_steps - n_warmup)
+    begin = n_warmup if config.cosine_from == "warmup" else 0
+    along = (step - begin) / max(1, n_steps - begin)
     return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * along))
 
 
@@ -45,6 +46,7 @@ def train(
     folder: Path,
     seed: int = 0,
     key: str = "",
+    names: Sequence[str] = (),
     progress: Callable[[Iterator[Any], int, str], Any] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune `model` in place on bags, ensemble it with its original weights, and return what happened.
@@ -52,7 +54,8 @@ def train(
     `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
     a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
-    per step. Raises MaxiError when the loss is not finite, with the video ids.
+    per step. `names` are the classes of `cross_entropy`, by default those of the bags. Raises MaxiError when the loss
+    is not finite, with the video ids.
     """
     config = config or TrainConfig()
     if len(bags) < 2:
@@ -63,13 +66,16 @@ def train(
             "add videos of other actions, or names that fit them better",
             bags[0].label,
         )
-    names = model.freeze(config.trainable)
+    learning = model.freeze(config.trainable)
     if config.learn_sigma:
         model.logit_scale.requires_grad_(True)
-        names = [*names, "logit_scale"]
-    parameters = {n: p for n, p in model.named_parameters() if n in set(names)}
+        learning = [*learning, "logit_scale"]
+    parameters = {n: p for n, p in model.named_parameters() if n in set(learning)}
     original = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-    objective = choose(OBJECTIVES, config.objective, "objective")
+    objective = contrasted(
+        choose(OBJECTIVES, config.objective, "objective"), config.contrast, config.text_to_video
+    )
+    classes = list(names) or sorted({bag.label for bag in bags})
     optimiser = torch.optim.AdamW(
         parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
     )
@@ -77,7 +83,7 @@ def train(
     per_epoch = n_batches(len(bags), config.batch_size)
     n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
     settings = config.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    key = digest(key, settings, seed, _bags_digest(bags))
+    key = digest(key, settings, seed, _bags_digest(bags), classes)
     start = 0
     log: list[dict[str, Any]] = []
     if found := load_state(folder / "checkpoints", optimiser, key):
@@ -111,7 +117,11 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = lr
 
-            texts, index, weight, positives = collate_texts(step, config, seed)
+            texts, index, weight, positives = (
+                collate_classes(step, config, classes)
+                if config.objective == "cross_entropy"
+                else collate_texts(step, config, seed)
+            )
             weight = weight.to(model.device)
             z_v, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
             tokens = model.backbone.tokenize(
