@@ -26,8 +26,8 @@ from maxi.miniature.actions import partition
 from maxi.progress import bar
 from maxi.records import Match, Video, read_json, read_jsonl, write_json
 from maxi.runs import Run
-from maxi.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of, unit
-from maxi.zero_shot import label_embeddings
+from maxi.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of
+from maxi.zero_shot import averaged_embeddings, label_embeddings
 
 KEEP = 0.9
 
@@ -77,11 +77,7 @@ def measure(folder: Path, seed: int, overrides: tuple[str, ...]) -> dict[str, fl
         z_l = label_embeddings(model, unseen, config.match.templates).numpy()
         found["test names averaged over 4 prompts"] = top1(z_v @ z_l.T, split)
         book = all_phrases(config)
-        texts = [
-            label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy()
-            for name in unseen
-        ]
-        averaged = unit(np.stack([0.5 * t[0] + 0.5 * t[1:].mean(0) for t in texts]))
+        averaged = averaged_embeddings(model, unseen, book, config.eval.prompt).numpy()
         found["test names averaged with phrases, half and half"] = top1(z_v @ averaged.T, split)
         ways = {
             **WAYS,

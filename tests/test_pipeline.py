@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from maxi import comparison, pipeline
 from maxi.config import Config, load_config
 from maxi.errors import MaxiError
+from maxi.model import load_model
 from maxi.progress import silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
 from maxi.runs import Run
+from maxi.zero_shot import averaged_embeddings, embed_texts
 
 SETTINGS = [
     "match.n_frames=2",
@@ -247,6 +249,28 @@ def test_a_captioner_that_says_little_is_told_of(
     with pipeline.open_job(run.folder, config, silent) as job:
         pipeline.caption(job)
     assert "said nothing of 8 of 8 videos" in caplog.text
+
+
+@pytest.mark.parametrize("names", ["prompt", "templates", "phrases"])
+def test_what_stands_for_a_name_at_test(
+    names: str, finished: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    before = run.eval.predictions.read_text()
+    with pipeline.open_job(run.folder, settings(tiny_clip, f"eval.names={names}"), silent) as job:
+        records = comparison.evaluate(job)
+    assert {r["conditions"]["class_texts"] for r in records} == {names}
+    assert (run.eval.predictions.read_text() == before) == (names == "prompt")
+
+
+def test_phrases_are_half_of_a_name(tiny_clip: Path) -> None:
+    model = load_model(f"clip:{tiny_clip}")
+    names, phrases = ["horse", "guitar"], {"horse": ["riding", "person"]}
+    found = averaged_embeddings(model, names, phrases, "a {}")
+    z = embed_texts(model, ["a horse", "a guitar", "a riding", "a person"])
+    horse = z[0] + (z[2] + z[3]) / 2
+    torch.testing.assert_close(found, torch.stack([horse / horse.norm(), z[1]]))
 
 
 def test_few_shots_of_labelled_videos(

@@ -23,8 +23,7 @@ from maxi.records import (
     write_text,
 )
 from maxi.runs import is_current, require
-from maxi.stages import training_inputs
-from maxi.zero_shot import label_embeddings
+from maxi.stages import class_embeddings, training_inputs
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def _aligned(
 def _scores(
     job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
 ) -> tuple[list[Video], np.ndarray]:
-    z_l = label_embeddings(model, names, [job.config.eval.prompt]).numpy()
+    z_l = class_embeddings(job, model, names)
     kept, z_v = embed(job, model, videos, job.config.eval.n_frames)
     return kept, z_v @ z_l.T
 
@@ -117,6 +116,7 @@ def _records(
         "backbone": config.backbone,
         "weights": job.fingerprint,
         "prompt": config.eval.prompt,
+        "class_texts": config.eval.names,
         "n_frames": config.eval.n_frames,
         "views": "1 clip x 1 centre crop",
         "normalisation": config.normalisation,

@@ -220,6 +220,10 @@ class EvalConfig(Stage):
 
     n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres.")
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
+    names: Literal["prompt", "templates", "phrases"] = Field(
+        "prompt",
+        description="A name's embedding: of the prompt alone, averaged over `match.templates`, or with its phrases.",
+    )
     sample: int = Field(
         2000, ge=1, description="Unlabelled videos on which frozen and adapted are compared."
     )

@@ -39,7 +39,7 @@ from maxi.records import (
 from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
 from maxi.training import train
 from maxi.verbs import VerbParser
-from maxi.zero_shot import label_embeddings
+from maxi.zero_shot import averaged_embeddings, label_embeddings
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,20 @@ def expand(job: Job) -> list[Phrases]:
     rows = expansion.expand(names, config.expander, config.n_phrases, context=_expansion(job))
     write_signed(run.phrases, rows, inputs)
     return rows
+
+
+def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.ndarray:
+    """z_l (K, D) of the names among which videos are recognised, as `eval.names` says."""
+    config = job.config
+    if config.eval.names == "templates":
+        return label_embeddings(model, names, config.match.templates).numpy()
+    if config.eval.names == "prompt":
+        return label_embeddings(model, names, [config.eval.prompt]).numpy()
+    rows = expansion.expand(
+        names, config.expand.expander, config.expand.n_phrases, context=_expansion(job)
+    )
+    found = {row.label: row.texts for row in rows}
+    return averaged_embeddings(model, names, found, config.eval.prompt).numpy()
 
 
 def _asked(job: Job, sources: str) -> dict[str, Any]:

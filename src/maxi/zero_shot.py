@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,25 @@ def embed_texts(model: VideoCLIP, texts: Sequence[str]) -> Tensor:
         for i in range(0, len(texts), BATCH)
     ]
     return torch.cat(parts)
+
+
+def averaged_embeddings(
+    model: VideoCLIP, names: Sequence[str], phrases: Mapping[str, Sequence[str]], template: str
+) -> Tensor:
+    """Names -> (K, D): half the name's embedding, half the mean over its phrases', unit norm; beyond the paper.
+
+    A name without phrases stands for itself.
+    """
+    z_l = label_embeddings(model, names, [template])
+    texts = [text for name in names for text in phrases.get(name, ())]
+    if not texts:
+        return z_l
+    z_t = label_embeddings(model, texts, [template])
+    counts = [len(phrases.get(name, ())) for name in names]
+    means = [
+        part.mean(0) if len(part) else z for part, z in zip(z_t.split(counts), z_l, strict=True)
+    ]
+    return F.normalize((z_l + torch.stack(means)) / 2, dim=-1)
 
 
 def label_embeddings(
