@@ -16,7 +16,7 @@ LAYERS = [
     "errors records randomness config text cache replies chat",
     "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip exports",
     "blip language objects",
-    "model objectives metrics checkpoint",
+    "model objectives metrics checkpoint distributed",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet verbs wordings",
     "matching expansion captioning agreement bags training evaluation classification verification",
     "cards reports showcase inspection",

@@ -55,9 +55,12 @@ def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
         from maxi.runs import Run
 
         config = settings_of(Run(run).existing().config, settings)
-        with pipeline.open_job(run, config, progress_of(context)) as job:
+        together = name == "train"
+        with pipeline.open_job(run, config, progress_of(context), together=together) as job:
             job.save_settings()
-            click.echo(done(job, getattr(pipeline, from_pipeline)(job)))
+            result = done(job, getattr(pipeline, from_pipeline)(job))
+            if job.world.first:
+                click.echo(result)
 
     run_stage.__doc__ = f"{HELP[name]}\n\n    Example: maxi {name} runs/mine"
     command = click.pass_context(run_stage)
@@ -67,7 +70,7 @@ def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
 
 HELP = {
     "match": "Match every video of RUN to its dictionary: matches.jsonl.",
-    "train": "Train on RUN's bags, going on from its last checkpoint: model/.",
+    "train": "Train on RUN's bags, going on from its last checkpoint: model/; on several GPUs with torchrun.",
     "report": "Draw RUN's report.html anew.",
 }
 _stage(

@@ -17,10 +17,12 @@ from maxi.backbones import saved_spec
 from maxi.config import Config, dump_config
 from maxi.datasets import read_names
 from maxi.decoding import Decoder
+from maxi.distributed import World, n_processes, world
+from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
 from maxi.indexing import check_skipped
 from maxi.model import VideoCLIP, load_model
-from maxi.progress import bar
+from maxi.progress import bar, silent
 from maxi.records import (
     Skipped,
     Video,
@@ -31,6 +33,7 @@ from maxi.runs import Run, lock
 
 log = logging.getLogger(__name__)
 
+ALONE = World()
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
@@ -42,12 +45,14 @@ class Job:
     config: Config
     decoder: Decoder
     progress: Progress = bar
+    world: World = ALONE
     _models: dict[str, VideoCLIP] = field(default_factory=dict)
     _lock: IO[str] | None = None
 
     def lock(self) -> None:
         """Keep other processes out of the run's folder until the job ends."""
-        self._lock = self._lock or lock(self.run.folder)
+        if self.world.first:
+            self._lock = self._lock or lock(self.run.folder)
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
@@ -69,14 +74,25 @@ class Job:
         return read_names(self.run.dictionary)
 
     def save_settings(self) -> None:
-        write_text(self.run.config, [dump_config(self.config)])
+        if self.world.first:
+            write_text(self.run.config, [dump_config(self.config)])
 
 
 @contextmanager
-def open_job(folder: Path, config: Config, progress: Progress = bar) -> Iterator[Job]:
-    """A job on a run's folder, with decoders that end with the block."""
+def open_job(
+    folder: Path, config: Config, progress: Progress = bar, *, together: bool = False
+) -> Iterator[Job]:
+    """A job on a run's folder, with decoders that end with the block.
+
+    With `together` all processes that `torchrun` started work on it; MaxiError when several do so otherwise.
+    """
+    if n_processes() > 1 and not together:
+        raise MaxiError(
+            "only `maxi train` works in several processes; run the other stages without torchrun"
+        )
     with Decoder(config.workers or None, config.deadline) as decoder:
-        job = Job(Run(folder), config, decoder, progress)
+        own = world() if together else World()
+        job = Job(Run(folder), config, decoder, progress if own.first else silent, own)
         try:
             if job.run.folder.is_dir():
                 job.lock()

@@ -292,14 +292,17 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     config, run = job.config, job.run.control if control else job.run
     require(job.run.bags, "bag", _sources_of_bags(job.run))
     bags = read_jsonl(job.run.bags, Bag)
-    inputs = training_inputs(job)
+    inputs, first = training_inputs(job), job.world.first
     if is_current(run.training, inputs):
         summary = dict(read_json(run.training))
         if summary.get("weights") == _weights(run.model):
             return summary
-    meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
-    run.training.unlink(missing_ok=True)
-    run.create()
+    job.world.wait()
+    if first:
+        meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
+        run.training.unlink(missing_ok=True)
+        run.create()
+    job.world.wait()
     if control:
         bags = shuffle_bags(bags, config.seed)
     videos = _known(job, bags)
@@ -318,14 +321,18 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             key=job.fingerprint,
             names=job.names(),
             progress=job.progress,
+            world=job.world,
         )
     finally:
         if store:
             store.close()
-    model.save(run.model)
-    summary |= {"videos": len(bags), "weights": _weights(run.model)}
-    write_json(run.training, summary)
-    sign(run.training, inputs)
+    summary |= {"videos": len(bags)}
+    if first:
+        model.save(run.model)
+        summary["weights"] = _weights(run.model)
+        write_json(run.training, summary)
+        sign(run.training, inputs)
+    job.world.wait()
     return summary
 
 
@@ -364,6 +371,10 @@ def _inputs(
     config, seed = job.config.train, job.config.seed
     if config.trainable != "head":
         return decoded_clips(model, videos, job.decoder, config, seed), None
+    if job.world.size > 1:
+        raise MaxiError(
+            "`trainable: head` trains on cached features in one process; leave out torchrun"
+        )
     views = (config.n_views, config.n_frames, config.crop_scales, seed)
     key = digest("views", trunk_digest(model.backbone), *views)
     store = FeatureStore(job.run.features, key)

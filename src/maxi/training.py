@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,18 @@ from torch import Tensor
 
 from maxi.checkpoint import interpolate, load_state, save_state
 from maxi.config import TrainConfig
+from maxi.distributed import World
 from maxi.errors import MaxiError, choose
 from maxi.features import to_pixels
-from maxi.loader import Batches, collate_classes, collate_texts, n_batches, prefetch, schedule
+from maxi.loader import (
+    Batches,
+    Step,
+    collate_classes,
+    collate_texts,
+    n_batches,
+    prefetch,
+    schedule,
+)
 from maxi.model import VideoCLIP
 from maxi.objectives import OBJECTIVES, contrasted
 from maxi.records import Bag, digest, write_text
@@ -48,8 +58,13 @@ def train(
     key: str = "",
     names: Sequence[str] = (),
     progress: Callable[[Iterator[Any], int, str], Any] | None = None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Fine-tune `model` in place on bags, ensemble it with its original weights, and return what happened.
+
+    In a `world` of several processes each encodes its share of every batch; features are gathered, every process takes
+    the one loss over the whole batch, and the gradients are summed: the result is that of one process. The first
+    writes the files.
 
     `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
@@ -57,7 +72,7 @@ def train(
     per step. `names` are the classes of `cross_entropy`, by default those of the bags. Raises MaxiError when the loss
     is not finite, with the video ids.
     """
-    config = config or TrainConfig()
+    config, world = config or TrainConfig(), world or World()
     if len(bags) < 2:
         raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
     if len({bag.label for bag in bags}) == 1:
@@ -81,6 +96,10 @@ def train(
     )
 
     per_epoch = n_batches(len(bags), config.batch_size)
+    if len(bags) // per_epoch < world.size:
+        raise MaxiError(
+            f"{world.size} processes cannot share batches of {len(bags) // per_epoch} videos; raise `train.batch_size`"
+        )
     n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
     settings = config.model_dump(mode="json", exclude={"checkpoint_seconds"})
     key = digest(key, settings, seed, _bags_digest(bags), classes)
@@ -89,7 +108,8 @@ def train(
     if found := load_state(folder / "checkpoints", optimiser, key):
         start, weights, log = found
         _assign(parameters, weights)
-        _write_log(folder, log)
+        if world.first:
+            _write_log(folder, log)
     cached = config.trainable == "head"  # small enough for one graph
 
     def in_precision() -> torch.autocast:
@@ -109,10 +129,15 @@ def train(
     micro = config.batch_size * 2 if cached else config.micro_batch
     tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
 
+    def shares() -> Iterator[Step]:
+        for step in schedule(bags, config, seed, start):
+            yield replace(step, bags=tuple(world.part(step.bags)))
+
     def steps() -> Iterator[dict[str, Any]]:
         saved, waited = time.monotonic(), time.monotonic()
-        for step, inputs in prefetch(batches(schedule(bags, config, seed, start))):
+        for share, inputs in prefetch(batches(shares())):
             began = time.monotonic()
+            step = replace(share, bags=tuple(world.gather_lists(share.bags)))
             lr = learning_rate(step.number, n_steps, n_warmup, config)
             for group in optimiser.param_groups:
                 group["lr"] = lr
@@ -123,12 +148,15 @@ def train(
                 else collate_texts(step, config, seed)
             )
             weight = weight.to(model.device)
-            z_v, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
-            tokens = model.backbone.tokenize(
-                texts
-            )  # each distinct text once, padded to the longest
-            parts = _split(tokens, micro * config.n_bag)
-            z_t, texts_back = _encode(texts_of, parts, tunes_texts)  # (U, D)
+            own_videos, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
+            # Each distinct text once, padded to the longest of this process's share.
+            tokens = model.backbone.tokenize(world.part(texts))
+            own_texts, texts_back = _encode(
+                texts_of, _split(tokens, micro * config.n_bag), tunes_texts
+            )
+            (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
+            z_v.requires_grad_(tunes_videos)  # (B, D)
+            z_t.requires_grad_(tunes_texts)  # (U, D)
             z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
             logits = (
                 torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
@@ -144,8 +172,12 @@ def train(
 
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            videos_back()
-            texts_back()
+            for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
+                if z.grad is not None:
+                    back(z.grad[at])
+            if model.logit_scale.grad is not None:
+                model.logit_scale.grad /= world.size  # every process has the whole of it
+            world.sum_gradients(parameters.values())
             optimiser.step()
 
             now = time.monotonic()
@@ -162,7 +194,7 @@ def train(
             yield row
 
             last = step.number + 1 == n_steps
-            if last or now - saved >= config.checkpoint_seconds:
+            if world.first and (last or now - saved >= config.checkpoint_seconds):
                 save_state(
                     folder / "checkpoints", step.number + 1, parameters, optimiser, key=key, log=log
                 )
@@ -186,24 +218,24 @@ def train(
 
 def _encode(
     encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool
-) -> tuple[Tensor, Callable[[], None]]:
-    """Features of all parts, and what carries their gradient back after the loss's backward pass.
+) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """Features of all parts, and what carries their gradient back when the loss has told it.
 
     Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their
     features is known: memory is that of one part, the gradient that of the whole batch.
     """
     if len(parts) == 1:
-        return encode(parts[0]), lambda: None
+        with torch.set_grad_enabled(tuned):
+            z = encode(parts[0])
+        return z, z.backward
     with torch.no_grad():
         rows = [encode(part) for part in parts]
-    z = torch.cat(rows).requires_grad_(tuned)
 
-    def back() -> None:
-        if z.grad is not None:
-            for part, gradient in zip(parts, z.grad.split([len(r) for r in rows]), strict=True):
-                encode(part).backward(gradient)
+    def back(gradient: Tensor) -> None:
+        for part, of_part in zip(parts, gradient.split([len(r) for r in rows]), strict=True):
+            encode(part).backward(of_part)
 
-    return z, back
+    return torch.cat(rows), back
 
 
 def _split(tokens: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
