@@ -83,6 +83,36 @@ def test_every_objective_trains(name: str, model: VideoCLIP, tmp_path: Path) -> 
     assert done["last_loss"] < done["first_loss"]
 
 
+def test_out_of_memory_lowers_the_graphs_and_goes_on(
+    tiny_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every encoding of more than two videos is refused, as a GPU would; the weights are those of small graphs."""
+
+    def trained(name: str, micro: int) -> tuple[dict[str, Tensor], float]:
+        model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
+        config = CONFIG.model_copy(update={"micro_batch": micro, "epochs": 1})
+        done = train(model, BAGS, clips, config, folder=tmp_path / name)
+        return weights(model), float(done["last_loss"])
+
+    small, loss = trained("small", 1)
+    encode = VideoCLIP.encode_video
+
+    def limited(self: VideoCLIP, frames: Tensor) -> Tensor:
+        if len(frames) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, frames)
+
+    monkeypatch.setattr(VideoCLIP, "encode_video", limited)
+    found, same = trained("large", 4)
+    assert same == loss
+    assert all(torch.equal(found[name], tensor) for name, tensor in small.items())
+    told = [r.getMessage() for r in caplog.records]
+    assert told == [f"out of memory: going on with graphs of {n} videos" for n in (2, 1)]
+
+
 def test_classes_without_a_video_count_in_cross_entropy(tiny_clip: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"objective": "cross_entropy", "epochs": 1})
     names = sorted({bag.label for bag in BAGS})

@@ -126,14 +126,50 @@ def train(
         with in_precision():
             return model.encode_text(tokens)
 
-    micro = config.batch_size * 2 if cached else config.micro_batch
     tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
+
+    def gradients(step: Step, inputs: Tensor, micro: int) -> float:
+        """The loss of the whole batch, and in every parameter its gradient, from graphs of `micro` videos."""
+        texts, index, weight, positives = (
+            collate_classes(step, config, classes)
+            if config.objective == "cross_entropy"
+            else collate_texts(step, config, seed)
+        )
+        weight = weight.to(model.device)
+        own_videos, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
+        # Each distinct text once, padded to the longest of this process's share.
+        tokens = model.backbone.tokenize(world.part(texts))
+        own_texts, texts_back = _encode(texts_of, _split(tokens, micro * config.n_bag), tunes_texts)
+        (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
+        z_v.requires_grad_(tunes_videos)  # (B, D)
+        z_t.requires_grad_(tunes_texts)  # (U, D)
+        z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
+        logits = (
+            torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * model.logit_scale.exp()
+        )
+        # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
+        loss = objective(logits + weight.log(), weight > 0, positives.to(model.device))
+        if not torch.isfinite(loss):
+            ids = ", ".join(bag.video for bag in step.bags[:8])
+            raise MaxiError(
+                f"step {step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
+            if z.grad is not None:
+                back(z.grad[at])
+        if model.logit_scale.grad is not None:
+            model.logit_scale.grad /= world.size  # every process has the whole of it
+        world.sum_gradients(parameters.values())
+        return loss.item()
 
     def shares() -> Iterator[Step]:
         for step in schedule(bags, config, seed, start):
             yield replace(step, bags=tuple(world.part(step.bags)))
 
     def steps() -> Iterator[dict[str, Any]]:
+        micro = config.batch_size * 2 if cached else config.micro_batch
         saved, waited = time.monotonic(), time.monotonic()
         for share, inputs in prefetch(batches(shares())):
             began = time.monotonic()
@@ -141,50 +177,16 @@ def train(
             lr = learning_rate(step.number, n_steps, n_warmup, config)
             for group in optimiser.param_groups:
                 group["lr"] = lr
-
-            texts, index, weight, positives = (
-                collate_classes(step, config, classes)
-                if config.objective == "cross_entropy"
-                else collate_texts(step, config, seed)
-            )
-            weight = weight.to(model.device)
-            own_videos, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
-            # Each distinct text once, padded to the longest of this process's share.
-            tokens = model.backbone.tokenize(world.part(texts))
-            own_texts, texts_back = _encode(
-                texts_of, _split(tokens, micro * config.n_bag), tunes_texts
-            )
-            (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
-            z_v.requires_grad_(tunes_videos)  # (B, D)
-            z_t.requires_grad_(tunes_texts)  # (U, D)
-            z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
-            logits = (
-                torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
-                * model.logit_scale.exp()
-            )
-            # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
-            loss = objective(logits + weight.log(), weight > 0, positives.to(model.device))
-            if not torch.isfinite(loss):
-                ids = ", ".join(bag.video for bag in step.bags[:8])
-                raise MaxiError(
-                    f"step {step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
-                )
-
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
-                if z.grad is not None:
-                    back(z.grad[at])
-            if model.logit_scale.grad is not None:
-                model.logit_scale.grad /= world.size  # every process has the whole of it
-            world.sum_gradients(parameters.values())
+            while (loss := _within_memory(gradients, step, inputs, micro, world)) is None:
+                micro //= 2
+                logger.warning("out of memory: going on with graphs of %d videos", micro)
             optimiser.step()
 
             now = time.monotonic()
             row = {
                 "step": step.number,
                 "epoch": step.epoch,
-                "loss": round(loss.item(), 6),
+                "loss": round(loss, 6),
                 "lr": lr,
                 "clips": len(step.bags),
                 "seconds": round(now - waited, 4),
@@ -214,6 +216,23 @@ def train(
         "first_loss": log[0]["loss"],
         "last_loss": log[-1]["loss"],
     }
+
+
+def _within_memory(
+    gradients: Callable[[Step, Tensor, int], float],
+    step: Step,
+    inputs: Tensor,
+    micro: int,
+    world: World,
+) -> float | None:
+    """The loss of a step, or None when it needs smaller graphs; raises OutOfMemoryError when there are none."""
+    try:
+        return gradients(step, inputs, micro)
+    except torch.OutOfMemoryError:
+        if micro == 1 or world.size > 1:  # the others are already waiting for features of this size
+            raise
+    torch.cuda.empty_cache()  # here, where no traceback keeps the graph alive
+    return None
 
 
 def _encode(
