@@ -23,6 +23,7 @@ LAYERS = [
     "jobs",
     "stages",
     "comparison",
+    "ensembling",
     "pipeline",
     "trial",
     "demo",

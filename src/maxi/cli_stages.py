@@ -265,3 +265,44 @@ def evaluate(
         pipeline.evaluate(job, names=read_names(names) if names else None)
     for line in pipeline.summary(job.run):
         click.echo(line)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
+)
+@click.option("--alpha", type=click.FloatRange(0, 1), help="Ratio to write as a model, with -o.")
+@click.option("-o", "out", type=click.Path(path_type=Path), help="Folder of that model.")
+@shared_options("json", "set")
+@click.pass_context
+def ensemble(
+    context: click.Context,
+    /,
+    run: Path,
+    labelled: str | None,
+    alpha: float | None,
+    out: Path | None,
+    as_json: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Measure RUN's weights between frozen and fine-tuned: ensemble.json; or write one ratio as a model.
+
+    Example: maxi ensemble runs/mine --on validation.csv
+    """
+    from maxi import ensembling, pipeline
+    from maxi.runs import Run
+
+    if (alpha is None) != (out is None):
+        raise click.UsageError("--alpha and -o go together")
+    config = settings_of(Run(run).existing().config, settings)
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        if alpha is not None and out is not None:
+            ensembling.save_between(job, alpha, out)
+            click.echo(f"the model with alpha {alpha:g} is {out}")
+            return
+        if labelled:
+            pipeline.index(job, labelled, job.run.eval)
+        rows = ensembling.curve(job)
+    for line in [json.dumps(rows)] if as_json else ensembling.lines_of(rows):
+        click.echo(line)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from maxi.cli import main
+from maxi.pipeline import adapt
+from maxi.progress import silent
+from maxi.records import read_json
+from maxi.runs import Run
+from test_pipeline import settings
+
+
+@pytest.fixture(scope="module")
+def finished(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "mine"
+    return adapt(
+        str(videos), actions, out, settings(tiny_clip), labelled=str(videos), progress=silent
+    )
+
+
+def call(*words: object) -> str:
+    done = CliRunner().invoke(main, ["-q", "ensemble", *map(str, words)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_curve_goes_through_both_models(finished: Run) -> None:
+    told = call(finished.folder).splitlines()
+    assert told[1].endswith("frozen")
+    assert len(told) == 8
+    rows = {r["alpha"]: r for r in read_json(finished.folder / "ensemble.json")["rows"]}
+    results = {r["model"]: r for r in read_json(finished.results) if r["split"] == "all"}
+    for alpha, model in ((0.0, "frozen"), (0.8, "adapted")):
+        for key in ("top1", "top5", "n", "per_class"):
+            assert rows[alpha][key] == results[model][key], (model, key)
+
+
+def test_any_ratio_is_written_as_a_model(finished: Run, tmp_path: Path) -> None:
+    call(finished.folder, "--alpha", 0.8, "-o", tmp_path / "same")
+    found = load_file(tmp_path / "same" / "model.safetensors")
+    for name, tensor in load_file(finished.model / "model.safetensors").items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_what_is_missing_is_told(finished: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    shutil.rmtree(run.folder / "checkpoints")
+    done = CliRunner().invoke(main, ["-q", "ensemble", str(run.folder)])
+    assert done.exit_code == 1
+    assert "no fine-tuned weights in checkpoints/" in done.stderr
+    shutil.rmtree(run.eval.folder)
+    done = CliRunner().invoke(main, ["-q", "ensemble", str(run.folder)])
+    assert "has no labelled videos; name some with --on" in done.stderr
+    done = CliRunner().invoke(main, ["ensemble", str(run.folder), "--alpha", "0.5"])
+    assert done.exit_code == 2
