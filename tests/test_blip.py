@@ -16,6 +16,7 @@ from maxi import blip as blips
 from maxi import captioning, pipeline
 from maxi.backbones import quiet_transformers
 from maxi.blip import Blip, load_blip, nearly_equal
+from maxi.captioning import unfinished
 from maxi.clip import CLIP_MEAN, CLIP_STD
 from maxi.config import load_config
 from maxi.errors import MaxiError
@@ -23,7 +24,7 @@ from maxi.miniature import scenes
 from maxi.miniature.actions import ACTIONS
 from maxi.model import load_model
 from maxi.progress import silent
-from maxi.records import Caption, read_jsonl
+from maxi.records import Caption, Video, read_jsonl
 from maxi.text import clean
 from media import write_video
 from models import write_tiny_blip, write_tiny_clip
@@ -150,7 +151,11 @@ def test_nearly_equal_frames_are_captioned_once(blip, monkeypatch):
 
 def test_frames_arrive_in_the_videos_own_size(folder, tiny_clip, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(Blip, "caption", lambda self, frames: seen.append(frames.shape) or ["x"])
+    monkeypatch.setattr(
+        Blip,
+        "caption_all",
+        lambda self, videos: [seen.append(frames.shape) or ["x"] for frames in videos],
+    )
     path = write_video(tmp_path / "large.mp4", n_frames=20, size=(640, 400))
     model = load_model(f"clip:{tiny_clip}")
     assert captioning.caption(path, model, f"blip:{folder}") == ["x"]
@@ -164,31 +169,39 @@ def test_the_caption_stage(videos, copy, tiny_clip, tmp_path, monkeypatch):
         backbone=f"clip:{tiny_clip}",
     )
     calls = []
-    caption = Blip.caption
+    caption_all = Blip.caption_all
 
-    def spy(self, frames):
-        calls.append(frames)
-        if len(calls) == 5:
+    def spy(self, videos):
+        calls.append(len(videos))
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return caption(self, frames)
+        return caption_all(self, videos)
 
-    monkeypatch.setattr(Blip, "caption", spy)
+    monkeypatch.setattr(Blip, "caption_all", spy)
     with pipeline.open_job(tmp_path / "run", config, silent) as job:
         pipeline.start(job, ["playing guitar", "riding a horse"])
         pipeline.index(job, str(videos))
         with pytest.raises(KeyboardInterrupt):
             pipeline.caption(job)
         rows = pipeline.caption(job)
-        assert len(calls) == 9, "goes on where it stopped"
+        assert calls == [4, 4, 4], "goes on where it stopped"
         assert pipeline.caption(job) == rows == read_jsonl(job.run.captions, Caption)
-        assert len(calls) == 9, "current captions are kept"
+        assert len(calls) == 3, "current captions are kept"
         assert len(rows) == 8
         assert all(row.source == "blip" and row.captions for row in rows)
         assert all(clean(text) == text for row in rows for text in row.captions)
 
         shutil.copytree(write_tiny_blip(tmp_path / "other", seed=1), copy, dirs_exist_ok=True)
         assert pipeline.caption(job) != rows, "other weights, other captions"
-        assert len(calls) == 17
+        assert len(calls) == 5
+
+
+def test_a_group_is_described_whole_after_a_break():
+    videos = [Video(f"v{i}", f"{i}.mp4", 1, 1.0, 8, 8) for i in range(6)]
+    ids = [
+        [v.id for v in unfinished(videos, done, 4)] for done in ({"v0"}, {"v0", "v1", "v2", "v3"})
+    ]
+    assert ids == [[f"v{i}" for i in range(6)], ["v4", "v5"]]
 
 
 def test_what_decides_the_captions_is_signed(folder, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -58,11 +58,15 @@ class Blip:
 
     def caption(self, frames: NDArray[np.uint8]) -> list[str]:
         """uint8 frames (T, H, W, 3) -> T captions; a frame hardly unlike an earlier one takes over its caption."""
-        return once_per_picture(frames, self.describe)
+        return self.caption_all([frames])[0]
+
+    def caption_all(self, videos: Sequence[NDArray[np.uint8]]) -> list[list[str]]:
+        """What `caption` gives for each video, in one batch."""
+        return once_per_picture(videos, self.describe)
 
     @torch.inference_mode()
-    def describe(self, frames: NDArray[np.uint8]) -> list[str]:
-        """uint8 frames (T, H, W, 3) -> T captions, each frame for itself, in one batch."""
+    def describe(self, frames: Sequence[NDArray[np.uint8]]) -> list[str]:
+        """uint8 frames (H, W, 3) -> their captions, each frame for itself, in one batch."""
         images = [Image.fromarray(frame) for frame in frames]
         n_prompt = max(0, len(self.prompt) - 1)  # without its end, which BLIP leaves out
         ids = torch.tensor([self.prompt] * len(images), device=self.model.device)
@@ -84,13 +88,15 @@ class Blip:
 
 
 def once_per_picture(
-    frames: NDArray[np.uint8], describe: Callable[[NDArray[np.uint8]], list[str]]
-) -> list[str]:
-    """Captions of all frames (T, H, W, 3) by describing those that differ."""
-    sources = nearly_equal(frames)
-    distinct = sorted(set(sources))
-    captions = dict(zip(distinct, describe(frames[distinct]), strict=True))
-    return [captions[source] for source in sources]
+    videos: Sequence[NDArray[np.uint8]],
+    describe: Callable[[Sequence[NDArray[np.uint8]]], list[str]],
+) -> list[list[str]]:
+    """Captions of all frames of some videos, each (T, H, W, 3), by describing at once those that differ."""
+    sources = [nearly_equal(frames) for frames in videos]
+    distinct = [(k, i) for k, of in enumerate(sources) for i in sorted(set(of))]
+    texts = describe([videos[k][i] for k, i in distinct])
+    captions = dict(zip(distinct, texts, strict=True))
+    return [[captions[k, i] for i in of] for k, of in enumerate(sources)]
 
 
 def nearly_equal(frames: NDArray[np.uint8]) -> list[int]:
@@ -179,7 +185,7 @@ def _prompt(model: Any, tokenizer: Any) -> list[int]:
 def _try_out(blip: Blip, where: str) -> None:
     """Caption a black image: a model that needs a prompt, or whose parts do not fit, fails now and not in the run."""
     try:
-        blip.describe(np.zeros((1, 64, 64, 3), np.uint8))
+        blip.describe([np.zeros((64, 64, 3), np.uint8)])
     except Exception as error:  # of any model's code
         raise MaxiError(
             f"{where} cannot caption an image by itself ({first_line(error)}); pass one such as BLIP"

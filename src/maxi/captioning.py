@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -43,6 +43,17 @@ class Context:
 PICTURE = 512  # longest side of what a server is sent, in pixels
 
 Captioner = Callable[[Video, NDArray[np.uint8]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Together:
+    """A captioner that describes the frames of some videos at once, which is faster; also a `Captioner`."""
+
+    describe: Callable[[Sequence[NDArray[np.uint8]]], list[list[str]]]
+    n_videos: int = 4
+
+    def __call__(self, video: Video, frames: NDArray[np.uint8]) -> list[str]:
+        return self.describe([frames])[0]
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,7 @@ def _file(argument: str, context: Context) -> Captioner:
 def _blip(argument: str, context: Context) -> Captioner:
     from maxi.blip import load_blip
 
-    blip = load_blip(argument, context.model.device)
-    return lambda video, frames: blip.caption(frames)
+    return Together(load_blip(argument, context.model.device).caption_all)
 
 
 def _blip_files(argument: str) -> Sequence[Path]:
@@ -110,10 +120,10 @@ def _openai(argument: str, context: Context) -> Captioner:
     chat = _chat(argument, context.chat)
     chat.check()
 
-    def describe(frames: NDArray[np.uint8]) -> list[str]:
+    def describe(frames: Sequence[NDArray[np.uint8]]) -> list[str]:
         return [replies.sentence(text) for text in chat.ask_all([question(f) for f in frames])]
 
-    return lambda video, frames: once_per_picture(frames, describe)
+    return lambda video, frames: once_per_picture([frames], describe)[0]
 
 
 def _chat(model: str, config: ChatConfig) -> Chat:
@@ -190,6 +200,23 @@ def caption(
 def request(video: Video, n_frames: int) -> Request:
     """The uniform frames of a video that are captioned."""
     return Request(video.path, tuple(centre_indices(video.n_frames, n_frames)))
+
+
+def unfinished(videos: Sequence[Video], done: Collection[str], size: int) -> list[Video]:
+    """The groups of `size` videos that are not all done: a video is described among the same ones after a break."""
+    groups = [videos[i : i + size] for i in range(0, len(videos), size)]
+    return [v for group in groups if any(v.id not in done for v in group) for v in group]
+
+
+def describe(
+    captioner: Captioner, chunk: Sequence[tuple[Video, NDArray[np.uint8]]]
+) -> list[tuple[str, ...]]:
+    """The captions of some videos, at once where the captioner can."""
+    if isinstance(captioner, Together):
+        found: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
+    else:
+        found = [captioner(video, frames) for video, frames in chunk]
+    return [tidy(captions) for captions in found]
 
 
 def tidy(captions: Iterable[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -200,18 +201,21 @@ def caption(job: Job) -> list[Caption]:
     source = config.captioner.partition(":")[0]
     journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
     done = {row.video for row in journal.done}
-    todo = [v for v in videos if v.id not in done]
+    size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
+    todo = captioning.unfinished(videos, done, size)
     requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
     answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
     failed = []
     try:
-        for video, (_, frames) in job.progress(
-            zip(todo, answers, strict=True), len(todo), "caption"
-        ):
-            if isinstance(frames, MaxiError):
-                failed.append(Skipped(video.path, "unreadable", str(frames)))
-                continue
-            journal.add(Caption(video.id, captioning.tidy(captioner(video, frames)), source))
+        shown = iter(job.progress(zip(todo, answers, strict=True), len(todo), "caption"))
+        while chunk := [(video, frames) for video, (_, frames) in islice(shown, size)]:
+            lost = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
+            failed += [Skipped(v.path, "unreadable", str(error)) for v, error in lost]
+            read = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
+            told = captioning.describe(captioner, read) if read else []
+            for (video, _), captions in zip(read, told, strict=True):
+                if video.id not in done:
+                    journal.add(Caption(video.id, captions, source))
     finally:
         journal.close()
     without(job, videos, failed)
