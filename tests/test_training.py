@@ -125,6 +125,14 @@ def test_classes_without_a_video_count_in_cross_entropy(tiny_clip: Path, tmp_pat
     assert losses[1] > losses[0]
 
 
+def test_a_label_that_is_no_class_is_told(model: VideoCLIP, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"objective": "cross_entropy"})
+    with pytest.raises(
+        MaxiError, match="'playing guitar' labels a bag and is none of the 1 classes"
+    ):
+        train(model, BAGS, clips, config, folder=tmp_path, names=["riding horse"])
+
+
 def test_groups_and_both_directions_reach_the_loss(tiny_clip: Path, tmp_path: Path) -> None:
     def first_loss(**changes: object) -> float:
         model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)

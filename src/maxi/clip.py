@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from maxi.backbones import some
 from maxi.bpe import clip_tokenizer, tidy
 from maxi.errors import MaxiError
 from maxi.hub import check_files, check_vocabulary, locate, model_type, read_tokenizer, reading
-from maxi.towers import Preprocessing, Towers, read_preprocessing, read_towers
+from maxi.towers import Preprocessing, Towers, read_preprocessing, read_towers, square
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
@@ -68,15 +67,7 @@ class Clip(Towers):
 
         No attention mask: attention is causal, so the end of a text never sees padding after it.
         """
-        encoded = self.tokenizer(
-            [tidy(text) for text in texts],
-            padding=True,
-            truncation=True,
-            split_special_tokens=True,  # a text may not end itself
-            max_length=self.max_length,
-            return_tensors="pt",
-        )
-        return {"input_ids": encoded["input_ids"]}
+        return self.ids([tidy(text) for text in texts], padding=True)
 
     def patch_features(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, P, P, D): patches through the class token's last steps (App. C.1)."""
@@ -84,9 +75,7 @@ class Clip(Towers):
         patches = self.image_head(
             tower.post_layernorm(tower(pixel_values=pixels).last_hidden_state[:, 1:])
         )
-        n_side = math.isqrt(patches.shape[1])
-        # (B, P * P, D) -> (B, P, P, D)
-        return patches.reshape(-1, n_side, n_side, patches.shape[-1])
+        return square(patches)
 
     def head_parameters(self) -> list[str]:
         """Names of the two projections."""

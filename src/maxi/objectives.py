@@ -7,6 +7,7 @@ j belongs to video i. In a batch of its own bags J = B; a fixed class space is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -97,7 +98,7 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
     """An objective over groups of `size` videos and their bags, averaged; with `both`, both directions averaged.
 
     The released code contrasts the 16 videos of a micro-batch among themselves and accumulates; groups are those
-    next to each other in the batch. All at once where `size` is unset.
+    next to each other in the batch, as nearly equal as they can be. All at once where `size` is unset.
     """
 
     def directed(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -105,7 +106,8 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
         return (loss + text_to_video(logits, mask, positives)) / 2 if both else loss
 
     def grouped(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-        groups = torch.arange(len(logits)).split(size or len(logits))
+        n_groups = math.ceil(len(logits) / (size or len(logits)))
+        groups = torch.arange(len(logits)).tensor_split(n_groups)
         losses = [directed(logits[g][:, g], mask[g], positives[g][:, g]) for g in groups]
         return torch.stack(losses).mean()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.hub import check_files, check_vocabulary, locate, model_type, read_tokenizer, reading
-from maxi.towers import Towers, read_preprocessing, read_towers
+from maxi.towers import Towers, read_preprocessing, read_towers, square
 
 DEFAULT = "google/siglip2-base-patch16-224"
 HALF = (0.5, 0.5, 0.5)
@@ -55,15 +54,7 @@ class Siglip(Towers):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` (N, L), in small letters, padded to the model's L: it was trained so, without a mask."""
-        encoded = self.tokenizer(
-            [text.lower() for text in texts],
-            padding="max_length",
-            truncation=True,
-            split_special_tokens=True,  # a text may not end itself
-            max_length=self.max_length,
-            return_tensors="pt",
-        )
-        return {"input_ids": encoded["input_ids"]}
+        return self.ids([text.lower() for text in texts], padding="max_length")
 
     def patch_features(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, P, P, D): each patch as if the probe attended to it alone."""
@@ -72,9 +63,7 @@ class Siglip(Towers):
         attention = tower.head.attention
         weight, bias = (t.chunk(3)[2] for t in (attention.in_proj_weight, attention.in_proj_bias))
         patches = self.image_head(attention.out_proj(tokens @ weight.T + bias))
-        n_side = math.isqrt(patches.shape[1])
-        # (B, P * P, D) -> (B, P, P, D)
-        return patches.reshape(-1, n_side, n_side, patches.shape[-1])
+        return square(patches)
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters of the pooling head's last block and of the text's projection."""

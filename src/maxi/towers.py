@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,18 @@ class Towers(nn.Module, ABC):
     def head_parameters(self) -> list[str]:
         """Names of the parameters of both heads."""
 
+    def ids(self, texts: Sequence[str], padding: bool | str) -> dict[str, Tensor]:
+        """`input_ids` (N, L) of texts, cut at the model's limit."""
+        encoded = self.tokenizer(
+            list(texts),
+            padding=padding,
+            truncation=True,
+            split_special_tokens=True,  # a text may not end itself
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+        return {"input_ids": encoded["input_ids"]}
+
     @property
     def max_length(self) -> int:
         """Tokens of the longest text that the model reads."""
@@ -114,6 +127,12 @@ class Towers(nn.Module, ABC):
             "image_mean": list(self.mean),
             "image_std": list(self.std),
         }
+
+
+def square(patches: Tensor) -> Tensor:
+    """(B, P * P, D) -> (B, P, P, D)."""
+    n_side = math.isqrt(patches.shape[1])
+    return patches.reshape(-1, n_side, n_side, patches.shape[-1])
 
 
 def read_towers(folder: Path, config: Any, kind: Any, where: str, attention: str = "sdpa") -> Any:

@@ -91,6 +91,11 @@ def train(
         choose(OBJECTIVES, config.objective, "objective"), config.contrast, config.text_to_video
     )
     classes = list(names) or sorted({bag.label for bag in bags})
+    strange = sorted({bag.label for bag in bags} - set(classes))
+    if strange and config.objective == "cross_entropy":
+        raise MaxiError(
+            f"{strange[0]!r} labels a bag and is none of the {len(classes)} classes; mend the bag or add the name"
+        )
     optimiser = torch.optim.AdamW(
         parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
     )
