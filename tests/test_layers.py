@@ -14,7 +14,7 @@ SOURCE = Path(maxi.__file__).parent
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
     "errors records randomness config text cache replies chat",
-    "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip exports",
+    "video decoding datasets transforms backbones hub layouts archives bpe blocks towers clip siglip exports",
     "blip language objects",
     "model objectives metrics checkpoint distributed",
     "zero_shot features loader indexing runs progress figures findings pages lookup wordnet verbs wordings",

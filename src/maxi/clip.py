@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from maxi.archives import CLIP_MEAN, CLIP_STD, Found, is_archive, read_archive
 from maxi.backbones import some
+from maxi.blocks import Packed, causal, run, up_to
 from maxi.bpe import clip_tokenizer, tidy
 from maxi.errors import MaxiError
 from maxi.hub import check_files, check_vocabulary, locate, model_type, read_tokenizer, reading
-from maxi.towers import Preprocessing, Towers, read_preprocessing, read_towers, square
+from maxi.towers import (
+    FIRST,
+    Preprocessing,
+    Towers,
+    patches_of,
+    read_preprocessing,
+    read_towers,
+    square,
+)
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
@@ -29,12 +37,17 @@ class Clip(Towers):
 
     kind = "clip"
 
-    def image_trunk(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, F): the class token after the last layer norm."""
+    def image_trunk(
+        self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
+    ) -> Tensor:
+        """(B * T, C, H, W) -> (B * T, F): the class token after the last layer norm; see `Towers`."""
         tower = self.model.vision_model
-        tokens = tower.pre_layrnorm(tower.embeddings(pixels))
-        first = tokens.new_zeros(tokens.shape[0], dtype=torch.long)
-        pooled: Tensor = tower.post_layernorm(_encode_at(tower.encoder, tokens, first))
+        tokens = tower.embeddings(pixels)
+        if kept is not None:
+            patches = patches_of(tokens[:, 1:], kept)
+            tokens = torch.cat([tokens[:, :1], patches], 1)
+        tokens = self.run_frames(tower, tower.pre_layrnorm(tokens), n_frames, at=FIRST)
+        pooled: Tensor = tower.post_layernorm(tokens[:, 0])
         return pooled
 
     def image_head(self, features: Tensor) -> Tensor:
@@ -44,18 +57,40 @@ class Clip(Towers):
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L) -> (N, G): the end-of-text token after the last layer norm."""
-        from transformers.masking_utils import create_causal_mask
-
-        tower, ids = self.model.text_model, tokens["input_ids"].to(self.model.device)
-        words = tower.embeddings(input_ids=ids)
-        mask = create_causal_mask(tower.config, words, attention_mask=None, past_key_values=None)
+        tower, ids = self.model.text_model, tokens["input_ids"]
         # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
         end = tower.config.eos_token_id
         last = ids.argmax(-1) if end == 2 else (ids == end).int().argmax(-1)
-        pooled: Tensor = tower.final_layer_norm(
-            _encode_at(tower.encoder, words, last, mask, causal=True)
-        )
+        ends = self._ends_packed(ids, last) if self.packed else self._ends_padded(ids, last)
+        pooled: Tensor = tower.final_layer_norm(ends)
         return pooled
+
+    def _ends_packed(self, ids: Tensor, last: Tensor) -> Tensor:
+        tower, device = self.model.text_model, self.model.device
+        packed = Packed.of(ids.cpu(), last.cpu() + 1)
+        words = tower.embeddings.token_embedding(packed.ids.to(device))
+        ends = run(
+            tower.encoder.layers,
+            words + tower.embeddings.position_embedding(packed.positions.to(device)),
+            packed.causal,
+            at=packed.ends.to(device),
+            attend_at=packed.at_ends,
+            recompute=self.recompute,
+        )
+        return ends[packed.order.argsort().to(device)]
+
+    def _ends_padded(self, ids: Tensor, last: Tensor) -> Tensor:
+        tower, last = self.model.text_model, last.to(self.model.device)
+        words = tower.embeddings(input_ids=ids.to(self.model.device))
+        at = torch.arange(ids.shape[0], device=last.device)[:, None], last[:, None]
+        return run(
+            tower.encoder.layers,
+            words,
+            causal,
+            at=at,
+            attend_at=up_to(last),
+            recompute=self.recompute,
+        )[:, 0]
 
     def text_head(self, features: Tensor) -> Tensor:
         """(N, G) -> (N, D)."""
@@ -92,35 +127,6 @@ class Clip(Towers):
         }
 
 
-def _encode_at(
-    encoder: Any, tokens: Tensor, at: Tensor, mask: Tensor | None = None, *, causal: bool = False
-) -> Tensor:
-    """Tokens (B, L, W) -> the encoder's output (B, W) at one place of each row, which alone the last block computes."""
-    *blocks, last = encoder.layers
-    for block in blocks:
-        tokens = block(tokens, mask, is_causal=causal)
-    rows = torch.arange(tokens.shape[0], device=tokens.device)
-    attention: Any = last.self_attn
-    normed: Tensor = last.layer_norm1(tokens)
-
-    def heads(x: Tensor) -> Tensor:
-        # (B, L, W) -> (B, H, L, W / H)
-        split: Tensor = x.unflatten(-1, (attention.num_heads, attention.head_dim))
-        return split.transpose(1, 2)
-
-    # A place sees itself and those before it: (B, 1, 1, L).
-    seen = torch.arange(tokens.shape[1], device=at.device) <= at[:, None] if causal else None
-    mixed = F.scaled_dot_product_attention(
-        heads(attention.q_proj(normed[rows, at])[:, None]),
-        heads(attention.k_proj(normed)),
-        heads(attention.v_proj(normed)),
-        attn_mask=None if seen is None else seen[:, None, None],
-    )
-    token = tokens[rows, at] + attention.out_proj(mixed.flatten(1))
-    out: Tensor = token + last.mlp(last.layer_norm2(token))
-    return out
-
-
 def load_clip(name: str = "", device: str = "cpu") -> Clip:
     """Load a CLIP from a local folder or file, or by `ID` or `ID@REVISION` from the cache or the hub.
 
@@ -141,7 +147,7 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
     check_files(folder, where)
     with reading(where):
         config = CLIPConfig.from_pretrained(folder)
-        model = read_towers(folder, config, CLIPModel, where, _attention(config, device))
+        model = read_towers(folder, config, CLIPModel, where)
         tokenizer = read_tokenizer(folder)
         size = int(config.vision_config.image_size)
         preprocessing = read_preprocessing(folder, size, CLIP_MEAN, CLIP_STD)
@@ -164,7 +170,6 @@ def from_archive(
         ids = ("bos_token_id", "eos_token_id", "pad_token_id")
         text = {**found.settings["text_config"], **{k: getattr(tokenizer, k) for k in ids}}
         config = CLIPConfig(**{**found.settings, "text_config": text})
-        config._attn_implementation = _attention(config, device)
         model = CLIPModel(config)
         wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
         faults = {
@@ -183,12 +188,6 @@ def from_archive(
         )
     preprocessing = Preprocessing(config.vision_config.image_size, found.mean, found.std)
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
-
-
-def _attention(config: Any, device: str) -> str:
-    """Fused attention, but on a CPU for a few tokens, where plain products are up to twice as fast."""
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    return "eager" if device == "cpu" and side * side <= 64 else "sdpa"
 
 
 def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:

@@ -122,6 +122,7 @@ class _Text(nn.Module):
     def __init__(self, model: Towers) -> None:
         super().__init__()
         self.model = model
+        model.packed = False
 
     def forward(self, input_ids: Tensor) -> Tensor:
         return F.normalize(self.model.encode_text({"input_ids": input_ids}), dim=-1)

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from maxi.blocks import each_row, run
 from maxi.errors import MaxiError
 from maxi.hub import check_files, check_vocabulary, locate, model_type, read_tokenizer, reading
-from maxi.towers import Towers, read_preprocessing, read_towers, square
+from maxi.towers import LAST, Towers, patches_of, read_preprocessing, read_towers, square
 
 DEFAULT = "google/siglip2-base-patch16-224"
 HALF = (0.5, 0.5, 0.5)
@@ -26,10 +27,15 @@ class Siglip(Towers):
     kind = "siglip"
     fixed_length = True
 
-    def image_trunk(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, F): what the probe of the pooling head attends to."""
+    def image_trunk(
+        self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
+    ) -> Tensor:
+        """(B * T, C, H, W) -> (B * T, F): what the probe of the pooling head attends to; see `Towers`."""
         tower = self.model.vision_model
-        tokens = tower.post_layernorm(tower.encoder(tower.embeddings(pixels)).last_hidden_state)
+        tokens = tower.embeddings(pixels)
+        if kept is not None:
+            tokens = patches_of(tokens, kept)
+        tokens = tower.post_layernorm(self.run_frames(tower, tokens, n_frames))
         probe = tower.head.probe.expand(len(tokens), -1, -1)
         pooled: Tensor = tower.head.attention(probe, tokens, tokens, need_weights=False)[0][:, 0]
         return pooled
@@ -42,10 +48,11 @@ class Siglip(Towers):
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L) -> (N, G): the last token after the last layer norm."""
-        last: Tensor = self.model.text_model(
-            input_ids=tokens["input_ids"].to(self.model.device)
-        ).last_hidden_state[:, -1]
-        return last
+        tower = self.model.text_model
+        words = tower.embeddings(input_ids=tokens["input_ids"].to(self.model.device))
+        last = run(tower.encoder.layers, words, each_row, at=LAST, recompute=self.recompute)
+        pooled: Tensor = tower.final_layer_norm(last[:, 0])
+        return pooled
 
     def text_head(self, features: Tensor) -> Tensor:
         """(N, G) -> (N, D)."""

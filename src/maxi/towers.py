@@ -12,12 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from maxi.backbones import quiet_transformers, staging, weights_digest
+from maxi.blocks import across_frames, each_row, run
 from maxi.errors import MaxiError
 from maxi.hub import check_report
 from maxi.records import read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+FIRST, LAST = (slice(None), slice(0, 1)), (slice(None), slice(-1, None))
+"""Of rows of tokens (B, L, W): the first of each, the last of each."""
 
 
 class Preprocessing(NamedTuple):
@@ -31,6 +36,13 @@ class Towers(nn.Module, ABC):
 
     kind: str
     fixed_length = False  # whether every text has the model's full number of tokens
+    packed = True  # texts end to end where the model allows it; an export, which knows no lengths, wants them padded
+    temporal_blocks = (
+        0  # last blocks of the image tower whose attention reads neighbouring frames (App. C.4)
+    )
+    recompute = (
+        False  # whether the way back computes each block anew instead of keeping what it computed
+    )
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, *, preprocessing: Preprocessing
@@ -47,8 +59,14 @@ class Towers(nn.Module, ABC):
         self.resize_to, self.mean, self.std = preprocessing
 
     @abstractmethod
-    def image_trunk(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, F)."""
+    def image_trunk(
+        self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
+    ) -> Tensor:
+        """(B * T, C, H, W) -> (B * T, F), the T = `n_frames` frames of a video next to each other.
+
+        Frames meet in the last `temporal_blocks` blocks alone. `kept` (B, P) are the patches of each video's frames
+        that are read at all (patch dropout).
+        """
 
     @abstractmethod
     def image_head(self, features: Tensor) -> Tensor:
@@ -81,6 +99,21 @@ class Towers(nn.Module, ABC):
     @abstractmethod
     def head_parameters(self) -> list[str]:
         """Names of the parameters of both heads."""
+
+    def run_frames(self, tower: Any, tokens: Tensor, n_frames: int, at: Any = None) -> Tensor:
+        """Tokens (B * T, L, W) through the image tower's blocks; see `blocks.run`."""
+        blocks = list(tower.encoder.layers)
+        apart = len(blocks) - self.temporal_blocks
+        whole = {"at": at, "recompute": self.recompute}
+        if not self.temporal_blocks:
+            return run(blocks, tokens, each_row, **whole)
+        tokens = run(blocks[:apart], tokens, each_row, recompute=self.recompute)
+        return run(blocks[apart:], tokens, across_frames(n_frames), **whole)
+
+    @property
+    def n_patches(self) -> int:
+        """Patches of a frame."""
+        return (self.image_size // int(self.model.config.vision_config.patch_size)) ** 2
 
     def ids(self, texts: Sequence[str], padding: bool | str) -> dict[str, Tensor]:
         """`input_ids` (N, L) of texts, cut at the model's limit."""
@@ -129,13 +162,20 @@ class Towers(nn.Module, ABC):
         }
 
 
+def patches_of(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Tokens (B * T, L, W), of each video's frames those at `kept` (B, P) -> (B * T, P, W)."""
+    n_frames = len(tokens) // len(kept)
+    index = kept.repeat_interleave(n_frames, 0)[:, :, None].expand(-1, -1, tokens.shape[-1])
+    return tokens.gather(1, index)
+
+
 def square(patches: Tensor) -> Tensor:
     """(B, P * P, D) -> (B, P, P, D)."""
     n_side = math.isqrt(patches.shape[1])
     return patches.reshape(-1, n_side, n_side, patches.shape[-1])
 
 
-def read_towers(folder: Path, config: Any, kind: Any, where: str, attention: str = "sdpa") -> Any:
+def read_towers(folder: Path, config: Any, kind: Any, where: str) -> Any:
     """The model of class `kind` in a folder, float32, no dropout; MaxiError lists weights that do not fit."""
     for tower in (config.text_config, config.vision_config):
         tower.attention_dropout = 0.0
@@ -144,7 +184,6 @@ def read_towers(folder: Path, config: Any, kind: Any, where: str, attention: str
         config=config,
         weights_only=True,
         local_files_only=True,
-        attn_implementation=attention,
         dtype=torch.float32,
         output_loading_info=True,
     )
