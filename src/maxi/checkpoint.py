@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -45,6 +45,15 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+class State(NamedTuple):
+    """What a resumed training goes on with; `average` is empty when weights are not averaged."""
+
+    step: int
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    log: list[dict[str, Any]]
+
+
 def save_state(
     folder: Path,
     step: int,
@@ -53,29 +62,59 @@ def save_state(
     *,
     key: str,
     log: Sequence[Mapping[str, Any]],
+    average: Mapping[str, Tensor] | None = None,
+    keep: int = 1,
 ) -> None:
-    """Write `folder/step-N/` whole by renaming it into place, then drop the older ones.
+    """Write `folder/step-N/` whole by renaming it into place, then drop all but the newest `keep`.
 
     `log` is what was logged up to this step: kept with the weights, so that the two never disagree.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    part, final = folder / "writing", folder / f"step-{step:08d}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
     moments = {
         f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for index, values in optimiser.state_dict()["state"].items()
         for name, value in values.items()
     }
+    tables = {"weights": weights, "optimiser": moments} | ({"average": average} if average else {})
+    _write(folder, f"step-{step:08d}", tables, {"step": step, "key": key, "log": log})
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_best(
+    folder: Path, weights: Mapping[str, Tensor], *, key: str, row: Mapping[str, Any]
+) -> None:
+    """Write `folder/best/`: the weights with the lowest validation loss so far, and the log's row of them."""
+    _write(folder, "best", {"weights": weights}, {"key": key, **row})
+
+
+def load_best(folder: Path, key: str) -> dict[str, Tensor]:
+    """The weights that `save_best` wrote; MaxiError when they cannot be read or are another training's."""
+    path = folder / "best"
     try:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in weights.items()},
-            part / "weights.safetensors",
-        )
-        save_file(
-            {k: v.cpu().contiguous() for k, v in moments.items()}, part / "optimiser.safetensors"
-        )
-        state = {"step": step, "key": key, "log": log}
+        info = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        weights: dict[str, Tensor] = load_file(path / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise MaxiError(
+            f"{path}: the best checkpoint cannot be read ({error}); remove {folder} and train again"
+        ) from error
+    if info.get("key") != key:
+        raise MaxiError(f"{path} is of another training; remove {folder} and train again")
+    return weights
+
+
+def _write(
+    folder: Path, name: str, tables: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part, final = folder / "writing", folder / name
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        for table, tensors in tables.items():
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+                part / f"{table}.safetensors",
+            )
         (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
         _sync(part)
     except (SafetensorError, OSError) as error:
@@ -85,9 +124,6 @@ def save_state(
         ) from error
     shutil.rmtree(final, ignore_errors=True)
     part.rename(final)
-    for old in folder.glob("step-*"):
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
@@ -96,23 +132,23 @@ def _sync(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def load_state(
-    folder: Path, optimiser: torch.optim.Optimizer, key: str
-) -> tuple[int, dict[str, Tensor], list[dict[str, Any]]] | None:
-    """The newest readable state with this `key`: its step, weights and log; the optimiser is filled in place."""
+def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> State | None:
+    """The newest readable state with this `key`; the optimiser is filled in place."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             info = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            if info.get("key") != key:
+                continue
             weights = load_file(path / "weights.safetensors")
             moments = load_file(path / "optimiser.safetensors")
+            averaged = path / "average.safetensors"
+            average = load_file(averaged) if averaged.exists() else {}
         except (OSError, ValueError, SafetensorError):
-            continue
-        if info.get("key") != key:
             continue
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():
             index, _, field = name.partition(".")
             state.setdefault(int(index), {})[field] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-        return int(info["step"]), weights, info["log"]
+        return State(int(info["step"]), weights, average, info["log"])
     return None

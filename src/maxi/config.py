@@ -193,7 +193,40 @@ class TrainConfig(Stage):
         "float32",
         description="Of both encoders in training (autocast); weights and the loss stay float32.",
     )
+    temporal_blocks: int = Field(
+        0,
+        ge=0,
+        description="Last blocks of the image tower that attend to neighbouring frames (appendix C.4: 2).",
+    )
+    patch_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of each clip's patches that is not read in training: faster, other numbers.",
+    )
+    recompute: bool = Field(
+        False,
+        description="Gradient checkpointing: less memory, the blocks computed once more on the way back.",
+    )
+    compile: bool = Field(
+        False, description="Compile the image encoder with torch.compile; needs a C++ compiler."
+    )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none",
+        description="The result is an average: exponential, or of the ends of the second half's epochs.",
+    )
+    ema_decay: float = Field(0.99, gt=0, lt=1, description="Of `average=ema`, for each step.")
+    holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the kept videos that is not trained on: its loss is logged after every epoch.",
+    )
+    result: Literal["last", "best"] = Field(
+        "last", description="Weights that are ensembled; `best` of the validation loss."
+    )
     checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
+    keep_last: int = Field(2, ge=1, description="Checkpoints kept for resuming.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -207,6 +240,14 @@ class TrainConfig(Stage):
             raise ValueError(
                 "objective cross_entropy contrasts no videos; leave out contrast and text_to_video"
             )
+        if self.result == "best" and not self.holdout:
+            raise ValueError("result best and holdout 0 conflict: the best needs held-out videos")
+        if self.trainable == "head":
+            for name in ("temporal_blocks", "patch_dropout", "recompute", "compile"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"trainable head and {name} conflict: it trains on cached features"
+                    )
         for name in ("{label}", "{text}"):
             if name not in self.prompt:
                 raise ValueError(f"prompt must contain {name}")

@@ -22,6 +22,7 @@ from maxi.metrics import signed
 from maxi.model import VideoCLIP
 from maxi.records import Video, read_json, read_jsonl, write_json
 from maxi.stages import class_embeddings
+from maxi.training import equip
 from maxi.video import centre_indices
 
 ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -94,14 +95,15 @@ def save_between(job: Job, alpha: float, folder: Path) -> None:
 def _ends(job: Job) -> tuple[VideoCLIP, dict[str, Tensor], dict[str, Tensor]]:
     """A model, and its trained parameters before and after training, on the CPU."""
     run = job.run
-    steps = read_json(run.training)["steps"] if run.training.exists() else 0
-    file = run.folder / "checkpoints" / f"step-{steps:08d}" / "weights.safetensors"
+    name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
+    file = run.folder / "checkpoints" / name
     if not file.is_file():
         raise MaxiError(
             f"{run.folder}: no fine-tuned weights in checkpoints/; run `maxi train` again"
         )
     tuned = load_file(file)
     model = fresh_model(job.config)
+    equip(model, job.config.train)
     parameters = dict(model.named_parameters())
     return model, {n: parameters[n].detach().cpu().clone() for n in tuned}, tuned
 

@@ -166,7 +166,7 @@ def embed_videos(
 
     def row(frames: Frames, _: Video) -> Tensor:
         pixels = prepare(model, frames)
-        return model.backbone.image_trunk(pixels) if trunk else model.encode_video(pixels[None])[0]
+        return (model.video_trunk if trunk else model.encode_video)(pixels[None])[0]
 
     return _fill(
         videos,
@@ -204,7 +204,7 @@ def embed_views(
             augmented(size, x, video.id, seed=seed, epoch=k, scales=scales)
             for k, x in enumerate(views)
         ]
-        return torch.stack([model.backbone.image_trunk(to_pixels(model, clip)) for clip in clips])
+        return torch.stack([model.video_trunk(to_pixels(model, clip)[None])[0] for clip in clips])
 
     return _fill(videos, store, decoder, indices, row, "augmented views", progress)
 

@@ -21,7 +21,7 @@ from maxi.errors import MaxiError
 from maxi.features import FeatureStore, augmented, training_indices
 from maxi.model import VideoCLIP
 from maxi.objectives import SINGLE
-from maxi.randomness import shuffled
+from maxi.randomness import generator, shuffled
 from maxi.records import Bag, Video
 
 T = TypeVar("T")
@@ -101,6 +101,18 @@ def collate_classes(
     positives = label[:, None] == torch.arange(len(names))
     prompts = [config.empty_prompt.replace("{label}", name) for name in names]
     return prompts, torch.arange(len(names))[:, None], torch.ones(len(names), 1), positives
+
+
+def kept_patches(
+    videos: Sequence[str], epoch: int, n_patches: int, dropout: float, seed: int
+) -> Tensor:
+    """Patches (B, P) of each video's frames that are read when the share `dropout` is left out, at least one.
+
+    The same in all frames of a clip, and a function of (seed, epoch, video id) alone.
+    """
+    n = max(1, round(n_patches * (1 - dropout)))
+    rows = [generator("patches", seed, epoch, v).permutation(n_patches)[:n] for v in videos]
+    return torch.from_numpy(np.sort(np.stack(rows), 1))
 
 
 def cached_views(store: FeatureStore, n_views: int) -> Batches:

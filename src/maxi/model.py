@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from maxi.backbones import BACKBONES, Backbone, Normalisation, load_backbone
 from maxi.config import load_config
 from maxi.errors import MaxiError
 from maxi.records import read_json, write_json
+from maxi.towers import Towers
 
 Trainable = Literal["all", "head", "visual", "text"]
 
@@ -39,10 +40,22 @@ class VideoCLIP(nn.Module):
         """Where the model computes."""
         return self.logit_scale.device
 
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, C, H, W) -> z_v (B, D): mean over T of raw embeddings, then unit norm."""
-        features = self.backbone.image_trunk(frames.flatten(0, 1))  # (B * T, C, H, W) -> (B * T, F)
-        return self.embed_features(features.unflatten(0, frames.shape[:2]))
+    def encode_video(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Frames (B, T, C, H, W) -> z_v (B, D): mean over T of raw embeddings, then unit norm.
+
+        With `kept` (B, P) only these patches of each video's frames are read (patch dropout).
+        """
+        return self.embed_features(self.video_trunk(frames, kept))
+
+    def video_trunk(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Frames (B, T, C, H, W) -> trunk features (B, T, F)."""
+        pixels, n_frames = frames.flatten(0, 1), frames.shape[1]  # (B * T, C, H, W)
+        if isinstance(self.backbone, Towers):
+            features = self.backbone.image_trunk(pixels, n_frames=n_frames, kept=kept)
+        else:
+            features = self.backbone.image_trunk(pixels)
+        rows: Tensor = features.unflatten(0, (-1, n_frames))  # (B * T, F) -> (B, T, F)
+        return rows
 
     def embed_features(self, features: Tensor) -> Tensor:
         """Trunk features (B, T, F) -> z_v (B, D), as `encode_video` of the frames they are of."""
@@ -77,7 +90,12 @@ class VideoCLIP(nn.Module):
         self.backbone.save(folder)
         path = folder / SETTINGS
         settings = read_json(path) if path.is_file() else {}
-        own = {"backbone": self.backbone.kind, "sigma": math.exp(-self.logit_scale.item())}
+        own: dict[str, Any] = {
+            "backbone": self.backbone.kind,
+            "sigma": math.exp(-self.logit_scale.item()),
+        }
+        if isinstance(self.backbone, Towers) and self.backbone.temporal_blocks:
+            own["temporal_blocks"] = self.backbone.temporal_blocks
         write_json(path, {**settings, **own})
 
 
@@ -92,13 +110,22 @@ def load_model(
 
     `sigma` unset is the one a saved model was trained with, or the recipe's for this backbone.
     """
-    backbone = load_backbone(spec, device, normalisation=normalisation)
-    sigma = sigma or _saved_sigma(spec) or load_config(backbone=spec).train.sigma
+    backbone, saved = load_backbone(spec, device, normalisation=normalisation), _saved(spec)
+    if isinstance(backbone, Towers):
+        backbone.temporal_blocks = saved.temporal_blocks
+    sigma = sigma or saved.sigma or load_config(backbone=spec).train.sigma
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()
 
 
-def _saved_sigma(spec: str) -> float | None:
-    """What `VideoCLIP.save` wrote into the folder that `spec` names, if it names one."""
+class Saved(NamedTuple):
+    """What `VideoCLIP.save` wrote beside the backbone."""
+
+    sigma: float | None = None
+    temporal_blocks: int = 0
+
+
+def _saved(spec: str) -> Saved:
+    """What was written into the folder that `spec` names, if it names one."""
     kind, _, place = spec.partition(":")
     if kind not in BACKBONES:  # a folder, or MODULE:FUNCTION:FOLDER
         place = spec if Path(spec).expanduser().is_dir() else place.partition(":")[2]
@@ -106,8 +133,14 @@ def _saved_sigma(spec: str) -> float | None:
         path = folder.expanduser() / SETTINGS
         if path.is_file():
             settings = read_json(path)
-            sigma = settings.get("sigma") if isinstance(settings, dict) else settings
-            if sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf):
-                return sigma
-            raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
-    return None
+            if not isinstance(settings, dict):
+                settings = {"sigma": settings}
+            sigma, blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
+            if not (sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf)):
+                raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
+            if not (isinstance(blocks, int) and blocks >= 0):
+                raise MaxiError(
+                    f"{path}: temporal_blocks is {blocks!r}; train or copy the model again"
+                )
+            return Saved(sigma, blocks)
+    return Saved()

@@ -38,7 +38,7 @@ from maxi.records import (
     write_jsonl,
 )
 from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
-from maxi.training import train
+from maxi.training import UNTOUCHED, train
 from maxi.verbs import VerbParser
 from maxi.zero_shot import averaged_embeddings, label_embeddings
 
@@ -341,7 +341,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
 
 
 def training_inputs(job: Job) -> dict[str, Any]:
-    settings = job.config.train.model_dump(exclude={"checkpoint_seconds"})
+    settings = job.config.train.model_dump(exclude=UNTOUCHED - {"result"})
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,

@@ -15,7 +15,7 @@ from maxi.backbones import quiet_transformers, staging, weights_digest
 from maxi.blocks import across_frames, each_row, run
 from maxi.errors import MaxiError
 from maxi.hub import check_report
-from maxi.records import read_json, write_json
+from maxi.records import digest, read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -138,8 +138,9 @@ class Towers(nn.Module, ABC):
         return [name for name, _ in self.named_parameters() if name.startswith(sides)]
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight and with the preprocessing."""
-        return weights_digest(self)
+        """16 hex digits that change with any weight, with the preprocessing and with temporal attention."""
+        own = weights_digest(self)
+        return digest(own, self.temporal_blocks) if self.temporal_blocks else own
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder: safetensors, json and the tokenizer."""

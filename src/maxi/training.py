@@ -7,35 +7,32 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from maxi.checkpoint import interpolate, load_state, save_state
+from maxi.averaging import Average
+from maxi.checkpoint import interpolate, load_best, load_state, save_best, save_state
 from maxi.config import TrainConfig
 from maxi.distributed import World
-from maxi.errors import MaxiError, choose
-from maxi.features import to_pixels
-from maxi.loader import (
-    Batches,
-    Step,
-    collate_classes,
-    collate_texts,
-    n_batches,
-    prefetch,
-    schedule,
-)
+from maxi.errors import MaxiError
+from maxi.gradients import Contrast, Share, within_memory
+from maxi.loader import Batches, Step, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP
-from maxi.objectives import OBJECTIVES, contrasted
+from maxi.randomness import shuffled
 from maxi.records import Bag, digest, write_text
+from maxi.towers import Towers
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[Iterator[dict[str, Any]], int, str], Iterator[dict[str, Any]]]
+UNTOUCHED = {"checkpoint_seconds", "keep_last", "result"}
+"""Settings that change no step of a training."""
 
 
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
@@ -81,112 +78,91 @@ def train(
             "add videos of other actions, or names that fit them better",
             bags[0].label,
         )
+    equip(model, config)
     learning = model.freeze(config.trainable)
     if config.learn_sigma:
         model.logit_scale.requires_grad_(True)
         learning = [*learning, "logit_scale"]
     parameters = {n: p for n, p in model.named_parameters() if n in set(learning)}
     original = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-    objective = contrasted(
-        choose(OBJECTIVES, config.objective, "objective"), config.contrast, config.text_to_video
-    )
     classes = list(names) or sorted({bag.label for bag in bags})
     strange = sorted({bag.label for bag in bags} - set(classes))
     if strange and config.objective == "cross_entropy":
         raise MaxiError(
             f"{strange[0]!r} labels a bag and is none of the {len(classes)} classes; mend the bag or add the name"
         )
+    contrast = Contrast(
+        model, config, classes=classes, seed=seed, world=world, learning=list(parameters.values())
+    )
     optimiser = torch.optim.AdamW(
         parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
     )
+    average = (
+        None if config.average == "none" else Average(config.average, parameters, config.ema_decay)
+    )
+    candidate = (
+        average.weights if average else parameters
+    )  # what is validated and becomes the result
 
+    bags, held_out = hold_out(bags, config.holdout, seed)
     per_epoch = n_batches(len(bags), config.batch_size)
     if len(bags) // per_epoch < world.size:
         raise MaxiError(
             f"{world.size} processes cannot share batches of {len(bags) // per_epoch} videos; raise `train.batch_size`"
         )
     n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
-    settings = config.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    key = digest(key, settings, seed, _bags_digest(bags), classes)
+    settings = config.model_dump(mode="json", exclude=UNTOUCHED)
+    key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
+    states = folder / "checkpoints"
     start = 0
     log: list[dict[str, Any]] = []
-    if found := load_state(folder / "checkpoints", optimiser, key):
-        start, weights, log = found
-        _assign(parameters, weights)
+    if found := load_state(states, optimiser, key):
+        start, log = found.step, found.log
+        _assign(parameters, found.weights)
+        if average:
+            _assign(average.weights, found.average)
         if world.first:
             _write_log(folder, log)
-    cached = config.trainable == "head"  # small enough for one graph
 
-    def in_precision() -> torch.autocast:
-        half = config.precision == "bfloat16"
-        return torch.autocast(model.device.type, torch.bfloat16, enabled=half)
+    # Features are small enough for one graph.
+    micro = config.batch_size * 2 if contrast.cached else config.micro_batch
 
-    def videos(part: Tensor) -> Tensor:  # (B, T, C, S, S) or (B, T, F) -> (B, D)
-        with in_precision():
-            if cached:
-                return model.embed_features(part.to(model.device))
-            return model.encode_video(to_pixels(model, part))
-
-    def texts_of(tokens: Any) -> Tensor:
-        with in_precision():
-            return model.encode_text(tokens)
-
-    tunes_videos, tunes_texts = config.trainable != "text", config.trainable != "visual"
-
-    def gradients(step: Step, inputs: Tensor, micro: int) -> float:
-        """The loss of the whole batch, and in every parameter its gradient, from graphs of `micro` videos."""
-        texts, index, weight, positives = (
-            collate_classes(step, config, classes)
-            if config.objective == "cross_entropy"
-            else collate_texts(step, config, seed)
-        )
-        weight = weight.to(model.device)
-        own_videos, videos_back = _encode(videos, inputs.split(micro), tunes_videos)
-        # Each distinct text once, padded to the longest of this process's share.
-        tokens = model.backbone.tokenize(world.part(texts))
-        own_texts, texts_back = _encode(texts_of, _split(tokens, micro * config.n_bag), tunes_texts)
-        (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
-        z_v.requires_grad_(tunes_videos)  # (B, D)
-        z_t.requires_grad_(tunes_texts)  # (U, D)
-        z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
-        logits = (
-            torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * model.logit_scale.exp()
-        )
-        # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
-        loss = objective(logits + weight.log(), weight > 0, positives.to(model.device))
-        if not torch.isfinite(loss):
-            ids = ", ".join(bag.video for bag in step.bags[:8])
-            raise MaxiError(
-                f"step {step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
-            if z.grad is not None:
-                back(z.grad[at])
-        if model.logit_scale.grad is not None:
-            model.logit_scale.grad /= world.size  # every process has the whole of it
-        world.sum_gradients(parameters.values())
-        return loss.item()
-
-    def shares() -> Iterator[Step]:
-        for step in schedule(bags, config, seed, start):
+    def shares(steps: Iterable[Step]) -> Iterator[Step]:
+        for step in steps:
             yield replace(step, bags=tuple(world.part(step.bags)))
 
+    def joined(own: Step, inputs: Tensor) -> Share:  # never in the thread that prefetches
+        step = replace(own, bags=tuple(world.gather_lists(own.bags)))
+        return Share(step, [bag.video for bag in own.bags], inputs)
+
+    def validated() -> float:
+        """The loss on the held-out videos, of clips and texts that are the same after every epoch."""
+        total, n = 0.0, 0
+        with _assigned(parameters, candidate):
+            for own, inputs in batches(shares(_chunks(held_out, config.batch_size))):
+                share = joined(own, inputs)
+                total += contrast.value(share, micro) * len(share.step.bags)
+                n += len(share.step.bags)
+        return total / n
+
     def steps() -> Iterator[dict[str, Any]]:
-        micro = config.batch_size * 2 if cached else config.micro_batch
+        nonlocal micro
         saved, waited = time.monotonic(), time.monotonic()
-        for share, inputs in prefetch(batches(shares())):
+        for own, inputs in prefetch(batches(shares(schedule(bags, config, seed, start)))):
             began = time.monotonic()
-            step = replace(share, bags=tuple(world.gather_lists(share.bags)))
+            share = joined(own, inputs)
+            step = share.step
             lr = learning_rate(step.number, n_steps, n_warmup, config)
             for group in optimiser.param_groups:
                 group["lr"] = lr
-            while (loss := _within_memory(gradients, step, inputs, micro, world)) is None:
+            while (loss := within_memory(contrast.backward, share, micro, world)) is None:
                 micro //= 2
                 logger.warning("out of memory: going on with graphs of %d videos", micro)
             optimiser.step()
 
+            ends = (step.number + 1) % per_epoch == 0
+            if average:
+                average.step(step.epoch, config.epochs, ends=ends)
             now = time.monotonic()
             row = {
                 "step": step.number,
@@ -197,13 +173,24 @@ def train(
                 "seconds": round(now - waited, 4),
                 "data_seconds": round(began - waited, 4),
             }
+            if held_out and ends:
+                row["validation"] = validated()
+                if world.first and row["validation"] < best(log):
+                    save_best(states, candidate, key=key, row=row)
             log.append(row)
             yield row
 
             last = step.number + 1 == n_steps
             if world.first and (last or now - saved >= config.checkpoint_seconds):
                 save_state(
-                    folder / "checkpoints", step.number + 1, parameters, optimiser, key=key, log=log
+                    states,
+                    step.number + 1,
+                    parameters,
+                    optimiser,
+                    key=key,
+                    log=log,
+                    average=average.weights if average else {},
+                    keep=config.keep_last,
                 )
                 _write_log(folder, log)
                 saved = time.monotonic()
@@ -212,10 +199,15 @@ def train(
     shown = progress(steps(), n_steps - start, "train") if progress else steps()
     for _ in shown:
         pass
-    tuned = {n: p.detach().cpu() for n, p in parameters.items()}
+    tuned = {n: t.detach().cpu() for n, t in candidate.items()}
+    finetuned = f"step-{n_steps:08d}/{'average' if average else 'weights'}"
+    if config.result == "best":
+        world.wait()
+        tuned, finetuned = load_best(states, key), "best/weights"
     _assign(parameters, interpolate(original, tuned, config.alpha))
     return {
         "steps": n_steps,
+        "finetuned": f"{finetuned}.safetensors",
         "trained_parameters": sum(p.numel() for p in parameters.values()),
         "empty_bags": sum(not bag.texts for bag in bags),
         "first_loss": log[0]["loss"],
@@ -223,48 +215,52 @@ def train(
     }
 
 
-def _within_memory(
-    gradients: Callable[[Step, Tensor, int], float],
-    step: Step,
-    inputs: Tensor,
-    micro: int,
-    world: World,
-) -> float | None:
-    """The loss of a step, or None when it needs smaller graphs; raises OutOfMemoryError when there are none."""
-    try:
-        return gradients(step, inputs, micro)
-    except torch.OutOfMemoryError:
-        if micro == 1 or world.size > 1:  # the others are already waiting for features of this size
-            raise
-    torch.cuda.empty_cache()  # here, where no traceback keeps the graph alive
-    return None
+def equip(model: VideoCLIP, config: TrainConfig) -> None:
+    """Let the image tower work as the settings ask; MaxiError when the backbone has no transformer blocks."""
+    asked = [n for n in ("temporal_blocks", "recompute", "patch_dropout") if getattr(config, n)]
+    if isinstance(model.backbone, Towers):
+        model.backbone.recompute = config.recompute
+        model.backbone.temporal_blocks = config.temporal_blocks
+    elif asked:
+        raise MaxiError(
+            f"backbone {model.backbone.kind!r} has no transformer blocks; leave out train.{asked[0]}"
+        )
 
 
-def _encode(
-    encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool
-) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """Features of all parts, and what carries their gradient back when the loss has told it.
-
-    Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their
-    features is known: memory is that of one part, the gradient that of the whole batch.
-    """
-    if len(parts) == 1:
-        with torch.set_grad_enabled(tuned):
-            z = encode(parts[0])
-        return z, z.backward
-    with torch.no_grad():
-        rows = [encode(part) for part in parts]
-
-    def back(gradient: Tensor) -> None:
-        for part, of_part in zip(parts, gradient.split([len(r) for r in rows]), strict=True):
-            encode(part).backward(of_part)
-
-    return torch.cat(rows), back
+def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], list[Bag]]:
+    """The bags that are trained on, and the `share` of them that validates; MaxiError when one is too small."""
+    chosen = set(shuffled([b.video for b in bags], "validate", seed)[: round(share * len(bags))])
+    trained = [b for b in bags if b.video not in chosen]
+    held_out = [b for b in bags if b.video in chosen]
+    if share and min(len(trained), len(held_out)) < 2:
+        raise MaxiError(
+            f"`train.holdout` {share} of {len(bags)} videos leaves {len(trained)} to train on and {len(held_out)} "
+            "to validate with; both need two"
+        )
+    return trained, held_out
 
 
-def _split(tokens: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
-    n = len(next(iter(tokens.values())))
-    return [{k: v[i : i + size] for k, v in tokens.items()} for i in range(0, n, size)]
+def best(log: Sequence[Mapping[str, Any]]) -> float:
+    """The lowest validation loss so far."""
+    return min((row["validation"] for row in log if "validation" in row), default=math.inf)
+
+
+def _chunks(bags: Sequence[Bag], size: int) -> Iterator[Step]:
+    """Held-out bags as steps of an epoch -1, which no training step has."""
+    for part in np.array_split(np.arange(len(bags)), n_batches(len(bags), size)):
+        yield Step(-1, -1, tuple(bags[i] for i in part))
+
+
+@contextmanager
+def _assigned(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """The parameters with other values while the block runs."""
+    if parameters is values:
+        yield
+        return
+    own = {n: p.detach().clone() for n, p in parameters.items()}
+    _assign(parameters, values)
+    yield
+    _assign(parameters, own)
 
 
 def _bags_digest(bags: Sequence[Bag]) -> str:

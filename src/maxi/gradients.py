@@ -1,0 +1,179 @@
+"""The loss of a whole batch and its exact gradient, from graphs of a few videos, in one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from maxi.config import TrainConfig
+from maxi.distributed import World
+from maxi.errors import MaxiError, choose
+from maxi.features import to_pixels
+from maxi.loader import Step, collate_classes, collate_texts, kept_patches
+from maxi.model import VideoCLIP
+from maxi.objectives import OBJECTIVES, contrasted
+from maxi.towers import Towers
+
+
+@dataclass(frozen=True)
+class Share:
+    """A step, and of its batch what this process encodes: the bags' inputs, in their order."""
+
+    step: Step
+    own: Sequence[str]
+    inputs: Tensor
+
+
+class Contrast:
+    """The objective over (video, bag) batches of a model: its value, and the gradient that it leaves in parameters."""
+
+    def __init__(
+        self,
+        model: VideoCLIP,
+        config: TrainConfig,
+        *,
+        classes: Sequence[str],
+        seed: int,
+        world: World,
+        learning: Sequence[Tensor],
+    ) -> None:
+        self.model, self.config, self.world = model, config, world
+        self.classes, self.seed, self.learning = classes, seed, learning
+        self.objective = contrasted(
+            choose(OBJECTIVES, config.objective, "objective"), config.contrast, config.text_to_video
+        )
+        self.cached = config.trainable == "head"
+        self._encode_video = (
+            torch.compile(model.encode_video) if config.compile else model.encode_video
+        )
+
+    def value(self, share: Share, micro: int) -> float:
+        """The loss of the whole batch; every process returns it."""
+        with torch.no_grad():
+            loss, _ = self._loss(share, micro, tunes=(False, False))
+        return loss.item()
+
+    def backward(self, share: Share, micro: int) -> float:
+        """The loss of the whole batch, and in every learning parameter its gradient, from graphs of `micro` videos.
+
+        Raises MaxiError when it is not finite, with the video ids.
+        """
+        tunes = (self.config.trainable != "text", self.config.trainable != "visual")
+        loss, carry = self._loss(share, micro, tunes=tunes)
+        if not torch.isfinite(loss):
+            ids = ", ".join(bag.video for bag in share.step.bags[:8])
+            raise MaxiError(
+                f"step {share.step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
+            )
+        for parameter in self.learning:
+            parameter.grad = None
+        loss.backward()
+        carry()
+        if self.model.logit_scale.grad is not None:
+            self.model.logit_scale.grad /= self.world.size  # every process has the whole of it
+        self.world.sum_gradients(self.learning)
+        return loss.item()
+
+    def _loss(
+        self, share: Share, micro: int, *, tunes: tuple[bool, bool]
+    ) -> tuple[Tensor, Callable[[], None]]:
+        """The loss from gathered features, and what carries their gradient back to this process's parameters."""
+        step, model, world = share.step, self.model, self.world
+        texts, index, weight, positives = (
+            collate_classes(step, self.config, self.classes)
+            if self.config.objective == "cross_entropy"
+            else collate_texts(step, self.config, self.seed)
+        )
+        weight = weight.to(model.device)
+        own_videos, videos_back = _encode(self._videos, self._clips(share, micro), tunes[0])
+        # Each distinct text once.
+        tokens = model.backbone.tokenize(world.part(texts))
+        own_texts, texts_back = _encode(
+            self._texts, _split(tokens, micro * self.config.n_bag), tunes[1]
+        )
+        (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
+        z_v.requires_grad_(tunes[0])  # (B, D)
+        z_t.requires_grad_(tunes[1])  # (U, D)
+        z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
+        logits = (
+            torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * model.logit_scale.exp()
+        )
+        # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
+        loss = self.objective(logits + weight.log(), weight > 0, positives.to(model.device))
+
+        def carry() -> None:
+            for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
+                if z.grad is not None:
+                    back(z.grad[at])
+
+        return loss, carry
+
+    def _clips(self, share: Share, micro: int) -> list[tuple[Tensor, Tensor | None]]:
+        """What one graph encodes: clips (b, T, C, S, S) or features (b, T, F), and the patches that are read (b, P)."""
+        parts = share.inputs.split(micro)
+        if not self.config.patch_dropout:
+            return [(part, None) for part in parts]
+        n_patches = cast(Towers, self.model.backbone).n_patches
+        kept = kept_patches(
+            share.own, share.step.epoch, n_patches, self.config.patch_dropout, self.seed
+        )
+        return list(zip(parts, kept.to(self.model.device).split(micro), strict=True))
+
+    def _videos(self, part: tuple[Tensor, Tensor | None]) -> Tensor:
+        inputs, kept = part
+        with self._precision():
+            if self.cached:
+                return self.model.embed_features(inputs.to(self.model.device))
+            return self._encode_video(to_pixels(self.model, inputs), kept)
+
+    def _texts(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        with self._precision():
+            return self.model.encode_text(tokens)
+
+    def _precision(self) -> torch.autocast:
+        half = self.config.precision == "bfloat16"
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=half)
+
+
+def within_memory(
+    backward: Callable[[Share, int], float], share: Share, micro: int, world: World
+) -> float | None:
+    """The loss of a step, or None when it needs smaller graphs; raises OutOfMemoryError when there are none."""
+    try:
+        return backward(share, micro)
+    except torch.OutOfMemoryError:
+        if micro == 1 or world.size > 1:  # the others are already waiting for features of this size
+            raise
+    torch.cuda.empty_cache()  # here, where no traceback keeps the graph alive
+    return None
+
+
+def _encode(
+    encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool
+) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """Features of all parts, and what carries their gradient back when the loss has told it.
+
+    Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their
+    features is known: memory is that of one part, the gradient that of the whole batch.
+    """
+    if len(parts) == 1:
+        with torch.set_grad_enabled(tuned):
+            z = encode(parts[0])
+        return z, z.backward
+    with torch.no_grad():
+        rows = [encode(part) for part in parts]
+
+    def back(gradient: Tensor) -> None:
+        for part, of_part in zip(parts, gradient.split([len(r) for r in rows]), strict=True):
+            encode(part).backward(of_part)
+
+    return torch.cat(rows), back
+
+
+def _split(tokens: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    n = len(next(iter(tokens.values())))
+    return [{k: v[i : i + size] for k, v in tokens.items()} for i in range(0, n, size)]

@@ -1,0 +1,68 @@
+"""A step's gradient of a tiny CLIP, by one process or those that torchrun started: `contrast.py CLIP MICRO OUT`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from maxi.config import TrainConfig
+from maxi.distributed import World, world
+from maxi.gradients import Contrast, Share
+from maxi.loader import Step
+from maxi.model import VideoCLIP, load_model
+from maxi.records import Bag, BagText
+
+N = 7  # ragged: no number of processes or chunk size divides it
+WORDS = ("photo", "of the video", "person", "playing guitar", "riding", "horse of", "the", "x")
+
+
+def bags() -> list[Bag]:
+    return [
+        Bag(
+            f"v{i}",
+            ("playing guitar", "riding horse", "the")[i % 3],
+            tuple(BagText(f"{WORDS[(i * j) % 8]} {WORDS[j]}", "hand") for j in range(1 + i % 4)),
+        )
+        for i in range(N)
+    ]
+
+
+def clips(n_frames: int = 2) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(256, (N, n_frames, 3, 32, 32), generator=rng).to(torch.uint8)
+
+
+def gradient(
+    model: VideoCLIP, micro: int, config: TrainConfig, of: World | None = None
+) -> tuple[float, dict[str, Tensor]]:
+    """The loss of the step, and the gradient of every parameter."""
+    of = of or World()
+    model.freeze(config.trainable)
+    model.logit_scale.requires_grad_(config.learn_sigma)
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    contrast = Contrast(
+        model,
+        config,
+        classes=["playing guitar", "riding horse", "the"],
+        seed=0,
+        world=of,
+        learning=list(parameters.values()),
+    )
+    own = of.part(bags())
+    at = of.part(range(N))
+    share = Share(Step(0, 0, tuple(bags())), [b.video for b in own], clips()[at[0] : at[-1] + 1])
+    loss = contrast.backward(share, micro)
+    return loss, {n: p.grad for n, p in parameters.items() if p.grad is not None}
+
+
+if __name__ == "__main__":
+    clip, micro, out = sys.argv[1:]
+    config = TrainConfig(n_bag=3, learn_sigma=True)
+    here = world()
+    loss, found = gradient(load_model(f"clip:{clip}", sigma=0.1), int(micro), config, here)
+    if here.first:
+        save_file({**found, "loss": torch.tensor(loss)}, Path(out))

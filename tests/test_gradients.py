@@ -1,0 +1,123 @@
+"""The gradient of a whole batch, whatever the graphs, the processes and the savings that it is computed with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from contrast import N, gradient
+from maxi.config import TrainConfig
+from maxi.loader import kept_patches
+from maxi.model import VideoCLIP, load_model
+
+CONFIG = TrainConfig(n_bag=3, learn_sigma=True)
+
+
+@pytest.fixture
+def model(tiny_clip: Path) -> VideoCLIP:
+    return load_model(f"clip:{tiny_clip}", sigma=0.1)
+
+
+def far(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The norm of the difference over the gradient's norm."""
+    assert found.keys() == expected.keys()
+    whole = torch.cat([t.flatten() for t in expected.values()])
+    other = torch.cat([found[n].flatten() for n in expected])
+    return float((other - whole).norm() / whole.norm())
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "update",
+    [
+        {},
+        {"trainable": "visual"},
+        {"trainable": "text"},
+        {"objective": "mil_nce_outside", "contrast": 3, "text_to_video": True},
+        {"objective": "cross_entropy"},
+        {"temporal_blocks": 1},
+        {"patch_dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_graphs_of_any_size_have_the_gradient_of_one(
+    micro: int, update: dict[str, object], model: VideoCLIP
+) -> None:
+    config = CONFIG.model_copy(update=update)
+    model.backbone.temporal_blocks = config.temporal_blocks
+    loss, whole = gradient(model, N, config)
+    same, found = gradient(model, micro, config)
+    assert same == pytest.approx(loss, rel=1e-6)
+    assert far(found, whole) <= 1e-5
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_processes_together_have_the_gradient_of_one(
+    n: int, model: VideoCLIP, tiny_clip: Path, tmp_path: Path
+) -> None:
+    loss, whole = gradient(model, N, CONFIG)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    script, out = Path(__file__).with_name("contrast.py"), tmp_path / "gradient.safetensors"
+    done = subprocess.run(
+        [*torchrun, f"--nproc-per-node={n}", str(script), str(tiny_clip), "1", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = load_file(out)
+    assert float(found.pop("loss")) == pytest.approx(loss, rel=1e-6)
+    assert far(found, whole) <= 1e-5
+
+
+def test_recomputing_blocks_changes_nothing(model: VideoCLIP) -> None:
+    loss, expected = gradient(model, 3, CONFIG)
+    model.backbone.recompute = True
+    same, found = gradient(model, 3, CONFIG)
+    assert same == loss
+    assert far(found, expected) == 0
+
+
+def test_a_compiled_image_encoder_has_the_same_gradient(
+    model: VideoCLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through dynamo and autograd tracing; the code generator needs half a minute and is left out."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="aot_eager"))
+    loss, expected = gradient(model, 3, CONFIG)
+    same, found = gradient(model, 3, CONFIG.model_copy(update={"compile": True}))
+    assert same == pytest.approx(loss, rel=1e-5)
+    assert far(found, expected) <= 1e-5
+
+
+def test_bfloat16_is_near(model: VideoCLIP) -> None:
+    loss, expected = gradient(model, N, CONFIG)
+    near, found = gradient(model, N, CONFIG.model_copy(update={"precision": "bfloat16"}))
+    assert near == pytest.approx(loss, rel=0.02)
+    assert all(t.dtype == torch.float32 for t in found.values())
+    assert far(found, expected) < 0.1
+
+
+def test_patches_that_are_kept_are_a_draw_of_seed_epoch_and_video(model: VideoCLIP) -> None:
+    kept = kept_patches(["a", "b"], 3, 16, 0.75, 0)
+    assert kept.shape == (2, 4)
+    assert torch.equal(kept[1:], kept_patches(["b"], 3, 16, 0.75, 0))
+    assert not torch.equal(kept[:1], kept_patches(["a"], 4, 16, 0.75, 0))
+    assert all(len(np.unique(row)) == 4 for row in kept.numpy())
+    assert kept_patches(["a"], 0, 16, 0.999, 0).shape == (1, 1)
+    frames = torch.rand(2, 3, 3, 32, 32)
+    every = torch.arange(16).expand(2, -1)
+    with torch.no_grad():
+        whole = model.encode_video(frames)
+        torch.testing.assert_close(model.encode_video(frames, every), whole)
+        less = model.encode_video(frames, kept)
+    assert not torch.allclose(less, whole, atol=1e-3)
