@@ -37,7 +37,11 @@ def clips(n_frames: int = 2) -> Tensor:
 
 
 def gradient(
-    model: VideoCLIP, micro: int, config: TrainConfig, of: World | None = None
+    model: VideoCLIP,
+    micro: int,
+    config: TrainConfig,
+    of: World | None = None,
+    frozen: VideoCLIP | None = None,
 ) -> tuple[float, dict[str, Tensor]]:
     """The loss of the step, and the gradient of every parameter."""
     of = of or World()
@@ -51,6 +55,7 @@ def gradient(
         seed=0,
         world=of,
         learning=list(parameters.values()),
+        frozen=frozen,
     )
     own = of.part(bags())
     at = of.part(range(N))

@@ -121,3 +121,20 @@ def test_patches_that_are_kept_are_a_draw_of_seed_epoch_and_video(model: VideoCL
         torch.testing.assert_close(model.encode_video(frames, every), whole)
         less = model.encode_video(frames, kept)
     assert not torch.allclose(less, whole, atol=1e-3)
+
+
+def test_distillation_pulls_towards_the_frozen_model(model: VideoCLIP, tiny_clip: Path) -> None:
+    config = CONFIG.model_copy(update={"distill": 2.0})
+    plain, _ = gradient(model, N, CONFIG)
+    same, _ = gradient(model, N, config, frozen=load_model(f"clip:{tiny_clip}", sigma=0.1))
+    assert same == pytest.approx(plain, abs=1e-5), "nothing has drifted yet"
+    frozen = load_model(f"clip:{tiny_clip}", sigma=0.1)
+    with torch.no_grad():
+        model.backbone.model.visual_projection.weight.add_(0.1)
+    moved, of_moved = gradient(model, N, CONFIG)
+    pulled, whole = gradient(model, N, config, frozen=frozen)
+    assert pulled > moved + 1e-3
+    assert far(whole, of_moved) > 1e-3
+    chunked, found = gradient(model, 2, config, frozen=frozen)
+    assert chunked == pytest.approx(pulled, rel=1e-6)
+    assert far(found, whole) <= 1e-5

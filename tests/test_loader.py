@@ -13,7 +13,15 @@ import torch
 from maxi.config import TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
-from maxi.loader import Step, collate_texts, decoded_clips, n_batches, prefetch, schedule
+from maxi.loader import (
+    Step,
+    collate_texts,
+    decoded_clips,
+    epoch_sizes,
+    n_batches,
+    prefetch,
+    schedule,
+)
 from maxi.model import VideoCLIP, load_model
 from maxi.records import Bag, BagText, Video
 from media import write_video
@@ -246,3 +254,26 @@ def test_prefetch_stays_a_little_ahead() -> None:
     time.sleep(0.2)
     assert len(made) <= 5
     stream.close()
+
+
+def test_a_curriculum_begins_with_the_most_confident_and_ends_with_all() -> None:
+    config = TrainConfig(batch_size=4, epochs=4, curriculum=0.5)
+    assert epoch_sizes(16, config) == [8, 12, 16, 16]
+    bags = [Bag(f"v{i}", "run") for i in range(16)]
+    steps = list(schedule(bags, config, 0))
+    assert [s.epoch for s in steps] == [0] * 2 + [1] * 3 + [2] * 4 + [3] * 4
+    assert [s.number for s in steps if s.ends] == [1, 4, 8, 12]
+    assert {b.video for s in steps[:2] for b in s.bags} == {f"v{i}" for i in range(8)}
+    for start in range(14):
+        assert list(schedule(bags, config, 0, start)) == steps[start:]
+
+
+def test_grades_are_the_weights_of_soft_matching() -> None:
+    bags = (
+        Bag("a", "run", (BagText("jog", "hand"), BagText("leap", "hand", 0.5, "jump"))),
+        Bag("b", "jump", (BagText("hop", "hand"), BagText("stroll", "hand", 0.25, "walk"))),
+        Bag("c", "run", (BagText("jog", "hand"),)),
+    )
+    config = TrainConfig(graded_positives=True)
+    *_, positives = collate_texts(Step(0, 0, bags), config, 0)
+    assert positives.tolist() == [[1, 0.5, 1], [0, 1, 0], [1, 0, 1]]

@@ -199,3 +199,20 @@ def test_instance_only_positives_are_the_own_bags() -> None:
     assert OBJECTIVES["mil_nce_instance"](logits, mask, positives) > mil_nce(
         logits, mask, positives
     )
+
+
+def test_graded_positives_weigh_their_bags_in_the_sum() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 3, 2, generator=rng, dtype=torch.float64)
+    grades = torch.tensor([[1.0, 0.5, 0], [0.25, 1.0, 0], [0, 0, 1.0]], dtype=torch.float64)
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    expected = 0.0
+    for i in range(3):
+        every = sum(math.exp(x) for x in logits[i].flatten())
+        ours = sum(grades[i, j] * math.exp(x) for j in range(3) for x in logits[i, j])
+        expected -= math.log(ours / every) / 3
+    logits.requires_grad_()
+    loss = mil_nce(logits, mask, grades)
+    assert float(loss) == pytest.approx(expected)
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()

@@ -216,6 +216,21 @@ class TrainConfig(Stage):
         description="The result is an average: exponential, or of the ends of the second half's epochs.",
     )
     ema_decay: float = Field(0.99, gt=0, lt=1, description="Of `average=ema`, for each step.")
+    distill: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of a second loss: one minus the cosine to the frozen model's own embeddings.",
+    )
+    graded_positives: bool = Field(
+        False,
+        description="With soft matching: bags of a video's next names are positives too, by their weight.",
+    )
+    curriculum: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the videos, the most confident, in the first epoch; all from half of the epochs on.",
+    )
     holdout: float = Field(
         0.0,
         ge=0,
@@ -242,6 +257,10 @@ class TrainConfig(Stage):
             )
         if self.result == "best" and not self.holdout:
             raise ValueError("result best and holdout 0 conflict: the best needs held-out videos")
+        if self.graded_positives and self.objective != "mil_nce":
+            raise ValueError(
+                f"graded_positives and objective {self.objective} conflict: only mil_nce has grades"
+            )
         if self.trainable == "head":
             for name in ("temporal_blocks", "patch_dropout", "recompute", "compile"):
                 if getattr(self, name):

@@ -29,7 +29,10 @@ class Share:
 
 
 class Contrast:
-    """The objective over (video, bag) batches of a model: its value, and the gradient that it leaves in parameters."""
+    """The objective over (video, bag) batches of a model: its value, and the gradient that it leaves in parameters.
+
+    With a `frozen` model, `config.distill` times the drift from its embeddings is added.
+    """
 
     def __init__(
         self,
@@ -40,9 +43,10 @@ class Contrast:
         seed: int,
         world: World,
         learning: Sequence[Tensor],
+        frozen: VideoCLIP | None = None,
     ) -> None:
         self.model, self.config, self.world = model, config, world
-        self.classes, self.seed, self.learning = classes, seed, learning
+        self.classes, self.seed, self.learning, self.frozen = classes, seed, learning, frozen
         self.objective = contrasted(
             choose(OBJECTIVES, config.objective, "objective"), config.contrast, config.text_to_video
         )
@@ -104,6 +108,8 @@ class Contrast:
         )
         # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
         loss = self.objective(logits + weight.log(), weight > 0, positives.to(model.device))
+        if self.frozen:
+            loss = loss + self.config.distill * self._drift(share, micro, tokens, (z_v, z_t))
 
         def carry() -> None:
             for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
@@ -111,6 +117,20 @@ class Contrast:
                     back(z.grad[at])
 
         return loss, carry
+
+    def _drift(
+        self, share: Share, micro: int, tokens: Mapping[str, Tensor], ours: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Mean of one minus the cosine between embeddings of the same clips, and texts, now and by the frozen model."""
+        config = self.config
+        with torch.no_grad():
+            of_videos = [self._videos(part, self.frozen) for part in self._clips(share, micro)]
+            of_texts = [
+                self._texts(part, self.frozen) for part in _split(tokens, micro * config.n_bag)
+            ]
+            theirs = [self.world.gather(torch.cat(rows))[0] for rows in (of_videos, of_texts)]
+        drifts = [1 - (z * old).sum(1).mean() for z, old in zip(ours, theirs, strict=True)]
+        return torch.stack(drifts).mean()
 
     def _clips(self, share: Share, micro: int) -> list[tuple[Tensor, Tensor | None]]:
         """What one graph encodes: clips (b, T, C, S, S) or features (b, T, F), and the patches that are read (b, P)."""
@@ -123,16 +143,17 @@ class Contrast:
         )
         return list(zip(parts, kept.to(self.model.device).split(micro), strict=True))
 
-    def _videos(self, part: tuple[Tensor, Tensor | None]) -> Tensor:
+    def _videos(self, part: tuple[Tensor, Tensor | None], model: VideoCLIP | None = None) -> Tensor:
         inputs, kept = part
         with self._precision():
             if self.cached:
-                return self.model.embed_features(inputs.to(self.model.device))
-            return self._encode_video(to_pixels(self.model, inputs), kept)
+                return (model or self.model).embed_features(inputs.to(self.model.device))
+            encode = model.encode_video if model else self._encode_video
+            return encode(to_pixels(self.model, inputs), kept)
 
-    def _texts(self, tokens: Mapping[str, Tensor]) -> Tensor:
+    def _texts(self, tokens: Mapping[str, Tensor], model: VideoCLIP | None = None) -> Tensor:
         with self._precision():
-            return self.model.encode_text(tokens)
+            return (model or self.model).encode_text(tokens)
 
     def _precision(self) -> torch.autocast:
         half = self.config.precision == "bfloat16"

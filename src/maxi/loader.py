@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from queue import Full, Queue
 from typing import TypeVar
@@ -34,11 +34,12 @@ FRAMES_AHEAD = 2**26  # bytes of a video's frames decoded at once
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: its number from 0, its epoch, and the bags of its videos."""
+    """One optimiser step: its number from 0, its epoch, the bags of its videos, and whether it ends the epoch."""
 
     number: int
     epoch: int
     bags: tuple[Bag, ...]
+    ends: bool = False
 
 
 Batches = Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]]
@@ -49,18 +50,33 @@ def n_batches(n: int, batch_size: int) -> int:
     return max(1, round(n / batch_size))
 
 
+def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
+    """Videos of each epoch: all, or with a curriculum the most confident, more each time until half of the epochs."""
+    half = max(1, config.epochs / 2)
+    shares = [
+        config.curriculum + (1 - config.curriculum) * min(1.0, epoch / half)
+        for epoch in range(config.epochs)
+    ]
+    return [min(n, max(2, round(share * n))) for share in shares]
+
+
 def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0) -> Iterator[Step]:
     """The steps of all epochs from step `start` on; a function of (seed, epoch, video ids) alone.
 
-    An epoch is cut into batches of nearly equal size, since a rest of one or two videos has hardly a contrast.
+    An epoch is cut into batches of nearly equal size, since a rest of one or two videos has hardly a contrast. With a
+    curriculum the bags come with the most confident match first.
     """
     by_id = {bag.video: bag for bag in bags}
-    per_epoch = n_batches(len(bags), config.batch_size)
-    for epoch in range(start // per_epoch, config.epochs):
-        order = shuffled(list(by_id), "order", seed, epoch)
-        for i, part in enumerate(np.array_split(np.arange(len(order)), per_epoch)):
-            if epoch * per_epoch + i >= start:
-                yield Step(epoch * per_epoch + i, epoch, tuple(by_id[order[j]] for j in part))
+    number = 0
+    for epoch, size in enumerate(epoch_sizes(len(bags), config)):
+        per_epoch = n_batches(size, config.batch_size)
+        if number + per_epoch > start:
+            order = shuffled(list(by_id)[:size], "order", seed, epoch)
+            for i, part in enumerate(np.array_split(np.arange(size), per_epoch)):
+                if number + i >= start:
+                    chosen = tuple(by_id[order[j]] for j in part)
+                    yield Step(number + i, epoch, chosen, i + 1 == per_epoch)
+        number += per_epoch
 
 
 def collate_texts(
@@ -69,7 +85,8 @@ def collate_texts(
     """Training prompts of a step: distinct texts U, their index (B, N) into U, weights (B, N), positives (B, B).
 
     Each distinct text appears once, so that it is encoded once. The weight is 1 unless the bag says otherwise, and 0
-    on padding; an empty bag has the class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name.
+    on padding; an empty bag has the class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name;
+    with `graded_positives` they are float32, the weight that soft matching gave video i for t_j.
     """
     n_bag = 1 if config.objective in SINGLE else config.n_bag
     place: dict[str, int] = {}
@@ -89,7 +106,16 @@ def collate_texts(
         weight[i, : len(row)] = torch.tensor(weights[i])
     names = {bag.label: k for k, bag in enumerate(step.bags)}
     label = torch.tensor([names[bag.label] for bag in step.bags])
-    return list(place), index, weight, label[:, None] == label[None, :]
+    positives = label[:, None] == label[None, :]
+    if config.graded_positives:
+        grades = torch.zeros(len(step.bags), max(names.values()) + 1)
+        for i, bag in enumerate(step.bags):
+            for text in bag.texts:
+                if text.label in names:
+                    grades[i, names[text.label]] = text.weight
+        grades[torch.arange(len(label)), label] = 1.0
+        positives = grades[:, label]
+    return list(place), index, weight, positives
 
 
 def collate_classes(
@@ -181,7 +207,7 @@ def decoded_clips(
                     bags.append(bag)
             if not bags:
                 raise too_many()
-            yield Step(step.number, step.epoch, tuple(bags)), clips[: len(bags)]
+            yield replace(step, bags=tuple(bags)), clips[: len(bags)]
 
     def augmented_clips(
         video: str, epochs: Sequence[int], asked: Request, frames: Answer | MaxiError

@@ -20,11 +20,13 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     """Eq. 2, with the positives pooled inside the logarithm.
 
     L = -1/B sum_i log( sum_{j: t_i = t_j} sum_n exp(logits_ijn) / sum_k sum_n exp(logits_ikn) ), computed in float32
-    (or float64) by log-sum-exp. Every video needs one unmasked positive text.
+    (or float64) by log-sum-exp. Every video needs one unmasked positive text. Positives may be graded, 0 to 1.
     """
     logits = _full_precision(logits)
     every = _log_sum_exp(logits, mask[None])  # (B, J, N) -> (B,)
-    ours = _log_sum_exp(logits, mask[None] & positives[:, :, None])  # (B, J, N) -> (B,)
+    # A grade in ]0, 1] weighs the bag in the sum of the positives; that of a boolean is 0 or 1.
+    graded = logits + positives.to(logits.dtype).log()[:, :, None]
+    ours = _log_sum_exp(graded, mask[None] & (positives > 0)[:, :, None])  # (B, J, N) -> (B,)
     return (every - ours).mean()
 
 

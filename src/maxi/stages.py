@@ -324,6 +324,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             seed=config.seed,
             key=job.fingerprint,
             names=job.names(),
+            scores=_scores(job),
             progress=job.progress,
             world=job.world,
         )
@@ -340,12 +341,20 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     return summary
 
 
+def _scores(job: Job) -> dict[str, float]:
+    """How sure each match is, where training asks for it."""
+    if job.config.train.curriculum == 1:
+        return {}
+    return {m.video: m.score for m in read_jsonl(job.run.matches, Match)}
+
+
 def training_inputs(job: Job) -> dict[str, Any]:
     settings = job.config.train.model_dump(exclude=UNTOUCHED - {"result"})
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
         "settings": {**settings, "seed": job.config.seed},
+        "scores": digest(sorted(_scores(job).items())),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -23,7 +24,7 @@ from maxi.config import TrainConfig
 from maxi.distributed import World
 from maxi.errors import MaxiError
 from maxi.gradients import Contrast, Share, within_memory
-from maxi.loader import Batches, Step, n_batches, prefetch, schedule
+from maxi.loader import Batches, Step, epoch_sizes, n_batches, prefetch, schedule
 from maxi.model import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Bag, digest, write_text
@@ -54,6 +55,7 @@ def train(
     seed: int = 0,
     key: str = "",
     names: Sequence[str] = (),
+    scores: Mapping[str, float] | None = None,
     progress: Callable[[Iterator[Any], int, str], Any] | None = None,
     world: World | None = None,
 ) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def train(
     `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
     a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
-    per step. `names` are the classes of `cross_entropy`, by default those of the bags. Raises MaxiError when the loss
+    per step. `names` are the classes of `cross_entropy`, by default those of the bags; `scores` are the matches', by
+    video id, for `curriculum`. Raises MaxiError when the loss
     is not finite, with the video ids.
     """
     config, world = config or TrainConfig(), world or World()
@@ -92,7 +95,13 @@ def train(
             f"{strange[0]!r} labels a bag and is none of the {len(classes)} classes; mend the bag or add the name"
         )
     contrast = Contrast(
-        model, config, classes=classes, seed=seed, world=world, learning=list(parameters.values())
+        model,
+        config,
+        classes=classes,
+        seed=seed,
+        world=world,
+        learning=list(parameters.values()),
+        frozen=copy.deepcopy(model) if config.distill else None,
     )
     optimiser = torch.optim.AdamW(
         parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
@@ -105,12 +114,18 @@ def train(
     )  # what is validated and becomes the result
 
     bags, held_out = hold_out(bags, config.holdout, seed)
-    per_epoch = n_batches(len(bags), config.batch_size)
-    if len(bags) // per_epoch < world.size:
+    if config.curriculum < 1:
+        confidence = scores or {}
+        bags = sorted(bags, key=lambda bag: (-confidence[bag.video], bag.video))
+    sizes = epoch_sizes(len(bags), config)
+    steps_of = [n_batches(size, config.batch_size) for size in sizes]
+    smallest = min(size // n for size, n in zip(sizes, steps_of, strict=True))
+    if smallest < world.size:
         raise MaxiError(
-            f"{world.size} processes cannot share batches of {len(bags) // per_epoch} videos; raise `train.batch_size`"
+            f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
         )
-    n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
+    n_steps = sum(steps_of)
+    n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
     settings = config.model_dump(mode="json", exclude=UNTOUCHED)
     key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
     states = folder / "checkpoints"
@@ -160,9 +175,8 @@ def train(
                 logger.warning("out of memory: going on with graphs of %d videos", micro)
             optimiser.step()
 
-            ends = (step.number + 1) % per_epoch == 0
             if average:
-                average.step(step.epoch, config.epochs, ends=ends)
+                average.step(step.epoch, config.epochs, ends=step.ends)
             now = time.monotonic()
             row = {
                 "step": step.number,
@@ -173,7 +187,7 @@ def train(
                 "seconds": round(now - waited, 4),
                 "data_seconds": round(began - waited, 4),
             }
-            if held_out and ends:
+            if held_out and step.ends:
                 row["validation"] = validated()
                 if world.first and row["validation"] < best(log):
                     save_best(states, candidate, key=key, row=row)
