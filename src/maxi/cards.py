@@ -48,7 +48,7 @@ def _body(run: Run, config: Config, names: list[str]) -> list[str]:
         "Made by `maxi` with the method of MAXI (ICCV 2023): videos were matched to action names by the model "
         "it started from, the names were expanded to bags of texts, and both encoders were trained on them "
         f"and averaged with the original weights ({1 - config.train.alpha:.2f} original, {config.train.alpha:.2f} "
-        "trained). No label of any video was used.\n\n",
+        f"trained). {_told(config)}\n\n",
         "## Use\n\n",
         f"{_layout(run)} The embedding of a video is the mean over its frames' image embeddings, "
         f"{config.eval.n_frames} frames at segment centres, one centre crop; then unit norm.\n\n",
@@ -66,10 +66,19 @@ def _body(run: Run, config: Config, names: list[str]) -> list[str]:
     ]
 
 
+def _told(config: Config) -> str:
+    if not config.match.supervised:
+        return "No label of any video was used."
+    shots = f", {config.match.shots} of each name" if config.match.shots else ""
+    return f"The videos' own labels were taken for matches{shots}."
+
+
 def _layout(run: Run) -> str:
-    config = run.model / "config.json"
+    config, settings = run.model / "config.json", read_json(run.model / "maxi.json")
     if not config.is_file():
         return "Read with `maxi.load_model`."
+    if blocks := settings.get("temporal_blocks"):
+        return f"Read with `maxi.load_model`: the last {blocks} image blocks attend across frames."
     return f"A Hugging Face `{read_json(config)['architectures'][0]}` folder."
 
 
