@@ -439,6 +439,11 @@ def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
             seen.append(item[0].number)
             yield item
 
-    train(model, BAGS, counted, config, folder=tmp_path)
+    resumed = copy.deepcopy(model)
+    train(resumed, BAGS, counted, config, folder=tmp_path)
     assert seen == [6, 7]
-    assert all(torch.equal(weights(undisturbed)[n], t) for n, t in weights(model).items())
+    assert all(torch.equal(weights(undisturbed)[n], t) for n, t in weights(resumed).items())
+    # Another training's checkpoints do not outlive its own, however far it had come.
+    other = config.model_copy(update={"keep_last": 1, "epochs": 2})
+    train(model, BAGS, clips, other, folder=tmp_path)
+    assert [s.name for s in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000004"]

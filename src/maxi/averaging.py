@@ -27,7 +27,7 @@ class Average:
             share = 1 - self.decay
         else:
             n = epoch - int(SWA_FROM * n_epochs) + 1
-            share = 1 / n if ends and n > 0 else 0.0
+            share = 1 / max(1, n) if ends else 0.0
         if share:
             for name, average in self.weights.items():
                 average.lerp_(self.parameters[name].detach(), share)

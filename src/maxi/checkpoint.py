@@ -76,7 +76,9 @@ def save_state(
     }
     tables = {"weights": weights, "optimiser": moments} | ({"average": average} if average else {})
     _write(folder, f"step-{step:08d}", tables, {"step": step, "key": key, "log": log})
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    states = sorted(folder.glob("step-*"))
+    at = states.index(folder / f"step-{step:08d}")  # later ones are of another training
+    for old in (*states[: max(0, at + 1 - keep)], *states[at + 1 :]):
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -69,8 +69,7 @@ def train(
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
     a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
     per step. `names` are the classes of `cross_entropy`, by default those of the bags; `scores` are the matches', by
-    video id, for `curriculum`. Raises MaxiError when the loss
-    is not finite, with the video ids.
+    video id, for `curriculum`. Raises MaxiError when the loss is not finite, with the video ids.
     """
     config, world = config or TrainConfig(), world or World()
     if len(bags) < 2:
@@ -109,22 +108,20 @@ def train(
     average = (
         None if config.average == "none" else Average(config.average, parameters, config.ema_decay)
     )
-    candidate = (
-        average.weights if average else parameters
-    )  # what is validated and becomes the result
+    candidate = average.weights if average else parameters  # validated, and the result
 
     bags, held_out = hold_out(bags, config.holdout, seed)
     if config.curriculum < 1:
         confidence = scores or {}
         bags = sorted(bags, key=lambda bag: (-confidence[bag.video], bag.video))
     sizes = epoch_sizes(len(bags), config)
-    steps_of = [n_batches(size, config.batch_size) for size in sizes]
-    smallest = min(size // n for size, n in zip(sizes, steps_of, strict=True))
+    n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
+    sizes += [len(held_out)] if held_out else []
+    smallest = min(size // n_batches(size, config.batch_size) for size in sizes)
     if smallest < world.size:
         raise MaxiError(
             f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
         )
-    n_steps = sum(steps_of)
     n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
     settings = config.model_dump(mode="json", exclude=UNTOUCHED)
     key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
