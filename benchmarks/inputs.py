@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
 
     They hold what the pipeline puts in without captions: phrases, their verbs and those of the name, 19 on average.
     """
-    book, parser, found = shipped_book(), VerbParser(), list[Bag]()
+    book, parser, found = shipped_book(), _parser(), list[Bag]()
     for name, texts in book.labels.items():
         match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
         (bag,) = build_bags([match], [phrases], {}, parser)
@@ -67,6 +68,11 @@ def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
         if len(found) == (n_names or n):
             break
     return [Bag(f"v{i}", bag.label, bag.texts) for i, bag in enumerate((found * n)[:n])]
+
+
+@cache
+def _parser() -> VerbParser:
+    return VerbParser()
 
 
 def clips(n: int, n_frames: int, size: int) -> Tensor:

@@ -7,6 +7,7 @@ Both are a step of `maxi.training.train`, each in a process of its own; only `mi
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +15,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
+import torch
+from safetensors.torch import load_file, save_file
+
 from inputs import batches_of, clips, make_bags, tower, write_clip
+from maxi.config import TrainConfig
+from maxi.model import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
+from maxi.training import train
 from pairs import kept, run
 from scale import BYTES_OF_RSS, in_process
 
@@ -74,16 +82,6 @@ def measure(sizes: Sizes) -> bool:
 
 def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
     """Train a step of graphs of `micro` videos, write the weights to a file and say what memory it took."""
-    import os
-
-    import psutil
-    import torch
-    from safetensors.torch import save_file
-
-    from maxi.config import TrainConfig
-    from maxi.model import load_model
-    from maxi.training import train
-
     torch.set_num_threads(os.cpu_count() or 1)
     model = load_model(f"clip:{folder / 'clip'}")
     config = TrainConfig(
@@ -121,8 +119,6 @@ def apart(folder: Path, sizes: Sizes) -> float:
 
     Without the biases of keys: no attention depends on them, so their gradient is nothing but rounding.
     """
-    from safetensors.torch import load_file
-
     before = load_file(folder / "clip" / "model.safetensors")
     whole, small = (load_file(folder / f"{m}.safetensors") for m in (sizes.videos, sizes.micro))
     return max(
