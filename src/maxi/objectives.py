@@ -22,10 +22,8 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     L = -1/B sum_i log( sum_{j: t_i = t_j} sum_n exp(logits_ijn) / sum_k sum_n exp(logits_ikn) ), computed in float32
     (or float64) by log-sum-exp. Every video needs one unmasked positive text.
     """
-    logits = _full_precision(logits)
-    every = _log_sum_exp(logits, mask[None])  # (B, J, N) -> (B,)
-    ours = _log_sum_exp(logits, mask[None] & positives[:, :, None])  # (B, J, N) -> (B,)
-    return (every - ours).mean()
+    bags = _sums_of_bags(logits, mask)
+    return (bags.logsumexp(1) - _masked(bags, positives).logsumexp(1)).mean()
 
 
 def mil_nce_instance(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -62,10 +60,8 @@ def mil_nce_outside(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
 
     q_ij is the share of bag j in the softmax of video i over all texts.
     """
-    logits = _full_precision(logits)
-    every = _log_sum_exp(logits, mask[None])  # (B, J, N) -> (B,)
-    bags = _masked(logits, mask[None]).logsumexp(2)  # (B, J, N) -> (B, J)
-    return (every[:, None] - bags)[positives].mean()
+    bags = _sums_of_bags(logits, mask)
+    return (bags.logsumexp(1, keepdim=True) - bags)[positives].mean()
 
 
 def mil_max_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -119,8 +115,9 @@ def _masked(logits: Tensor, keep: Tensor) -> Tensor:
     return logits.masked_fill(~keep, torch.finfo(logits.dtype).min)
 
 
-def _log_sum_exp(logits: Tensor, keep: Tensor) -> Tensor:
-    return _masked(logits, keep).flatten(1).logsumexp(1)
+def _sums_of_bags(logits: Tensor, mask: Tensor) -> Tensor:
+    """(B, J, N) -> (B, J): the one pass over all logits, from which both sums of Eq. 2 follow."""
+    return _masked(_full_precision(logits), mask[None]).logsumexp(2)
 
 
 def _full_precision(logits: Tensor) -> Tensor:
