@@ -22,12 +22,10 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     L = -1/B sum_i log( sum_{j: t_i = t_j} sum_n exp(logits_ijn) / sum_k sum_n exp(logits_ikn) ), computed in float32
     (or float64) by log-sum-exp. Every video needs one unmasked positive text. Positives may be graded, 0 to 1.
     """
-    logits = _full_precision(logits)
-    every = _log_sum_exp(logits, mask[None])  # (B, J, N) -> (B,)
+    bags = _sums_of_bags(logits, mask)  # (B, J)
     # A grade in ]0, 1] weighs the bag in the sum of the positives; that of a boolean is 0 or 1.
-    graded = logits + positives.to(logits.dtype).log()[:, :, None]
-    ours = _log_sum_exp(graded, mask[None] & (positives > 0)[:, :, None])  # (B, J, N) -> (B,)
-    return (every - ours).mean()
+    ours = _masked(bags + positives.to(bags.dtype).log(), positives > 0)
+    return (bags.logsumexp(1) - ours.logsumexp(1)).mean()
 
 
 def mil_nce_instance(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -64,10 +62,8 @@ def mil_nce_outside(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
 
     q_ij is the share of bag j in the softmax of video i over all texts.
     """
-    logits = _full_precision(logits)
-    every = _log_sum_exp(logits, mask[None])  # (B, J, N) -> (B,)
-    bags = _masked(logits, mask[None]).logsumexp(2)  # (B, J, N) -> (B, J)
-    return (every[:, None] - bags)[positives].mean()
+    bags = _sums_of_bags(logits, mask)
+    return (bags.logsumexp(1, keepdim=True) - bags)[positives].mean()
 
 
 def mil_max_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -121,8 +117,9 @@ def _masked(logits: Tensor, keep: Tensor) -> Tensor:
     return logits.masked_fill(~keep, torch.finfo(logits.dtype).min)
 
 
-def _log_sum_exp(logits: Tensor, keep: Tensor) -> Tensor:
-    return _masked(logits, keep).flatten(1).logsumexp(1)
+def _sums_of_bags(logits: Tensor, mask: Tensor) -> Tensor:
+    """(B, J, N) -> (B, J): the one pass over all logits, from which both sums of Eq. 2 follow."""
+    return _masked(_full_precision(logits), mask[None]).logsumexp(2)
 
 
 def _full_precision(logits: Tensor) -> Tensor:

@@ -1,0 +1,92 @@
+"""What the benchmarks of training work on: a random CLIP, bags of the shipped phrases, made-up clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxi.bags import build_bags
+from maxi.loader import Batches, Step
+from maxi.lookup import shipped_book
+from maxi.records import Bag, Match, Phrases, write_json
+from maxi.verbs import VerbParser
+
+VIT_B16 = {"vision": {"patch_size": 16}, "text": {}}
+"""openai/clip-vit-base-patch16: what it changes in transformers' own defaults."""
+
+
+def tower(width: int, layers: int, **settings: int) -> dict[str, int]:
+    """The settings of a tower of that width, heads of 64 as CLIP's (at least two of them)."""
+    heads = max(2, width // 64)
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
+    return {**sizes, "num_attention_heads": heads, **settings}
+
+
+def write_clip(
+    folder: Path, *, vision: Mapping[str, Any], text: Mapping[str, Any], width: int = 512
+) -> Path:
+    """Write a CLIP of random weights with OpenAI's tokenizer, D = `width`."""
+    from transformers import CLIPConfig, CLIPModel
+
+    from maxi.backbones import quiet_transformers
+    from maxi.bpe import clip_tokenizer
+
+    tokenizer = clip_tokenizer()
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+    config = CLIPConfig(
+        text_config={**text, **ids, "projection_dim": width},
+        vision_config={**vision, "projection_dim": width},
+        projection_dim=width,
+    )
+    torch.manual_seed(0)
+    with quiet_transformers():
+        CLIPModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    side = config.vision_config.image_size
+    crop = {"height": side, "width": side}
+    preprocessing = {"size": {"shortest_edge": side}, "crop_size": crop}
+    write_json(folder / "preprocessor_config.json", preprocessing)
+    return folder
+
+
+def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
+    """Bags of `n` videos, matched to `n_names` shipped names in turn; each bag has `n_bag` texts or more.
+
+    They hold what the pipeline puts in without captions: phrases, their verbs and those of the name, 19 on average.
+    """
+    book, parser, found = shipped_book(), _parser(), list[Bag]()
+    for name, texts in book.labels.items():
+        match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
+        (bag,) = build_bags([match], [phrases], {}, parser)
+        if len(bag.texts) >= n_bag:
+            found.append(bag)
+        if len(found) == (n_names or n):
+            break
+    return [Bag(f"v{i}", bag.label, bag.texts) for i, bag in enumerate((found * n)[:n])]
+
+
+@cache
+def _parser() -> VerbParser:
+    return VerbParser()
+
+
+def clips(n: int, n_frames: int, size: int) -> Tensor:
+    """Noise for clips: uint8 (B, T, C, S, S)."""
+    rng = torch.Generator().manual_seed(0)
+    shape = (n, n_frames, 3, size, size)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=rng)
+
+
+def batches_of(frames: Tensor) -> Batches:
+    """Batches for `maxi.training.train` of the same clips in every step."""
+
+    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for step in steps:
+            yield step, frames[: len(step.bags)]
+
+    return batches

@@ -1,0 +1,132 @@
+"""Memory of one exact contrast of 64 videos x 16 texts: graphs of a few videos against one graph over everything.
+
+    python benchmarks/memory.py
+
+Both are a step of `maxi.training.train`, each in a process of its own; only `micro_batch` differs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+import torch
+from safetensors.torch import load_file, save_file
+
+from inputs import batches_of, clips, make_bags, tower, write_clip
+from maxi.config import TrainConfig
+from maxi.model import load_model
+from maxi.records import Bag, read_jsonl, write_jsonl
+from maxi.training import train
+from pairs import kept, run
+from scale import BYTES_OF_RSS, in_process
+
+MOST = 0.25  # of the memory of one graph
+FAR = 1e-3  # how far the two updates of a tensor may be apart, as a share of their length
+
+
+@dataclass(frozen=True)
+class Sizes:
+    videos: int = 64
+    frames: int = 2
+    texts: int = 16
+    micro: int = 4
+    towers: dict[str, Any] = field(
+        default_factory=lambda: {
+            "vision": tower(384, 12, image_size=160, patch_size=16),
+            "text": tower(256, 4),
+        }
+    )
+
+
+TINY = Sizes(
+    4, 1, 4, 1, {"vision": tower(64, 2, image_size=32, patch_size=8), "text": tower(64, 2)}
+)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes of a process just before its step, and the most it ever had; the loss."""
+
+    before: int
+    most: int
+    loss: float
+
+    def __str__(self) -> str:
+        return f"{self.most / 1e6:9,.0f} MB in all {(self.most - self.before) / 1e6:9,.0f} MB above"
+
+
+def measure(sizes: Sizes) -> bool:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_clip(folder / "clip", **sizes.towers)
+        write_jsonl(folder / "bags.jsonl", make_bags(sizes.videos, sizes.texts))
+        found = []
+        for micro in (sizes.videos, sizes.micro):
+            found.append(in_process(one_step, folder, sizes, micro))
+            print(f"graphs of {micro:3} videos {found[-1]}", flush=True)
+        updates = apart(folder, sizes)
+    whole, small = found
+    print(f"losses {whole.loss} and {small.loss}, updates at most {updates:.1e} apart")
+    share = (small.most - small.before) / (whole.most - whole.before)
+    print(f"above what there was before the step: {share:.2f}")
+    fine = kept("memory of the whole process", small.most / whole.most, MOST, most=True)
+    return fine and updates < FAR
+
+
+def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
+    """Train a step of graphs of `micro` videos, write the weights to a file and say what memory it took."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = load_model(f"clip:{folder / 'clip'}")
+    config = TrainConfig(
+        batch_size=sizes.videos,
+        micro_batch=micro,
+        n_frames=sizes.frames,
+        n_bag=sizes.texts,
+        epochs=1,
+        alpha=1,  # the weights as trained
+    )
+    frames = clips(sizes.videos, sizes.frames, model.backbone.image_size)
+    before = 0
+
+    def progress(rows: Iterator[Any], total: int, label: str) -> Iterator[Any]:
+        nonlocal before
+        before = psutil.Process().memory_info().rss
+        return rows
+
+    done = train(
+        model,
+        read_jsonl(folder / "bags.jsonl", Bag),
+        batches_of(frames),
+        config,
+        folder=folder / f"run-{micro}",
+        progress=progress,
+    )
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS
+    trained = model.backbone.model.named_parameters()
+    save_file({name: p.detach() for name, p in trained}, folder / f"{micro}.safetensors")
+    return Peak(before, most, done["last_loss"])
+
+
+def apart(folder: Path, sizes: Sizes) -> float:
+    """The largest difference of the two updates of any tensor, as a share of the update's length.
+
+    Without the biases of keys: no attention depends on them, so their gradient is nothing but rounding.
+    """
+    before = load_file(folder / "clip" / "model.safetensors")
+    whole, small = (load_file(folder / f"{m}.safetensors") for m in (sizes.videos, sizes.micro))
+    return max(
+        float((small[name] - whole[name]).norm() / (whole[name] - before[name]).norm())
+        for name in whole
+        if not name.endswith("k_proj.bias")
+    )
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, Sizes(), TINY)

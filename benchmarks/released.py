@@ -1,0 +1,88 @@
+"""The training step of the paper's released code in its literal form: the other side of the comparisons.
+
+Written from a description of it, in docs/method.md's terms: every prompt of every bag tokenised in every step, padded
+to 77 tokens and encoded, equal ones as often as they occur; all tokens through the last block; attention as product,
+softmax, product; one graph over everything; the mask of positives by nested loops over scalars; the softmax summed bag
+by bag; AdamW. Its clip of frames, batch and trained parameters are given, so that they can be ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maxi.backbones import quiet_transformers
+from maxi.config import TrainConfig
+
+LENGTH = 77
+
+
+class Released:
+    """A CLIP folder's model under the released step; `frames` are float32 (B, T, C, S, S), prompts B lists of N."""
+
+    def __init__(self, folder: Path, config: TrainConfig, attention: str = "eager") -> None:
+        from transformers import CLIPModel, CLIPTokenizerFast
+
+        with quiet_transformers():
+            self.model: Any = CLIPModel.from_pretrained(folder, attn_implementation=attention)
+        self.tokenizer: Any = CLIPTokenizerFast.from_pretrained(folder)
+        self.model.logit_scale.requires_grad_(False)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.scale = 1 / config.sigma
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, config.lr, config.betas, config.eps, config.weight_decay
+        )
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """One call per prompt: (N, 77)."""
+        rows = [
+            self.tokenizer(p, padding="max_length", max_length=LENGTH, return_tensors="pt")
+            for p in prompts
+        ]
+        return torch.cat([row["input_ids"] for row in rows])
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """(N, D), unit norm."""
+        pooled = self.model.text_model(input_ids=self.tokenize(prompts)).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """(B, T, C, S, S) -> (B, D): mean over T, then unit norm."""
+        pooled = self.model.vision_model(pixel_values=frames.flatten(0, 1)).pooler_output
+        raw = self.model.visual_projection(pooled).unflatten(0, frames.shape[:2])
+        return F.normalize(raw.mean(1), dim=-1)
+
+    def step(self, frames: Tensor, prompts: Sequence[Sequence[str]], labels: Tensor) -> float:
+        """One step of the optimiser; returns the loss."""
+        z_v = self.encode_video(frames)
+        z_t = self.encode_text([prompt for bag in prompts for prompt in bag])
+        loss = mil_nce(self.scale * z_v @ z_t.T, positives(labels))
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+def positives(labels: Tensor) -> Tensor:
+    """(B,) -> bool (B, B), one pair of scalars at a time."""
+    mask = torch.zeros(len(labels), len(labels), dtype=torch.bool)
+    for i in range(len(labels)):
+        for j in range(len(labels)):
+            if labels[i] == labels[j]:
+                mask[i, j] = True
+    return mask
+
+
+def mil_nce(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits (B, B * N), bag by bag along the texts -> the loss, its mean over positive pairs outside the logarithm."""
+    n_bag = logits.shape[1] // len(logits)
+    softmax = logits.float().softmax(1)
+    of_bags = torch.zeros(len(logits), len(logits))
+    for j in range(len(logits)):
+        of_bags[:, j] = softmax[:, j * n_bag : (j + 1) * n_bag].sum(1)
+    return -of_bags.log()[mask].mean()

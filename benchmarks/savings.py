@@ -1,0 +1,179 @@
+"""What each saving of a training step brings by itself: seconds and memory without it and with it.
+
+    python benchmarks/savings.py
+
+ViT-B/16, forward and backward of one side alone: the frames, or the texts. The numbers have to agree before anything is
+timed.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inputs import VIT_B16, clips, make_bags, tower, write_clip
+from maxi.config import TrainConfig
+from maxi.features import to_pixels
+from maxi.loader import collate_texts, schedule
+from maxi.model import load_model
+from maxi.records import Bag, read_jsonl, write_jsonl
+from pairs import gradient_norm, in_turn, run, same
+from released import LENGTH
+from scale import BYTES_OF_RSS, in_process
+
+
+@dataclass(frozen=True)
+class Sizes:
+    videos: int = 4  # of the rows about frames
+    frames: int = 4
+    bags: int = 16  # of the rows about texts; some share a name, as in a batch of 256
+    names: int = 11
+    texts: int = 16
+    pairs: int = 5
+    towers: dict[str, Any] = field(default_factory=lambda: VIT_B16)
+
+
+TINY = Sizes(
+    2, 2, 3, 2, 4, 1, {"vision": tower(64, 2, image_size=96, patch_size=8), "text": tower(64, 2)}
+)
+
+
+Numbers = list[float]
+
+
+class Bench:
+    """A model that trains everything, pixels (B, T, C, S, S) and a step's prompts, (B, N) of U distinct ones."""
+
+    def __init__(self, folder: Path, sizes: Sizes) -> None:
+        self.model = load_model(f"clip:{folder / 'clip'}")
+        self.model.freeze("all")
+        frames = clips(sizes.videos, sizes.frames, self.model.backbone.image_size)
+        self.pixels = to_pixels(self.model, frames)
+        bags = read_jsonl(folder / "bags.jsonl", Bag)
+        config = TrainConfig(batch_size=sizes.bags, n_bag=sizes.texts)
+        self.texts, index, _, _ = collate_texts(next(schedule(bags, config, 0)), config, 0)
+        self.index = index.flatten()
+
+    def back(self, z: Tensor) -> Numbers:
+        """A loss of features (N, D), the same for any way of making them, and the length of its gradient."""
+        self.model.zero_grad()
+        at = torch.Generator().manual_seed(0)
+        loss = (z.float() * torch.randn(z.shape, generator=at)).sum()
+        loss.backward()
+        return [loss.item(), gradient_norm(self.model.parameters())]
+
+    def videos(self) -> Numbers:
+        return self.back(self.model.encode_video(self.pixels))
+
+    def padded(self, length: int | None = None) -> Numbers:
+        """Every distinct text once, padded to the longest or to a length."""
+        tokens = self.model.backbone.tokenize(self.texts)
+        if length:
+            ids = tokens["input_ids"]
+            end = self.model.backbone.tokenizer.pad_token_id
+            tokens = {"input_ids": F.pad(ids, (0, length - ids.shape[1]), value=end)}
+        return self.back(self.model.encode_text(tokens)[self.index])
+
+
+class Row(NamedTuple):
+    """A saving: what it is of, without it, with it; `exact` unless the numbers may differ."""
+
+    of: str
+    off: Callable[[], Numbers]
+    on: Callable[[], Numbers]
+    exact: bool = True
+
+
+def distinct_texts(bench: Bench) -> Row:
+    model, prompts = bench.model, [bench.texts[i] for i in bench.index]
+
+    def off() -> Numbers:
+        return bench.back(model.encode_text(model.backbone.tokenize(prompts)))
+
+    return Row("texts", off, bench.padded)
+
+
+def short_texts(bench: Bench) -> Row:
+    return Row("texts", lambda: bench.padded(LENGTH), bench.padded)
+
+
+def last_block(bench: Bench) -> Row:
+    clip, shape = bench.model.backbone.model, bench.pixels.shape[:2]
+
+    def off() -> Numbers:
+        pooled = clip.vision_model(pixel_values=bench.pixels.flatten(0, 1)).pooler_output
+        raw = clip.visual_projection(pooled).unflatten(0, shape)
+        return bench.back(F.normalize(raw.mean(1), dim=-1))
+
+    return Row("frames", off, bench.videos)
+
+
+def fused_attention(bench: Bench) -> Row:
+    def using(attention: str) -> Callable[[], Numbers]:
+        def way() -> Numbers:
+            bench.model.backbone.model.set_attn_implementation(attention)
+            return bench.videos()
+
+        return way
+
+    return Row("frames", using("eager"), using("sdpa"))
+
+
+def bfloat16(bench: Bench) -> Row:
+    def on() -> Numbers:
+        with torch.autocast("cpu", torch.bfloat16):
+            z = bench.model.encode_video(bench.pixels)
+        return bench.back(z)
+
+    return Row("frames", bench.videos, on, exact=False)
+
+
+# A further saving is a function from the bench to its Row, and a line here.
+ROWS: dict[str, Callable[[Bench], Row]] = {
+    "distinct texts": distinct_texts,
+    "77 -> longest": short_texts,
+    "last block": last_block,
+    "fused attention": fused_attention,
+    "bfloat16": bfloat16,
+}
+
+
+def measure(sizes: Sizes) -> bool:
+    fine = True
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        write_clip(folder / "clip", **sizes.towers)
+        bags = make_bags(sizes.bags, sizes.texts, sizes.names)
+        write_jsonl(folder / "bags.jsonl", bags)
+        bench = Bench(folder, sizes)
+        prompts = f"{len(bench.texts)} of {len(bench.index)} prompts distinct"
+        print(f"{sizes.videos} videos x {sizes.frames} frames; {prompts}")
+        for name, row_of in ROWS.items():
+            row = row_of(bench)
+            off, on = row.off(), row.on()
+            equal = same(name, on, off, 1e-4 if row.exact else 1.0)
+            fine &= equal
+            exact = "the same numbers" if row.exact else f"loss {off[0]:.4f} -> {on[0]:.4f}"
+            pairs = in_turn(row.on, row.off, sizes.pairs)
+            peaks = [in_process(peak, folder, sizes, name, way) for way in ("off", "on")]
+            memory = f"{peaks[0] / 1e6:6,.0f} -> {peaks[1] / 1e6:6,.0f} MB"
+            print(f"{name:16} {row.of:7}{pairs}  {memory}  {exact}", flush=True)
+    return fine
+
+
+def peak(folder: Path, sizes: Sizes, name: str, way: str) -> int:
+    """The most bytes that a process ever has that goes one way once."""
+    getattr(ROWS[name](Bench(folder, sizes)), way)()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, Sizes(), TINY)

@@ -1,0 +1,127 @@
+"""A training step of ViT-B/16 against the released code's step: forward, backward, AdamW.
+
+python benchmarks/step.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from inputs import VIT_B16, batches_of, clips, make_bags, tower, write_clip
+from maxi.config import TrainConfig
+from maxi.features import to_pixels
+from maxi.loader import Step, collate_texts, schedule
+from maxi.model import load_model
+from maxi.records import Bag
+from maxi.training import train
+from pairs import Pairs, gradient_norm, in_turn, kept, run, same
+from released import Released
+
+WHOLE, TEXTS = 1.6, 6.0  # how many times as long the released form has to take
+
+
+@dataclass(frozen=True)
+class Sizes:
+    videos: int = 8
+    frames: int = 4
+    texts: int = 16
+    pairs: int = 5
+    towers: dict[str, Any] = field(default_factory=lambda: VIT_B16)
+
+
+TINY = Sizes(
+    2, 1, 4, 1, {"vision": tower(64, 2, image_size=32, patch_size=8), "text": tower(64, 2)}
+)
+
+
+def measure(sizes: Sizes) -> bool:
+    n = sizes.pairs + 1  # and the warm-up
+    config = TrainConfig(
+        batch_size=sizes.videos,
+        micro_batch=sizes.videos,  # one graph
+        n_frames=sizes.frames,
+        n_bag=sizes.texts,
+        epochs=1,
+        objective="mil_nce_outside",  # the released form, so that both losses can be compared
+        checkpoint_seconds=1e9,
+    )
+    bags = make_bags(sizes.videos * n, sizes.texts)
+    with TemporaryDirectory() as name:
+        folder = write_clip(Path(name, "clip"), **sizes.towers)
+        texts, fine = text_side(folder, next(schedule(bags, config, 0)), config, sizes.pairs)
+        print(f"text side {texts}", flush=True)
+        whole, equal = whole_step(folder, Path(name), bags, config)
+        print(f"step      {whole}", flush=True)
+    fine = fine and equal
+    fine &= kept("the whole step", whole.ratio, WHOLE)
+    fine &= kept("the text side alone", texts.ratio, TEXTS)
+    return fine
+
+
+def prompts_of(step: Step, config: TrainConfig) -> list[list[str]]:
+    texts, index, _, _ = collate_texts(step, config, 0)
+    return [[texts[i] for i in row] for row in index.tolist()]
+
+
+def text_side(folder: Path, step: Step, config: TrainConfig, n: int) -> tuple[Pairs, bool]:
+    """Tokens, features and, from a given gradient of the features, that of the weights."""
+    model, other = load_model(f"clip:{folder}"), Released(folder, config)
+    model.freeze("all")
+    texts, index, _, _ = collate_texts(step, config, 0)
+    prompts = [prompt for bag in prompts_of(step, config) for prompt in bag]
+    lengths = [len(ids) for ids in other.tokenizer(prompts)["input_ids"]]
+    print(
+        f"{len(prompts)} prompts, {len(texts)} distinct, "
+        f"{sum(lengths) / len(lengths):.1f} tokens on average, {max(lengths)} at most"
+    )
+    gradient = torch.randn(len(prompts), model.backbone.model.config.projection_dim)
+
+    def ours() -> None:
+        model.zero_grad()
+        z_t = model.encode_text(model.backbone.tokenize(texts))
+        z_t[index.flatten()].backward(gradient)
+
+    def theirs() -> None:
+        other.model.zero_grad()
+        other.encode_text(prompts).backward(gradient)
+
+    pairs = in_turn(ours, theirs, n)
+    norms = gradient_norm(model.parameters()), gradient_norm(other.parameters)
+    return pairs, same("gradient of the text side", norms[:1], norms[1:])
+
+
+def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) -> tuple[Pairs, bool]:
+    """Steps of `train` itself, which hands its rows to `progress`, in turn with released ones on the same batches."""
+    model, other = load_model(f"clip:{folder}"), Released(folder, config)
+    frames = clips(config.batch_size, config.n_frames, model.backbone.image_size)
+    steps = schedule(bags, config, 0)
+    found, our_losses, their_losses = list[Pairs](), list[float](), list[float]()
+
+    def theirs() -> None:
+        step = next(steps)
+        names = list(dict.fromkeys(bag.label for bag in step.bags))
+        labels = torch.tensor([names.index(bag.label) for bag in step.bags])
+        loss = other.step(to_pixels(model, frames), prompts_of(step, config), labels)
+        their_losses.append(loss)
+
+    def progress(rows: Iterator[dict[str, Any]], total: int, label: str) -> Iterator[Any]:
+        found.append(in_turn(lambda: our_losses.append(next(rows)["loss"]), theirs, total - 1))
+        return rows
+
+    done = train(model, bags, batches_of(frames), config, folder=out / "run", progress=progress)
+    n_trained = sum(p.numel() for p in other.parameters)
+    assert done["trained_parameters"] == n_trained, (done, n_trained)
+    norms = gradient_norm(model.parameters()), gradient_norm(other.parameters)
+    print(f"{n_trained:,} trained parameters, losses {our_losses[0]} to {our_losses[-1]}")
+    equal = same("losses of the steps", our_losses, their_losses)
+    return found[0], same("gradient of the last step", norms[:1], norms[1:], 1e-3) and equal
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, Sizes(), TINY)
