@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bags import soft, top1
 
+from bags import soft, top1
 from maxi.config import Config
 from maxi.demo import demo_config
 from maxi.jobs import open_job

@@ -213,6 +213,6 @@ def test_graded_positives_weigh_their_bags_in_the_sum() -> None:
         expected -= math.log(ours / every) / 3
     logits.requires_grad_()
     loss = mil_nce(logits, mask, grades)
-    assert float(loss) == pytest.approx(expected)
+    assert loss.item() == pytest.approx(expected)
     loss.backward()
     assert torch.isfinite(logits.grad).all()
