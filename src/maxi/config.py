@@ -194,6 +194,13 @@ class TrainConfig(Stage):
         description="Of both encoders in training (autocast); weights and the loss stay float32.",
     )
     checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
+    wandb: str | None = Field(
+        None, description="Project at Weights & Biases that gets the figures of every step."
+    )
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings on which the weights depend."""
+        return self.model_dump(mode="json", exclude={"checkpoint_seconds", "wandb"})
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

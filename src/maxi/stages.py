@@ -341,11 +341,10 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
 
 
 def training_inputs(job: Job) -> dict[str, Any]:
-    settings = job.config.train.model_dump(exclude={"checkpoint_seconds"})
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**settings, "seed": job.config.seed},
+        "settings": {**job.config.train.decisive(), "seed": job.config.seed},
     }
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from maxi.loader import (
     prefetch,
     schedule,
 )
+from maxi.logbooks import open_logbooks
 from maxi.model import VideoCLIP
 from maxi.objectives import OBJECTIVES, contrasted
 from maxi.records import Bag, digest, write_text
@@ -106,8 +108,7 @@ def train(
             f"{world.size} processes cannot share batches of {len(bags) // per_epoch} videos; raise `train.batch_size`"
         )
     n_steps, n_warmup = per_epoch * config.epochs, round(per_epoch * config.warmup_epochs)
-    settings = config.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    key = digest(key, settings, seed, _bags_digest(bags), classes)
+    key = digest(key, config.decisive(), seed, _bags_digest(bags), classes)
     start = 0
     log: list[dict[str, Any]] = []
     if found := load_state(folder / "checkpoints", optimiser, key):
@@ -210,8 +211,10 @@ def train(
             waited = time.monotonic()
 
     shown = progress(steps(), n_steps - start, "train") if progress else steps()
-    for _ in shown:
-        pass
+    with open_logbooks(folder, config, start) if world.first else nullcontext() as write:
+        for row in shown:
+            if write:
+                write(row)
     tuned = {n: p.detach().cpu() for n, p in parameters.items()}
     _assign(parameters, interpolate(original, tuned, config.alpha))
     return {
