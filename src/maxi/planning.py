@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.features import n_stored
 from maxi.jobs import Job, fresh_model
@@ -32,6 +33,12 @@ from maxi.training import train
 
 STEPS = 3  # that are timed, after a first one
 SAMPLE = 16  # videos that are embedded where only the head is trained
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FUSED_BACK = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+ATTENTION_ON_CPU = {  # which torch's counter leaves out
+    FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    FUSED_BACK: lambda z, q, k, v, *_, **__: sdpa_backward_flop_count(z, q, k, v),
+}
 
 
 @dataclass(frozen=True)
@@ -209,7 +216,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     key = job.fingerprint
     job.release()
     model = fresh_model(job.config)
-    loaded = time.monotonic()
+    loading = time.monotonic() - began
     if config.trainable == "head":
         source = _embedded(job, model, bags, videos, folder=folder)
     else:
@@ -231,61 +238,71 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
         found.moments.append(time.monotonic())
         return found
 
-    per_epoch = n_batches(len(bags), config.batch_size)
-    n_steps = per_epoch * config.epochs
+    n_steps = n_batches(len(bags), config.batch_size) * config.epochs
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     inputs = _Recorded(source.batches)
     real = trial("decoding", inputs, min(1 + STEPS, n_steps), checkpoint_seconds=math.inf)
     decoders = job.decoder.peak_memory()
     # Nothing is decoded any more, so that a checkpoint after each step lets no decoding get ahead.
-    again = trial(
-        "ready",
-        inputs.again,
-        1 + STEPS if source.n_epochs > 1 else 2,
-        checkpoint_seconds=0.0,
-        epochs=max(config.epochs, 1 + STEPS),
-    )
+    n_again = 1 + STEPS if source.n_epochs > 1 else 2
+    epochs = max(config.epochs, n_again)
+    again = trial("ready", inputs.again, n_again, checkpoint_seconds=0.0, epochs=epochs)
     ended = time.monotonic()
     model.save(folder / "ready" / "model")
     weights_digest(folder / "ready" / "model")
     saving, memory = time.monotonic() - ended, _peak_memory()
     flop = 0
     if count:
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
             trial("counting", inputs.again, 1, checkpoint_seconds=math.inf)
         flop = counter.get_total_flops()
-
-    in_decoding = [row for row in real.rows if row["epoch"] % source.n_epochs == 0]
-    slow, fast = in_decoding[1:] or in_decoding, again.rows[1:]
-    numbers = {
-        "n_steps": n_steps,
-        "n_decoding": per_epoch * math.ceil(config.epochs / source.n_epochs),
-    }
-    times = Times(
-        start=loaded - began + source.seconds + real.before_steps,
-        first=real.rows[0]["seconds"],
-        decoding=mean(row["seconds"] for row in slow),
-        ready=mean(row["seconds"] for row in fast),
-        checkpoint=mean(again.between_steps),
-        end=real.after_steps + saving,
-    )
-    waits = [mean(row["data_seconds"] for row in rows) for rows in (real.rows[:1], slow, fast)]
     return {
-        **numbers,
         "videos": len(bags),
-        "seconds": of_training(times, **numbers, checkpoint_seconds=config.checkpoint_seconds),
-        "step": of_steps(times.first, times.decoding, times.ready, **numbers) / n_steps,
-        "data": of_steps(*waits, **numbers) / n_steps,
-        "times": asdict(times),
+        **_time(config, n_steps, source, real, again, beside=(loading, saving)),
         "memory": {
             "process": memory + round(source.ahead * (1 - inputs.seen(len(videos)))),
             "decoders": decoders,
             "gpu": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         },
-        "disk": _disk(folder / "ready", len(again.rows), n_steps, source.features),
+        "disk": _disk(folder / "ready", n_again, n_steps, source.features),
         "flop": flop,
         "conditions": {"device": str(model.device), "decoders": len(job.decoder)},
+    }
+
+
+def _time(
+    config: TrainConfig,
+    n_steps: int,
+    source: _Source,
+    real: _Trial,
+    again: _Trial,
+    *,
+    beside: tuple[float, float],
+) -> dict[str, Any]:
+    """Seconds of the whole and of a step, and what they were made from; `beside` training are loading and saving."""
+    numbers = {
+        "n_steps": n_steps,
+        "n_decoding": n_steps // config.epochs * math.ceil(config.epochs / source.n_epochs),
+    }
+    in_decoding = [row for row in real.rows if row["epoch"] % source.n_epochs == 0]
+    kinds = (real.rows[:1], in_decoding[1:] or in_decoding, again.rows[1:])
+    first, decoding, ready = (mean(row["seconds"] for row in rows) for rows in kinds)
+    waits = [mean(row["data_seconds"] for row in rows) for rows in kinds]
+    times = Times(
+        start=beside[0] + source.seconds + real.before_steps,
+        first=first,
+        decoding=decoding,
+        ready=ready,
+        checkpoint=mean(again.between_steps),
+        end=real.after_steps + beside[1],
+    )
+    return {
+        **numbers,
+        "seconds": of_training(times, **numbers, checkpoint_seconds=config.checkpoint_seconds),
+        "step": of_steps(first, decoding, ready, **numbers) / n_steps,
+        "data": of_steps(*waits, **numbers) / n_steps,
+        "times": asdict(times),
     }
 
 
