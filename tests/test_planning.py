@@ -64,6 +64,7 @@ def test_the_first_step_and_the_epochs_that_decode_count_apart() -> None:
     assert of_steps(5, 3, 1, n_steps=1, n_decoding=1) == 5
     assert of_steps(5, 3, 1, n_steps=4, n_decoding=4) == 5 + 3 * 3
     assert of_steps(5, 3, 1, n_steps=100, n_decoding=10) == 5 + 9 * 3 + 90
+    assert of_steps(5, 3, 1, n_steps=100, n_decoding=12.5) == 5 + 11.5 * 3 + 87.5
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_checkpoints_come_after_whole_steps_and_at_the_end(
     every: float, n_checkpoints: int
 ) -> None:
     """100 steps of 1.22 seconds."""
-    found = of_training(TIMES, n_steps=100, n_decoding=10, checkpoint_seconds=every)
+    found = of_training(TIMES, 122, n_steps=100, checkpoint_seconds=every)
     assert found == 10 + 122 + n_checkpoints * 2 + 4
 
 

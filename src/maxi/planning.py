@@ -55,20 +55,20 @@ class Times:
 
 
 def of_steps(
-    first: float, decoding: float, ready: float, *, n_steps: int, n_decoding: int
+    first: float, decoding: float, ready: float, *, n_steps: int, n_decoding: float
 ) -> float:
-    """The sum over all steps; `n_decoding` of them, the first included, are in epochs that decode."""
+    """The sum over all steps; `n_decoding` of them, the first included, are in epochs that decode.
+
+    That is the steps over the epochs that come from one decoding: a last, shorter block decodes fewer frames.
+    """
     return first + (n_decoding - 1) * decoding + (n_steps - n_decoding) * ready
 
 
-def of_training(times: Times, *, n_steps: int, n_decoding: int, checkpoint_seconds: float) -> float:
-    """Seconds of a whole training.
+def of_training(times: Times, steps: float, *, n_steps: int, checkpoint_seconds: float) -> float:
+    """Seconds of a whole training whose steps take `steps` seconds together.
 
     A checkpoint follows the first step that ends `checkpoint_seconds` after the one before, and the last step.
     """
-    steps = of_steps(
-        times.first, times.decoding, times.ready, n_steps=n_steps, n_decoding=n_decoding
-    )
     apart = max(1, math.ceil(checkpoint_seconds * n_steps / steps))  # steps between checkpoints
     return times.start + steps + math.ceil(n_steps / apart) * times.checkpoint + times.end
 
@@ -281,14 +281,15 @@ def _time(
     beside: tuple[float, float],
 ) -> dict[str, Any]:
     """Seconds of the whole and of a step, and what they were made from; `beside` training are loading and saving."""
-    numbers = {
-        "n_steps": n_steps,
-        "n_decoding": n_steps // config.epochs * math.ceil(config.epochs / source.n_epochs),
-    }
+    numbers = {"n_steps": n_steps, "n_decoding": n_steps / source.n_epochs}
     in_decoding = [row for row in real.rows if row["epoch"] % source.n_epochs == 0]
     kinds = (real.rows[:1], in_decoding[1:] or in_decoding, again.rows[1:])
-    first, decoding, ready = (mean(row["seconds"] for row in rows) for rows in kinds)
-    waits = [mean(row["data_seconds"] for row in rows) for rows in kinds]
+
+    def all_steps(field: str) -> tuple[float, list[float]]:
+        means = [mean(row[field] for row in rows) for rows in kinds]
+        return of_steps(*means, n_steps=n_steps, n_decoding=numbers["n_decoding"]), means
+
+    steps, (first, decoding, ready) = all_steps("seconds")
     times = Times(
         start=beside[0] + source.seconds + real.before_steps,
         first=first,
@@ -297,11 +298,12 @@ def _time(
         checkpoint=mean(again.between_steps),
         end=real.after_steps + beside[1],
     )
+    every = config.checkpoint_seconds
     return {
         **numbers,
-        "seconds": of_training(times, **numbers, checkpoint_seconds=config.checkpoint_seconds),
-        "step": of_steps(first, decoding, ready, **numbers) / n_steps,
-        "data": of_steps(*waits, **numbers) / n_steps,
+        "seconds": of_training(times, steps, n_steps=n_steps, checkpoint_seconds=every),
+        "step": steps / n_steps,
+        "data": all_steps("data_seconds")[0] / n_steps,
         "times": asdict(times),
     }
 
