@@ -83,6 +83,37 @@ _stage("report", lambda job, path: f"the report is {path}")
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--tflops",
+    type=click.FloatRange(0, min_open=True),
+    help="Also count operations, and divide by so many TFLOP/s.",
+)
+@shared_options("json", "set")
+@click.pass_context
+def plan(
+    context: click.Context,
+    /,
+    run: Path,
+    tflops: float | None,
+    as_json: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Take a few steps of training on RUN's bags, and tell time, memory and disk of the whole on this machine.
+
+    Example: maxi plan runs/mine -s batch_size=64
+    """
+    from maxi import pipeline, planning
+    from maxi.runs import Run
+
+    config = settings_of(Run(run).existing().config, settings)
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        found = planning.plan(job, tflops=tflops)
+    for line in [json.dumps(found)] if as_json else planning.lines_of(found):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
 @shared_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
 @click.pass_context
 def expand(context: click.Context, /, run: Path, **options: Any) -> None:

@@ -242,6 +242,13 @@ class TrainConfig(Stage):
     )
     checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
     keep_last: int = Field(2, ge=1, description="Checkpoints kept for resuming.")
+    wandb: str | None = Field(
+        None, description="Project at Weights & Biases that gets the figures of every step."
+    )
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings on which the weights depend."""
+        return self.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_last", "wandb"})
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

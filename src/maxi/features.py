@@ -88,6 +88,12 @@ class FeatureStore:
                 file.close()
 
 
+def n_stored(folder: Path, key: str) -> int:
+    """Rows of a store that may not be there, without opening it for writing."""
+    path = folder / f"{key}.ids"
+    return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0
+
+
 def trunk_digest(backbone: Backbone) -> str:
     """16 hex digits that change with what an image's trunk features depend on, but not with the heads."""
     apart = {*backbone.head_parameters(), "model.logit_scale"}  # no image meets CLIP's temperature

@@ -152,6 +152,24 @@ def cached_views(store: FeatureStore, n_views: int) -> Batches:
     return batches
 
 
+def epochs_decoded_at_once(videos: Sequence[Video], config: TrainConfig, size: int) -> int:
+    """How many epochs' clips of `size` pixels come from one decoding: those that fit into 256 MiB, at least one."""
+    largest = max(video.width * video.height for video in videos)
+    return max(
+        1,
+        min(
+            config.epochs,
+            CLIPS_AHEAD // (len(videos) * clip_bytes(config, size)),
+            FRAMES_AHEAD // (config.n_frames * 3 * largest),
+        ),
+    )
+
+
+def clip_bytes(config: TrainConfig, size: int) -> int:
+    """Bytes of one augmented clip."""
+    return config.n_frames * 3 * size * size
+
+
 def decoded_clips(
     model: VideoCLIP,
     videos: Sequence[Video],
@@ -163,24 +181,20 @@ def decoded_clips(
 ) -> Batches:
     """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, each file decoded once for some epochs ahead.
 
-    How many epochs is decided by the sizes alone: those whose clips fit into 256 MiB, so one for a large collection. A
-    video that fails twice in a row is left out with a warning, so that one bad file does not end a long run. Raises
-    MaxiError when a batch has no video left, or when more than five videos and more than `max_lost` of all were lost.
+    How many epochs is decided by the sizes alone, and is one for a large collection. A video that fails twice in a row
+    is left out with a warning, so that one bad file does not end a long run. Raises MaxiError when a batch has no video
+    left, or when more than five videos and more than `max_lost` of all were lost.
     """
     by_id = {video.id: video for video in videos}
     size = model.backbone.image_size
-    largest = max(video.width * video.height for video in videos)
-    n_epochs = min(
-        CLIPS_AHEAD // (len(videos) * config.n_frames * 3 * size * size),
-        FRAMES_AHEAD // (config.n_frames * 3 * largest),
-    )
+    n_epochs = epochs_decoded_at_once(videos, config, size)
     lost: dict[str, str] = {}  # path -> reason
 
     def indices(video: Video, epoch: int) -> list[int]:
         return training_indices(video, config.n_frames, seed=seed, epoch=epoch)
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for block in _blocks(list(steps), max(1, n_epochs)):
+        for block in _blocks(list(steps), n_epochs):
             yield from decoded(block)
 
     def decoded(steps: Sequence[Step]) -> Iterator[tuple[Step, Tensor]]:

@@ -15,6 +15,7 @@ from maxi.datasets import EXTENSIONS, list_videos, read_names
 from maxi.decoding import Decoder
 from maxi.errors import MaxiError, choose
 from maxi.jobs import Job, Progress, fresh_model, open_job
+from maxi.logbooks import require_wandb
 from maxi.lookup import shipped_book
 from maxi.metrics import signed
 from maxi.objectives import OBJECTIVES
@@ -116,6 +117,7 @@ def check_settings(job: Job) -> None:
     """Refuse what would stop a later stage, before hours of decoding: backbone, sources, objective, parser."""
     config = job.config
     choose(OBJECTIVES, config.train.objective, "objective")
+    require_wandb(config.train)
     expansion.parse(config.expand.expander)
     for template in config.match.templates or ():
         fill(template, "")

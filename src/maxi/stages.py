@@ -38,7 +38,7 @@ from maxi.records import (
     write_jsonl,
 )
 from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
-from maxi.training import UNTOUCHED, train
+from maxi.training import train
 from maxi.verbs import VerbParser
 from maxi.zero_shot import averaged_embeddings, label_embeddings
 
@@ -274,7 +274,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
 
 def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
     """The bags without the texts that the backbone or the second model finds far from their video."""
-    config, videos = job.config, _known(job, bags)
+    config, videos = job.config, known_videos(job, bags)
 
     def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
         kept, z_v = embed(job, model, videos, config.match.n_frames)
@@ -294,12 +294,11 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     gains is not owed to the matches.
     """
     config, run = job.config, job.run.control if control else job.run
-    require(job.run.bags, "bag", _sources_of_bags(job.run))
-    bags = read_jsonl(job.run.bags, Bag)
+    bags = training_bags(job)
     inputs, first = training_inputs(job), job.world.first
     if is_current(run.training, inputs):
         summary = dict(read_json(run.training))
-        if summary.get("weights") == _weights(run.model):
+        if summary.get("weights") == weights_digest(run.model):
             return summary
     job.world.wait()
     if first:
@@ -309,10 +308,10 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     job.world.wait()
     if control:
         bags = shuffle_bags(bags, config.seed)
-    videos = _known(job, bags)
+    videos = known_videos(job, bags)
     job.release()
     model = fresh_model(config)  # of its own: it is trained in place
-    batches, store = _inputs(job, model, videos)
+    batches, store = training_batches(job, model, videos)
     try:
         bags = [b for b in bags if store is None or b.video in store]
         summary = train(
@@ -334,7 +333,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     summary |= {"videos": len(bags)}
     if first:
         model.save(run.model)
-        summary["weights"] = _weights(run.model)
+        summary["weights"] = weights_digest(run.model)
         write_json(run.training, summary)
         sign(run.training, inputs)
     job.world.wait()
@@ -349,21 +348,27 @@ def _scores(job: Job) -> dict[str, float]:
 
 
 def training_inputs(job: Job) -> dict[str, Any]:
-    settings = job.config.train.model_dump(exclude=UNTOUCHED - {"result"})
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**settings, "seed": job.config.seed},
+        "settings": {**job.config.train.decisive(), "seed": job.config.seed},
         "scores": digest(sorted(_scores(job).items())),
     }
 
 
-def _weights(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """Digest of a saved model's weights; empty when there is none."""
     return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
 
 
-def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
+def training_bags(job: Job) -> list[Bag]:
+    """The run's bags; MaxiError when they are older than what they were made from."""
+    require(job.run.bags, "bag", _sources_of_bags(job.run))
+    return read_jsonl(job.run.bags, Bag)
+
+
+def known_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    """The bags' videos, in their order; MaxiError for one that is unknown or has two bags."""
     by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
     for number, row in enumerate(bags, 1):
         if row.video not in by_id:
@@ -378,9 +383,10 @@ def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
     return [by_id[b.video] for b in bags]
 
 
-def _inputs(
+def training_batches(
     job: Job, model: VideoCLIP, videos: Sequence[Video]
 ) -> tuple[Batches, FeatureStore | None]:
+    """What turns steps into inputs; for `trainable: head` with the store of features, filled."""
     config, seed = job.config.train, job.config.seed
     if config.trainable != "head":
         return decoded_clips(model, videos, job.decoder, config, seed), None
@@ -388,9 +394,7 @@ def _inputs(
         raise MaxiError(
             "`trainable: head` trains on cached features in one process; leave out torchrun"
         )
-    views = (config.n_views, config.n_frames, config.crop_scales, seed)
-    key = digest("views", trunk_digest(model.backbone), *views)
-    store = FeatureStore(job.run.features, key)
+    store = FeatureStore(job.run.features, views_key(job, model))
     failed = embed_views(
         model,
         videos,
@@ -404,3 +408,10 @@ def _inputs(
     )
     without(job, videos, failed)
     return cached_views(store, config.n_views), store
+
+
+def views_key(job: Job, model: VideoCLIP) -> str:
+    """Name of the store of augmented views that training reads with these settings."""
+    config = job.config.train
+    views = (config.n_views, config.n_frames, config.crop_scales, job.config.seed)
+    return digest("views", trunk_digest(model.backbone), *views)

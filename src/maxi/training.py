@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,13 @@ from maxi.distributed import World
 from maxi.errors import MaxiError
 from maxi.gradients import Contrast, Share, within_memory
 from maxi.loader import Batches, Step, epoch_sizes, n_batches, prefetch, schedule
+from maxi.logbooks import open_logbooks
 from maxi.model import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Bag, digest, write_text
 from maxi.towers import Towers
 
 logger = logging.getLogger(__name__)
-
-UNTOUCHED = {"checkpoint_seconds", "keep_last", "result"}
-"""Settings that change no step of a training."""
 
 
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
@@ -123,7 +121,7 @@ def train(
             f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
         )
     n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
-    settings = config.model_dump(mode="json", exclude=UNTOUCHED)
+    settings = config.model_copy(update={"result": "last"}).decisive()  # chosen at the end
     key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
     states = folder / "checkpoints"
     start = 0
@@ -208,8 +206,10 @@ def train(
             waited = time.monotonic()
 
     shown = progress(steps(), n_steps - start, "train") if progress else steps()
-    for _ in shown:
-        pass
+    with open_logbooks(folder, config, start) if world.first else nullcontext() as write:
+        for row in shown:
+            if write:
+                write(row)
     tuned = {n: t.detach().cpu() for n, t in candidate.items()}
     finetuned = f"step-{n_steps:08d}/{'average' if average else 'weights'}"
     if config.result == "best":
