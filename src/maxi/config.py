@@ -126,6 +126,23 @@ class BagConfig(Stage):
     )
 
 
+class CacheConfig(Stage):
+    """Frames decoded once, for training."""
+
+    format: Literal["none", "raw", "jpeg"] = Field(
+        "none", description="How they are kept; `none`: training decodes the files in every epoch."
+    )
+    n_frames: int = Field(
+        32,
+        ge=1,
+        description="Frames per video, at segment centres, among which a clip's are drawn.",
+    )
+    short_side: int = Field(
+        256, ge=1, description="Their short side in pixels; smaller videos are not enlarged."
+    )
+    quality: int = Field(90, ge=1, le=100, description="Of JPEG.")
+
+
 class TrainConfig(Stage):
     """Improve: fine-tuning on bags (section 3.3, 4.2)."""
 
@@ -288,8 +305,18 @@ class Config(Stage):
     caption: CaptionConfig = CaptionConfig()
     chat: ChatConfig = ChatConfig()
     bag: BagConfig = BagConfig()
+    cache: CacheConfig = CacheConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _head_keeps_features(self) -> Config:
+        if self.cache.format != "none" and self.train.trainable == "head":
+            raise ValueError(
+                f"cache.format {self.cache.format} and train.trainable head conflict: the head trains on features "
+                "that are kept already; leave out the cache of frames"
+            )
+        return self
 
 
 def _keys() -> dict[str, list[str]]:

@@ -24,9 +24,11 @@ from maxi.indexing import check_skipped
 from maxi.model import VideoCLIP, load_model
 from maxi.progress import bar, silent
 from maxi.records import (
+    Bag,
     Skipped,
     Video,
     digest,
+    read_jsonl,
     write_text,
 )
 from maxi.runs import Run, lock
@@ -150,6 +152,22 @@ def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> lis
         check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
     lost = {s.path for s in failed}
     return [v for v in videos if v.path not in lost]
+
+
+def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    """The videos of these bags, in their order; MaxiError when one is unknown or has two bags."""
+    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
+    for number, row in enumerate(bags, 1):
+        if row.video not in by_id:
+            raise MaxiError(
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
+                "mend the row or rerun `maxi bag`"
+            )
+    if twice := len(bags) - len({b.video for b in bags}):
+        raise MaxiError(
+            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
+        )
+    return [by_id[b.video] for b in bags]
 
 
 def videos_key(videos: Sequence[Video]) -> str:

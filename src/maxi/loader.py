@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat
 from queue import Full, Queue
 from typing import TypeVar
 
@@ -18,11 +19,12 @@ from maxi.bags import sample_bag
 from maxi.config import TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, augmented, training_indices
+from maxi.features import FeatureStore, augmented, clip_device, training_indices
 from maxi.model import VideoCLIP
 from maxi.objectives import SINGLE
 from maxi.randomness import shuffled
 from maxi.records import Bag, Video
+from maxi.shards import FrameStore
 
 T = TypeVar("T")
 
@@ -114,6 +116,91 @@ def cached_views(store: FeatureStore, n_views: int) -> Batches:
     return batches
 
 
+class Lost:
+    """Videos that training can no longer read: left out with a warning, so that one bad file ends no long run.
+
+    More than five of them and more than `max_share` of all `n_videos` raise MaxiError; so must a batch without any
+    video, by `too_many`.
+    """
+
+    def __init__(self, n_videos: int, max_share: float) -> None:
+        self._n_videos, self._max_share = n_videos, max_share
+        self._reasons: dict[str, str] = {}  # by path
+
+    def add(self, path: str, reason: str) -> None:
+        if path not in self._reasons:
+            log.warning("%s can no longer be read and is left out: %s", path, reason)
+        self._reasons[path] = reason
+        if len(self._reasons) > max(5, self._max_share * self._n_videos):
+            raise self.too_many()
+
+    def too_many(self) -> MaxiError:
+        path, reason = next(iter(self._reasons.items()))
+        return MaxiError(
+            f"{len(self._reasons)} of {self._n_videos} videos can no longer be read, first {path} ({reason}); "
+            "check the disk, then add --resume"
+        )
+
+
+def _room(n: int, n_frames: int, size: int, device: torch.device) -> Tensor:
+    """Place for a batch of clips, to be filled one by one: a list to stack would double the memory."""
+    return torch.empty((n, n_frames, 3, size, size), dtype=torch.uint8, device=device)
+
+
+def stored_clips(
+    model: VideoCLIP,
+    videos: Sequence[Video],
+    store: FrameStore,
+    config: TrainConfig,
+    seed: int,
+    *,
+    n_threads: int,
+    max_lost: float = 0.05,
+) -> Batches:
+    """Batches of augmented clips, uint8 (B, T, C, S, S), from stored frames; draws are those of `decoded_clips`.
+
+    A video whose frames are damaged is lost: see `Lost`.
+    """
+    by_id = {video.id: video for video in videos}
+    size, device = model.backbone.image_size, clip_device(model)
+    lost = Lost(len(videos), max_lost)
+
+    def fill(bag: Bag, epoch: int, clip: Tensor) -> MaxiError | None:
+        stored = replace(by_id[bag.video], n_frames=store.n_frames(bag.video))
+        indices = training_indices(stored, config.n_frames, seed=seed, epoch=epoch)
+        try:
+            frames = store.read(bag.video, indices)
+        except MaxiError as error:
+            return error
+        clip[:] = augmented(
+            size,
+            frames,
+            bag.video,
+            seed=seed,
+            epoch=epoch,
+            scales=config.crop_scales,
+            device=device,
+        )
+        return None
+
+    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-frames") as pool:
+            for step in steps:
+                clips = _room(len(step.bags), config.n_frames, size, device)
+                errors = list(pool.map(fill, step.bags, repeat(step.epoch), clips))
+                for bag, error in zip(step.bags, errors, strict=True):
+                    if error:
+                        lost.add(by_id[bag.video].path, str(error))
+                kept = [i for i, error in enumerate(errors) if error is None]
+                if not kept:
+                    raise lost.too_many()
+                if len(kept) < len(errors):
+                    step, clips = replace(step, bags=tuple(step.bags[i] for i in kept)), clips[kept]
+                yield step, clips
+
+    return batches
+
+
 def decoded_clips(
     model: VideoCLIP,
     videos: Sequence[Video],
@@ -123,20 +210,19 @@ def decoded_clips(
     *,
     max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, each file decoded once for some epochs ahead.
+    """Batches of augmented clips, uint8 (B, T, C, S, S), each file decoded once for some epochs ahead.
 
     How many epochs is decided by the sizes alone: those whose clips fit into 256 MiB, so one for a large collection. A
-    video that fails twice in a row is left out with a warning, so that one bad file does not end a long run. Raises
-    MaxiError when a batch has no video left, or when more than five videos and more than `max_lost` of all were lost.
+    video that fails twice in a row is lost: see `Lost`.
     """
     by_id = {video.id: video for video in videos}
-    size = model.backbone.image_size
+    size, device = model.backbone.image_size, clip_device(model)
     largest = max(video.width * video.height for video in videos)
     n_epochs = min(
         CLIPS_AHEAD // (len(videos) * config.n_frames * 3 * size * size),
         FRAMES_AHEAD // (config.n_frames * 3 * largest),
     )
-    lost: dict[str, str] = {}  # path -> reason
+    lost = Lost(len(videos), max_lost)
 
     def indices(video: Video, epoch: int) -> list[int]:
         return training_indices(video, config.n_frames, seed=seed, epoch=epoch)
@@ -157,9 +243,7 @@ def decoded_clips(
         results = decoder.map(requests)
         ready: dict[tuple[str, int], Tensor] = {}
         for step in steps:
-            # Filled in place: a list to stack would double the memory.
-            shape = (len(step.bags), config.n_frames, 3, size, size)
-            clips = torch.empty(shape, dtype=torch.uint8)
+            clips = _room(len(step.bags), config.n_frames, size, device)
             bags: list[Bag] = []
             for bag in step.bags:
                 if of := epochs.pop(bag.video, None):
@@ -168,7 +252,7 @@ def decoded_clips(
                     clips[len(bags)] = clip
                     bags.append(bag)
             if not bags:
-                raise too_many()
+                raise lost.too_many()
             yield Step(step.number, step.epoch, tuple(bags)), clips[: len(bags)]
 
     def augmented_clips(
@@ -177,28 +261,20 @@ def decoded_clips(
         if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
             _, frames = next(decoder.map([asked]))
         if not isinstance(frames, np.ndarray):
-            lose(str(asked.path), str(frames))
+            lost.add(str(asked.path), str(frames))
             return {}
         return {
             (video, epoch): augmented(
-                size, part, video, seed=seed, epoch=epoch, scales=config.crop_scales
+                size,
+                part,
+                video,
+                seed=seed,
+                epoch=epoch,
+                scales=config.crop_scales,
+                device=device,
             )
             for epoch, part in zip(epochs, np.split(frames, len(epochs)), strict=True)
         }
-
-    def lose(path: str, reason: str) -> None:
-        if path not in lost:
-            log.warning("%s can no longer be read and is left out: %s", path, reason)
-        lost[path] = reason
-        if len(lost) > 5 and len(lost) > max_lost * len(videos):
-            raise too_many()
-
-    def too_many() -> MaxiError:
-        path, reason = next(iter(lost.items()))
-        return MaxiError(
-            f"{len(lost)} of {len(videos)} videos can no longer be read, first {path} ({reason}); "
-            "check the disk, then add --resume"
-        )
 
     return batches
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maxi import captioning, expansion
+from maxi.caching import cache, check_cache, plan_cache
 from maxi.cards import write_card
 from maxi.classification import Classifier, Prediction
 from maxi.comparison import evaluate
@@ -33,7 +34,9 @@ from maxi.verification import write_verify
 __all__ = [
     "adapt",
     "bag",
+    "cache",
     "caption",
+    "check_cache",
     "classify_videos",
     "evaluate",
     "expand",
@@ -41,6 +44,7 @@ __all__ = [
     "index",
     "match",
     "open_job",
+    "plan_cache",
     "plan_caption",
     "plan_expand",
     "report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,14 +14,15 @@ import numpy as np
 from maxi import captioning, expansion, matching
 from maxi.agreement import near_texts
 from maxi.bags import build_bags, shuffle_bags
+from maxi.caching import fill_cache
 from maxi.chat import tell
 from maxi.checkpoint import model_files
 from maxi.datasets import list_videos
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_views, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
-from maxi.jobs import Job, embed, fresh_model, resolve_device, videos_key, without
-from maxi.loader import Batches, cached_views, decoded_clips
+from maxi.jobs import Job, bag_videos, embed, fresh_model, resolve_device, videos_key, without
+from maxi.loader import Batches, cached_views, decoded_clips, stored_clips
 from maxi.model import VideoCLIP
 from maxi.records import (
     Bag,
@@ -37,7 +39,17 @@ from maxi.records import (
     write_json,
     write_jsonl,
 )
-from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
+from maxi.runs import (
+    Run,
+    contents,
+    is_current,
+    meta_path,
+    require,
+    sign,
+    sources_of_bags,
+    write_signed,
+)
+from maxi.shards import FrameStore, store_key
 from maxi.training import train
 from maxi.verbs import VerbParser
 from maxi.zero_shot import averaged_embeddings, label_embeddings
@@ -231,7 +243,7 @@ def bag(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions."""
     run, config = job.run, job.config.bag
     files = [Path(config.weights)] if config.weights else []
-    inputs = {**_sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
+    inputs = {**sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
     second = fresh_model(job.config, config.agree) if config.agree else None
     if second:
         inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
@@ -242,11 +254,6 @@ def bag(job: Job) -> list[Bag]:
     if empty and not job.config.match.supervised:
         log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
     return bags
-
-
-def _sources_of_bags(run: Run) -> dict[str, Any]:
-    sources = (run.matches, run.phrases, run.captions)
-    return {path.name: contents(path) for path in sources}
 
 
 def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
@@ -274,7 +281,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
 
 def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
     """The bags without the texts that the backbone or the second model finds far from their video."""
-    config, videos = job.config, _known(job, bags)
+    config, videos = job.config, bag_videos(job, bags)
 
     def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
         kept, z_v = embed(job, model, videos, config.match.n_frames)
@@ -294,7 +301,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     gains is not owed to the matches.
     """
     config, run = job.config, job.run.control if control else job.run
-    require(job.run.bags, "bag", _sources_of_bags(job.run))
+    require(job.run.bags, "bag", sources_of_bags(job.run))
     bags = read_jsonl(job.run.bags, Bag)
     inputs, first = training_inputs(job), job.world.first
     if is_current(run.training, inputs):
@@ -309,7 +316,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
     job.world.wait()
     if control:
         bags = shuffle_bags(bags, config.seed)
-    videos = _known(job, bags)
+    videos = bag_videos(job, bags)
     job.release()
     model = fresh_model(config)  # of its own: it is trained in place
     batches, store = _inputs(job, model, videos)
@@ -322,7 +329,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             config.train,
             folder=run.folder,
             seed=config.seed,
-            key=job.fingerprint,
+            key=digest(job.fingerprint, cache) if (cache := _cache(job)) else job.fingerprint,
             names=job.names(),
             progress=job.progress,
             world=job.world,
@@ -345,8 +352,14 @@ def training_inputs(job: Job) -> dict[str, Any]:
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**settings, "seed": job.config.seed},
+        "settings": {**settings, "seed": job.config.seed, **_cache(job)},
     }
+
+
+def _cache(job: Job) -> dict[str, str]:
+    """What training depends on beside `train.*` when it reads frames from the cache."""
+    config = job.config.cache
+    return {} if config.format == "none" else {"cache": store_key(config)}
 
 
 def _weights(folder: Path) -> str:
@@ -354,25 +367,14 @@ def _weights(folder: Path) -> str:
     return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
 
 
-def _known(job: Job, bags: Sequence[Bag]) -> list[Video]:
-    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
-    for number, row in enumerate(bags, 1):
-        if row.video not in by_id:
-            raise MaxiError(
-                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
-                "mend the row or rerun `maxi bag`"
-            )
-    if twice := len(bags) - len({b.video for b in bags}):
-        raise MaxiError(
-            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
-        )
-    return [by_id[b.video] for b in bags]
-
-
 def _inputs(
     job: Job, model: VideoCLIP, videos: Sequence[Video]
-) -> tuple[Batches, FeatureStore | None]:
+) -> tuple[Batches, FeatureStore | FrameStore | None]:
     config, seed = job.config.train, job.config.seed
+    if job.config.cache.format != "none":
+        frames = fill_cache(job, videos)
+        n_threads = job.config.workers or os.cpu_count() or 1
+        return stored_clips(model, videos, frames, config, seed, n_threads=n_threads), frames
     if config.trainable != "head":
         return decoded_clips(model, videos, job.decoder, config, seed), None
     if job.world.size > 1:
