@@ -10,7 +10,6 @@ the same machine. Exits with 1 when raw shards give less than four times the cli
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from scale import write_clip
 
 from maxi import pipeline
 from maxi.config import load_config
+from maxi.jobs import n_workers
 from maxi.loader import Batches, decoded_clips, schedule, stored_clips
 from maxi.progress import bar, silent
 from maxi.records import Bag, write_jsonl
@@ -102,7 +102,7 @@ def measure(folder: Path, n: int, repetitions: int) -> dict[str, list[float]]:
             print(f"{kind}: {pipeline.cache(job)}")
             store = FrameStore(job.run.frames, job.config.cache)
             ways[kind] = stored_clips(
-                model, videos, store, config.train, 0, n_threads=os.cpu_count() or 1
+                model, videos, store, config.train, 0, n_threads=n_workers(config)
             )
         found: dict[str, list[float]] = {name: [] for name in ways}
         steps = list(schedule(bags, config.train.model_copy(update={"epochs": repetitions + 1}), 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from maxi.config import CacheConfig
 from maxi.decoding import BYTES_AHEAD, Answer, Request
 from maxi.errors import MaxiError
-from maxi.jobs import Job, bag_videos, without
+from maxi.jobs import Job, bag_videos, n_workers, without
 from maxi.records import Bag, Skipped, Video, read_jsonl
 from maxi.runs import require, sources_of_bags
 from maxi.shards import FrameStore, Packed, n_pixels, pack, stored_indices
@@ -132,7 +131,7 @@ def _packed(job: Job, videos: Sequence[Video]) -> Iterator[Packed | MaxiError]:
     """Frames of these videos as they are stored, in order; packed in threads while the next are decoded."""
     config = job.config.cache
     requests = (Request(v.path, stored_indices(v, config)) for v in videos)
-    n_threads = job.config.workers or os.cpu_count() or 1
+    n_threads = n_workers(job.config)
     pending: deque[Future[Packed | MaxiError]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-pack") as pool:
         for _, frames in job.decoder.map(requests):

@@ -295,7 +295,11 @@ class Config(Stage):
     seed: int = Field(
         0, ge=0, description="Everything random follows from it, the epoch and the video."
     )
-    workers: int = Field(0, ge=0, description="Decoding processes; 0: one per core, at most 8.")
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Processes that decode, and threads that read the cache; 0: one per core, at most 8.",
+    )
     deadline: float = Field(
         60.0, gt=0, description="Seconds after which decoding one video is given up."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def open_job(
         raise MaxiError(
             "only `maxi train` works in several processes; run the other stages without torchrun"
         )
-    with Decoder(config.workers or None, config.deadline) as decoder:
+    with Decoder(n_workers(config), config.deadline) as decoder:
         own = world() if together else World()
         job = Job(Run(folder), config, decoder, progress if own.first else silent, own)
         try:
@@ -102,6 +103,11 @@ def open_job(
         finally:
             if job._lock:
                 job._lock.close()
+
+
+def n_workers(config: Config) -> int:
+    """Processes that decode, and threads that read or write the cache."""
+    return config.workers or min(8, os.cpu_count() or 1)
 
 
 def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,7 +20,16 @@ from maxi.datasets import list_videos
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_views, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
-from maxi.jobs import Job, bag_videos, embed, fresh_model, resolve_device, videos_key, without
+from maxi.jobs import (
+    Job,
+    bag_videos,
+    embed,
+    fresh_model,
+    n_workers,
+    resolve_device,
+    videos_key,
+    without,
+)
 from maxi.loader import Batches, cached_views, decoded_clips, stored_clips
 from maxi.model import VideoCLIP
 from maxi.records import (
@@ -329,7 +337,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             config.train,
             folder=run.folder,
             seed=config.seed,
-            key=digest(job.fingerprint, cache) if (cache := _cache(job)) else job.fingerprint,
+            key=digest(job.fingerprint, _cache(job)),
             names=job.names(),
             progress=job.progress,
             world=job.world,
@@ -373,7 +381,7 @@ def _inputs(
     config, seed = job.config.train, job.config.seed
     if job.config.cache.format != "none":
         frames = fill_cache(job, videos)
-        n_threads = job.config.workers or os.cpu_count() or 1
+        n_threads = n_workers(job.config)
         return stored_clips(model, videos, frames, config, seed, n_threads=n_threads), frames
     if config.trainable != "head":
         return decoded_clips(model, videos, job.decoder, config, seed), None
