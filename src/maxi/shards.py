@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -119,6 +119,7 @@ class FrameStore:
         self._records: dict[str, Record] = {}
         self._files: tuple[IO[bytes], IO[str]] | None = None
         self._shard = self._end = 0  # where the next frames go
+        self._torn = False  # whether the index says more than the shards hold
         self._read_index()
 
     def __contains__(self, video: str) -> bool:
@@ -220,9 +221,8 @@ class FrameStore:
         return self.folder / f"shard-{shard:05d}.bin"
 
     def _read_index(self) -> None:
-        """Take over what the index says and the shards hold; `_torn` when that is not all of it."""
+        """Take over what the index says and the shards hold."""
         sizes: dict[int, int] = {}
-        self._torn = False
         if not self._index_path.is_file():
             return
         with self._index_path.open("rb") as file:
@@ -247,7 +247,8 @@ class FrameStore:
 
     def _write_index(self) -> None:
         lost = (_lost_line(video, reason) for video, reason in self.lost.items())
-        write_text(self._index_path, (*lost, *(_to_line(v, r) for v, r in self._records.items())))
+        kept = (_to_line(video, record) for video, record in self._records.items())
+        write_text(self._index_path, chain(lost, kept))
         self._torn = False
 
     def _open(self) -> tuple[IO[bytes], IO[str]]:
