@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from scale import write_clip
 
 from maxi import pipeline
+from maxi.clips import stored_clips
 from maxi.config import load_config
 from maxi.jobs import n_workers
-from maxi.loader import Batches, decoded_clips, schedule, stored_clips
+from maxi.loader import Batches, decoded_clips, schedule
 from maxi.progress import bar, silent
 from maxi.records import Bag, write_jsonl
 from maxi.shards import FrameStore

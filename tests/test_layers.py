@@ -14,10 +14,10 @@ SOURCE = Path(maxi.__file__).parent
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
     "errors records randomness config text cache replies chat",
-    "video decoding datasets transforms backbones hub layouts archives bpe towers clip siglip exports",
+    "video decoding datasets transforms shards backbones hub layouts archives bpe towers clip siglip exports",
     "blip language objects",
     "model objectives metrics checkpoint distributed",
-    "zero_shot features shards loader indexing runs progress figures findings pages lookup wordnet verbs wordings",
+    "zero_shot features loader clips indexing runs progress figures findings pages lookup wordnet verbs wordings",
     "matching expansion captioning agreement bags training evaluation classification verification",
     "cards reports showcase inspection",
     "jobs",

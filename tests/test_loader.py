@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from maxi.clips import stored_clips
 from maxi.config import CacheConfig, TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
@@ -21,7 +22,6 @@ from maxi.loader import (
     n_batches,
     prefetch,
     schedule,
-    stored_clips,
 )
 from maxi.model import VideoCLIP, load_model
 from maxi.records import Bag, BagText, Video

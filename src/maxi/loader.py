@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import groupby, repeat
+from itertools import groupby
 from queue import Full, Queue
 from typing import TypeVar
 
@@ -24,7 +23,6 @@ from maxi.model import VideoCLIP
 from maxi.objectives import SINGLE
 from maxi.randomness import shuffled
 from maxi.records import Bag, Video
-from maxi.shards import FrameStore
 
 T = TypeVar("T")
 
@@ -142,63 +140,9 @@ class Lost:
         )
 
 
-def _room(n: int, n_frames: int, size: int, device: torch.device) -> Tensor:
+def room(n: int, n_frames: int, size: int, device: torch.device) -> Tensor:
     """Place for a batch of clips, to be filled one by one: a list to stack would double the memory."""
     return torch.empty((n, n_frames, 3, size, size), dtype=torch.uint8, device=device)
-
-
-def stored_clips(
-    model: VideoCLIP,
-    videos: Sequence[Video],
-    store: FrameStore,
-    config: TrainConfig,
-    seed: int,
-    *,
-    n_threads: int,
-    max_lost: float = 0.05,
-) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S), from stored frames; draws are those of `decoded_clips`.
-
-    A video whose frames are damaged is lost: see `Lost`.
-    """
-    by_id = {video.id: video for video in videos}
-    size, device = model.backbone.image_size, clip_device(model)
-    lost = Lost(len(videos), max_lost)
-
-    def fill(bag: Bag, epoch: int, clip: Tensor) -> MaxiError | None:
-        stored = replace(by_id[bag.video], n_frames=store.n_frames(bag.video))
-        indices = training_indices(stored, config.n_frames, seed=seed, epoch=epoch)
-        try:
-            frames = store.read(bag.video, indices)
-        except MaxiError as error:
-            return error
-        clip[:] = augmented(
-            size,
-            frames,
-            bag.video,
-            seed=seed,
-            epoch=epoch,
-            scales=config.crop_scales,
-            device=device,
-        )
-        return None
-
-    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-frames") as pool:
-            for step in steps:
-                clips = _room(len(step.bags), config.n_frames, size, device)
-                errors = list(pool.map(fill, step.bags, repeat(step.epoch), clips))
-                for bag, error in zip(step.bags, errors, strict=True):
-                    if error:
-                        lost.add(by_id[bag.video].path, str(error))
-                kept = [i for i, error in enumerate(errors) if error is None]
-                if not kept:
-                    raise lost.too_many()
-                if len(kept) < len(errors):
-                    step, clips = replace(step, bags=tuple(step.bags[i] for i in kept)), clips[kept]
-                yield step, clips
-
-    return batches
 
 
 def decoded_clips(
@@ -243,7 +187,7 @@ def decoded_clips(
         results = decoder.map(requests)
         ready: dict[tuple[str, int], Tensor] = {}
         for step in steps:
-            clips = _room(len(step.bags), config.n_frames, size, device)
+            clips = room(len(step.bags), config.n_frames, size, device)
             bags: list[Bag] = []
             for bag in step.bags:
                 if of := epochs.pop(bag.video, None):
@@ -253,7 +197,7 @@ def decoded_clips(
                     bags.append(bag)
             if not bags:
                 raise lost.too_many()
-            yield Step(step.number, step.epoch, tuple(bags)), clips[: len(bags)]
+            yield replace(step, bags=tuple(bags)), clips[: len(bags)]
 
     def augmented_clips(
         video: str, epochs: Sequence[int], asked: Request, frames: Answer | MaxiError

@@ -16,6 +16,7 @@ from maxi.bags import build_bags, shuffle_bags
 from maxi.caching import fill_cache
 from maxi.chat import tell
 from maxi.checkpoint import model_files
+from maxi.clips import stored_clips
 from maxi.datasets import list_videos
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_views, trunk_digest
@@ -30,7 +31,7 @@ from maxi.jobs import (
     videos_key,
     without,
 )
-from maxi.loader import Batches, cached_views, decoded_clips, stored_clips
+from maxi.loader import Batches, cached_views, decoded_clips
 from maxi.model import VideoCLIP
 from maxi.records import (
     Bag,
