@@ -20,13 +20,13 @@ import numpy as np
 from bags import soft, top1
 from maxi.config import Config
 from maxi.demo import demo_config
+from maxi.improving import improve
 from maxi.jobs import open_job
 from maxi.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
 from maxi.progress import bar
 from maxi.records import Video, read_json, read_jsonl, write_json
 from maxi.runs import Run
-from maxi.stages import improve
 from maxi.trial import Row, Split, labelled, scores_of, train_row, truth_of
 
 WAYS: dict[str, Mapping[str, Any]] = {

@@ -50,7 +50,7 @@ class Cost:
 
 def settings(folder: Path) -> Config:
     """The default recipe, but for the small CLIP and a single epoch."""
-    from maxi.config import load_config
+    from maxi.settings import load_config
 
     return load_config(None, ["epochs=1"], backbone=f"clip:{folder / 'clip'}", device="cpu")
 
@@ -98,8 +98,8 @@ def shipped_names(n: int) -> list[str]:
     return [json.loads(line)["label"] for line in text.splitlines()[:n]]
 
 
-def write_clip(folder: Path) -> None:
-    """Write a random CLIP with D = 512 and two small layers per tower, its tokens single characters."""
+def write_clip(folder: Path, size: int = 32) -> None:
+    """Write a random CLIP with D = 512 and two small layers per tower for `size` pixels, its tokens characters."""
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -122,7 +122,7 @@ def write_clip(folder: Path) -> None:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = {"image_size": 32, "patch_size": 8}
+    vision = {"image_size": size, "patch_size": size // 4}
     torch.manual_seed(0)
     config = CLIPConfig(
         text_config={**tower, **text}, vision_config={**tower, **vision}, projection_dim=WIDTH
@@ -133,8 +133,8 @@ def write_clip(folder: Path) -> None:
     write_json(
         folder / "preprocessor_config.json",
         {
-            "size": {"shortest_edge": 32},
-            "crop_size": {"height": 32, "width": 32},
+            "size": {"shortest_edge": size},
+            "crop_size": {"height": size, "width": size},
             "image_mean": [0.5, 0.5, 0.5],
             "image_std": [0.5, 0.5, 0.5],
         },

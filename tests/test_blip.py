@@ -18,13 +18,13 @@ from maxi.backbones import quiet_transformers
 from maxi.blip import Blip, load_blip, nearly_equal
 from maxi.captioning import unfinished
 from maxi.clip import CLIP_MEAN, CLIP_STD
-from maxi.config import load_config
 from maxi.errors import MaxiError
 from maxi.miniature import scenes
 from maxi.miniature.actions import ACTIONS
 from maxi.model import load_model
 from maxi.progress import silent
 from maxi.records import Caption, Video, read_jsonl
+from maxi.settings import load_config
 from maxi.text import clean
 from media import write_video
 from models import write_tiny_blip, write_tiny_clip

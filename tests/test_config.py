@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from maxi.config import Config, Stage, dump_config, full_key, load_config, parse_config
+from maxi.config import Config, Stage
 from maxi.errors import MaxiError
+from maxi.settings import dump_config, full_key, load_config, parse_config
 
 
 def test_defaults_are_the_papers_recipe() -> None:

@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from maxi.cli import main
-from maxi.config import load_config
 from maxi.demo import demo, demo_config, outcome
 from maxi.errors import MaxiError
 from maxi.model import load_model
 from maxi.progress import silent
+from maxi.settings import load_config
 from maxi.trial import Sizes
 
 SMALL = Sizes(pool=192, unseen=256, known=48)

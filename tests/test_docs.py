@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from maxi.cli import main
-from maxi.config import Config, Stage, full_key, load_config
+from maxi.config import Config, Stage
+from maxi.settings import full_key, load_config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

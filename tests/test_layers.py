@@ -13,16 +13,17 @@ SOURCE = Path(maxi.__file__).parent
 
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
-    "errors records randomness config text cache replies chat",
-    "video decoding datasets transforms backbones hub layouts archives bpe blocks towers clip siglip exports",
+    "errors records randomness config settings text cache replies chat",
+    "video decoding datasets transforms shards backbones hub layouts archives bpe blocks towers clip siglip exports",
     "blip language objects",
     "model objectives metrics checkpoint averaging distributed",
-    "zero_shot features loader gradients indexing runs progress logbooks figures findings pages lookup"
+    "zero_shot features loader clips gradients indexing runs progress logbooks figures findings pages lookup"
     " wordnet verbs wordings",
     "matching expansion captioning agreement bags training evaluation classification verification",
     "cards reports showcase inspection",
     "jobs",
-    "stages",
+    "caching",
+    "stages improving",
     "comparison",
     "ensembling planning",
     "pipeline",

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from maxi.config import TrainConfig
+from maxi.clips import stored_clips
+from maxi.config import CacheConfig, TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
 from maxi.loader import (
@@ -24,6 +26,7 @@ from maxi.loader import (
 )
 from maxi.model import VideoCLIP, load_model
 from maxi.records import Bag, BagText, Video
+from maxi.shards import FrameStore, pack, stored_indices
 from media import write_video
 
 
@@ -237,6 +240,67 @@ def test_a_batch_without_any_video_ends_the_run(
     steps = list(schedule(make_bags(2), CLIPS, seed=0))
     with pytest.raises(MaxiError, match=r"^2 of 2 videos can no longer be read"):
         list(decoded_clips(model, videos, decoder, CLIPS, seed=0)(steps))
+
+
+def store_of(
+    folder: Path, videos: list[Video], decoder: Decoder, config: CacheConfig
+) -> FrameStore:
+    store = FrameStore(folder, config)
+    for video in videos:
+        frames = decoder.one(Request(video.path, stored_indices(video, config)))
+        assert isinstance(frames, np.ndarray)
+        store.append(video.id, pack(frames, config))
+    store.close()
+    return store
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_clips_of_stored_frames_are_those_of_files(
+    n_threads: int, model: VideoCLIP, decoder: Decoder, tmp_path: Path
+) -> None:
+    videos = make_videos(tmp_path / "v", 9)
+    config = CLIPS.model_copy(update={"epochs": 2})
+    store = store_of(tmp_path, videos, decoder, CacheConfig(format="raw", n_frames=12))
+    steps = list(schedule(make_bags(9), config, seed=0))
+    expected = list(decoded_clips(model, videos, decoder, config, seed=0)(steps))
+    batches = stored_clips(model, videos, store, config, seed=0, n_threads=n_threads)
+    for (step, clips), (other, same) in zip(batches(steps), expected, strict=True):
+        assert step == other
+        assert torch.equal(clips, same)
+
+
+def test_damaged_frames_cost_their_videos_alone(
+    model: VideoCLIP, decoder: Decoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    videos, config = make_videos(tmp_path / "v", 12), CLIPS.model_copy(update={"epochs": 2})
+    store = store_of(tmp_path, videos, decoder, CacheConfig(format="raw", n_frames=2))
+    steps = list(schedule(make_bags(12), config, seed=0))
+    whole = [
+        clips for _, clips in stored_clips(model, videos, store, config, 0, n_threads=2)(steps)
+    ]
+    path = store.folder / "shard-00000.bin"
+    n_bytes = store.n_bytes("v000")
+
+    def damage(video: int) -> None:
+        data = bytearray(path.read_bytes())
+        data[video * n_bytes + 5] ^= 1
+        path.write_bytes(data)
+
+    damage(4)
+    with caplog.at_level(logging.WARNING, "maxi"):
+        done = list(stored_clips(model, videos, store, config, 0, n_threads=2)(steps))
+    for before, (step, clips), full in zip(steps, done, whole, strict=True):
+        kept = [i for i, bag in enumerate(before.bags) if bag.video != "v004"]
+        assert [bag.video for bag in step.bags] == [before.bags[i].video for i in kept]
+        assert torch.equal(clips, full[kept])
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(
+        f"{videos[4].path} can no longer be read and is left out: damaged in "
+    )
+    for video in (0, 1, 2, 3, 5):
+        damage(video)
+    with pytest.raises(MaxiError, match=r"^6 of 12 videos can no longer be read"):
+        list(stored_clips(model, videos, store, config, 0, n_threads=2)(steps))
 
 
 def test_prefetch_stays_a_little_ahead() -> None:

@@ -15,12 +15,13 @@ import yaml
 from safetensors.torch import load_file
 
 from maxi import comparison, pipeline
-from maxi.config import Config, load_config
+from maxi.config import Config
 from maxi.errors import MaxiError
 from maxi.model import load_model
 from maxi.progress import silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
 from maxi.runs import Run
+from maxi.settings import load_config
 from maxi.zero_shot import averaged_embeddings, embed_texts
 
 SETTINGS = [

@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maxi import pipeline, planning
 from maxi.cli import main
-from maxi.config import load_config
 from maxi.planning import Times, lines_of, of_steps, of_training
 from maxi.progress import silent
 from maxi.runs import Run
+from maxi.settings import load_config
 from maxi.training import train
 
 SETTINGS = [

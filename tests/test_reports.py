@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from maxi import figures, findings
-from maxi.config import Config, dump_config
+from maxi.config import Config
 from maxi.decoding import Decoder
 from maxi.errors import MaxiError
 from maxi.pages import jpeg, read_rows
 from maxi.records import Bag, BagText, Caption, Match, Skipped, Video, write_json, write_jsonl
 from maxi.reports import write_report
+from maxi.settings import dump_config
 from media import write_video
 
 NAMES = ["running", "walking", "jumping rope", "singing"]

@@ -7,7 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from maxi.transforms import Augment, eval_transform, normalise, train_transform
+from maxi.transforms import (
+    Augment,
+    _resize,
+    _resize_in_float,
+    eval_transform,
+    normalise,
+    shrink,
+    shrunk_size,
+    train_transform,
+)
 
 
 def noise(height: int, width: int, n_frames: int = 2) -> torch.Tensor:
@@ -67,6 +76,22 @@ def test_eval_transform_is_clips_image_processor():
         )
         one_level = 1 / 255 / min(processor.image_std)
         assert (ours - theirs["pixel_values"]).abs().max() <= one_level * 1.001
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 341), (64, 85), (300, 400)])
+def test_other_devices_resize_through_float_as_the_cpu_does(height, width):
+    frames = noise(241, 321)
+    difference = _resize_in_float(frames, height, width).int() - _resize(frames, height, width)
+    assert difference.abs().max() <= 2
+    assert (difference.abs() > 1).float().mean() < 1e-4
+
+
+def test_shrinking_never_enlarges():
+    frames = noise(50, 70)
+    assert torch.equal(shrink(frames, 50), frames)
+    assert torch.equal(shrink(frames, 60), frames)
+    assert shrink(frames, 40).shape[-2:] == shrunk_size(50, 70, 40) == (40, 56)
+    assert torch.equal(shrink(frames, 40)[..., 8:48], eval_transform(frames, 40))
 
 
 def test_frames_may_lie_channels_last_in_memory():

@@ -77,7 +77,13 @@ _stage(
     "match",
     lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}",
 )
-_stage("train", lambda job, done: f"{done['steps']} steps; the adapted model is {job.run.model}")
+_stage(
+    "train",
+    lambda job, done: (
+        f"{done['steps']} steps, {done.get('data_share', 0):.1%} of the time waiting for data; "
+        f"the adapted model is {job.run.model}"
+    ),
+)
 _stage("report", lambda job, path: f"the report is {path}")
 
 
@@ -195,6 +201,55 @@ def bag(
         job.save_settings()
         rows = pipeline.bag(job)
     click.echo(f"{len(rows)} bags in {job.run.bags}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["raw", "jpeg"]),
+    help="How frames are kept: the run's `cache.format` if left out, or raw.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the size it would need, and write nothing.")
+@click.option(
+    "--check", is_flag=True, help="Read all of it; drop damaged videos, exit with 1 if there are."
+)
+@shared_options("set")
+@click.pass_context
+def cache(
+    context: click.Context,
+    /,
+    run: Path,
+    kind: str | None,
+    dry_run: bool,
+    check: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Decode each video of RUN's bags once, for `maxi train`: frames/.
+
+    Example: maxi cache runs/mine --format jpeg --dry-run
+    """
+    from maxi import pipeline
+    from maxi.runs import Run
+
+    saved = Run(run).existing().config
+    config = settings_of(saved, settings)
+    if kind or config.cache.format == "none":
+        config = settings_of(saved, (*settings, f"cache.format={kind or 'raw'}"))
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        if dry_run:
+            click.echo(f"{pipeline.plan_cache(job)} to be written to {job.run.frames}")
+            return
+        if check:
+            for line in (damaged := pipeline.check_cache(job)):
+                click.echo(line)
+            if damaged:
+                raise SystemExit(1)
+            click.echo("nothing is damaged")
+            return
+        job.save_settings()
+        click.echo(f"{pipeline.cache(job)} in {job.run.frames}")
 
 
 @main.group("bags")

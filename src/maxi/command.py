@@ -146,7 +146,7 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
 
 
 def settings_of(config_file: Path | None, settings: tuple[str, ...], **options: Any) -> Config:
-    from maxi.config import load_config
+    from maxi.settings import load_config
 
     for name in ("max_skipped", "expander", "captioner", "base_url", "max_cost", "max_calls"):
         if (value := options.pop(name, None)) is not None:

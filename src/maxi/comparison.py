@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from maxi import evaluation
+from maxi.improving import training_inputs
 from maxi.jobs import Job, embed, videos_key
 from maxi.lookup import canonical_keys
 from maxi.model import VideoCLIP
@@ -23,7 +24,7 @@ from maxi.records import (
     write_text,
 )
 from maxi.runs import is_current, require
-from maxi.stages import class_embeddings, training_inputs
+from maxi.stages import class_embeddings
 
 log = logging.getLogger(__name__)
 

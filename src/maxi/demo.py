@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from maxi.config import Config, load_config
+from maxi.config import Config
 from maxi.errors import MaxiError
 from maxi.jobs import Progress
 from maxi.metrics import mean_interval, signed
 from maxi.progress import bar
 from maxi.records import read_json, write_json
+from maxi.settings import load_config
 from maxi.showcase import write_showcase
 from maxi.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
 

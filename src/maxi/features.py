@@ -138,10 +138,16 @@ def augmented(
     seed: int,
     epoch: int,
     scales: Sequence[float] = SCALES,
+    device: torch.device,
 ) -> Tensor:
     """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video)."""
-    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
     return train_transform(images, size, generator("augment", seed, epoch, video), scales)
+
+
+def clip_device(model: VideoCLIP) -> torch.device:
+    """Where clips are augmented: on the model's GPU, or on the CPU, since `mps` lacks antialiased resizing."""
+    return model.device if model.device.type == "cuda" else torch.device("cpu")
 
 
 def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
@@ -205,9 +211,9 @@ def embed_views(
 
     def row(frames: Frames, video: Video) -> Tensor:
         views = frames.reshape(n_views, n_frames, *frames.shape[1:])
-        size = model.backbone.image_size
+        size, device = model.backbone.image_size, clip_device(model)
         clips = [
-            augmented(size, x, video.id, seed=seed, epoch=k, scales=scales)
+            augmented(size, x, video.id, seed=seed, epoch=k, scales=scales, device=device)
             for k, x in enumerate(views)
         ]
         return torch.stack([model.video_trunk(to_pixels(model, clip)[None])[0] for clip in clips])

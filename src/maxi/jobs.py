@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from maxi.backbones import saved_spec
-from maxi.config import Config, dump_config
+from maxi.config import Config
 from maxi.datasets import read_names
 from maxi.decoding import Decoder
 from maxi.distributed import World, n_processes, world
@@ -24,12 +25,15 @@ from maxi.indexing import check_skipped
 from maxi.model import VideoCLIP, load_model
 from maxi.progress import bar, silent
 from maxi.records import (
+    Bag,
     Skipped,
     Video,
     digest,
+    read_jsonl,
     write_text,
 )
-from maxi.runs import Run, lock
+from maxi.runs import Run, lock, require, sources_of_bags
+from maxi.settings import dump_config
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ def open_job(
         raise MaxiError(
             "only `maxi train` works in several processes; run the other stages without torchrun"
         )
-    with Decoder(config.workers or None, config.deadline) as decoder:
+    with Decoder(n_workers(config), config.deadline) as decoder:
         own = world() if together else World()
         job = Job(Run(folder), config, decoder, progress if own.first else silent, own)
         try:
@@ -100,6 +104,11 @@ def open_job(
         finally:
             if job._lock:
                 job._lock.close()
+
+
+def n_workers(config: Config) -> int:
+    """Processes that decode, and threads that read or write the cache."""
+    return config.workers or min(8, os.cpu_count() or 1)
 
 
 def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
@@ -150,6 +159,28 @@ def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> lis
         check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
     lost = {s.path for s in failed}
     return [v for v in videos if v.path not in lost]
+
+
+def training_bags(job: Job) -> list[Bag]:
+    """The run's bags; MaxiError when they are older than what they were made from."""
+    require(job.run.bags, "bag", sources_of_bags(job.run))
+    return read_jsonl(job.run.bags, Bag)
+
+
+def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    """The videos of these bags, in their order; MaxiError when one is unknown or has two bags."""
+    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
+    for number, row in enumerate(bags, 1):
+        if row.video not in by_id:
+            raise MaxiError(
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
+                "mend the row or rerun `maxi bag`"
+            )
+    if twice := len(bags) - len({b.video for b in bags}):
+        raise MaxiError(
+            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
+        )
+    return [by_id[b.video] for b in bags]
 
 
 def videos_key(videos: Sequence[Video]) -> str:

@@ -18,7 +18,7 @@ from maxi.bags import sample_bag
 from maxi.config import TrainConfig
 from maxi.decoding import Answer, Decoder, Request
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, augmented, training_indices
+from maxi.features import FeatureStore, augmented, clip_device, training_indices
 from maxi.model import VideoCLIP
 from maxi.objectives import SINGLE
 from maxi.randomness import generator, shuffled
@@ -170,6 +170,37 @@ def clip_bytes(config: TrainConfig, size: int) -> int:
     return config.n_frames * 3 * size * size
 
 
+class Lost:
+    """Videos that training can no longer read: left out with a warning, so that one bad file ends no long run.
+
+    More than five of them and more than `max_share` of all `n_videos` raise MaxiError; so must a batch without any
+    video, by `too_many`.
+    """
+
+    def __init__(self, n_videos: int, max_share: float) -> None:
+        self._n_videos, self._max_share = n_videos, max_share
+        self._reasons: dict[str, str] = {}  # by path
+
+    def add(self, path: str, reason: str) -> None:
+        if path not in self._reasons:
+            log.warning("%s can no longer be read and is left out: %s", path, reason)
+        self._reasons[path] = reason
+        if len(self._reasons) > max(5, self._max_share * self._n_videos):
+            raise self.too_many()
+
+    def too_many(self) -> MaxiError:
+        path, reason = next(iter(self._reasons.items()))
+        return MaxiError(
+            f"{len(self._reasons)} of {self._n_videos} videos can no longer be read, first {path} ({reason}); "
+            "check the disk, then add --resume"
+        )
+
+
+def room(n: int, n_frames: int, size: int, device: torch.device) -> Tensor:
+    """Place for a batch of clips, to be filled one by one: a list to stack would double the memory."""
+    return torch.empty((n, n_frames, 3, size, size), dtype=torch.uint8, device=device)
+
+
 def decoded_clips(
     model: VideoCLIP,
     videos: Sequence[Video],
@@ -179,16 +210,15 @@ def decoded_clips(
     *,
     max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S) on the CPU, each file decoded once for some epochs ahead.
+    """Batches of augmented clips, uint8 (B, T, C, S, S), each file decoded once for some epochs ahead.
 
     How many epochs is decided by the sizes alone, and is one for a large collection. A video that fails twice in a row
-    is left out with a warning, so that one bad file does not end a long run. Raises MaxiError when a batch has no video
-    left, or when more than five videos and more than `max_lost` of all were lost.
+    is lost: see `Lost`.
     """
     by_id = {video.id: video for video in videos}
-    size = model.backbone.image_size
+    size, device = model.backbone.image_size, clip_device(model)
     n_epochs = epochs_decoded_at_once(videos, config, size)
-    lost: dict[str, str] = {}  # path -> reason
+    lost = Lost(len(videos), max_lost)
 
     def indices(video: Video, epoch: int) -> list[int]:
         return training_indices(video, config.n_frames, seed=seed, epoch=epoch)
@@ -209,9 +239,7 @@ def decoded_clips(
         results = decoder.map(requests)
         ready: dict[tuple[str, int], Tensor] = {}
         for step in steps:
-            # Filled in place: a list to stack would double the memory.
-            shape = (len(step.bags), config.n_frames, 3, size, size)
-            clips = torch.empty(shape, dtype=torch.uint8)
+            clips = room(len(step.bags), config.n_frames, size, device)
             bags: list[Bag] = []
             for bag in step.bags:
                 if of := epochs.pop(bag.video, None):
@@ -220,7 +248,7 @@ def decoded_clips(
                     clips[len(bags)] = clip
                     bags.append(bag)
             if not bags:
-                raise too_many()
+                raise lost.too_many()
             yield replace(step, bags=tuple(bags)), clips[: len(bags)]
 
     def augmented_clips(
@@ -229,28 +257,20 @@ def decoded_clips(
         if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
             _, frames = next(decoder.map([asked]))
         if not isinstance(frames, np.ndarray):
-            lose(str(asked.path), str(frames))
+            lost.add(str(asked.path), str(frames))
             return {}
         return {
             (video, epoch): augmented(
-                size, part, video, seed=seed, epoch=epoch, scales=config.crop_scales
+                size,
+                part,
+                video,
+                seed=seed,
+                epoch=epoch,
+                scales=config.crop_scales,
+                device=device,
             )
             for epoch, part in zip(epochs, np.split(frames, len(epochs)), strict=True)
         }
-
-    def lose(path: str, reason: str) -> None:
-        if path not in lost:
-            log.warning("%s can no longer be read and is left out: %s", path, reason)
-        lost[path] = reason
-        if len(lost) > 5 and len(lost) > max_lost * len(videos):
-            raise too_many()
-
-    def too_many() -> MaxiError:
-        path, reason = next(iter(lost.items()))
-        return MaxiError(
-            f"{len(lost)} of {len(videos)} videos can no longer be read, first {path} ({reason}); "
-            "check the disk, then add --resume"
-        )
 
     return batches
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.backbones import BACKBONES, Backbone, Normalisation, load_backbone
-from maxi.config import load_config
 from maxi.errors import MaxiError
 from maxi.records import read_json, write_json
+from maxi.settings import load_config
 from maxi.towers import Towers
 
 Trainable = Literal["all", "head", "visual", "text"]

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maxi import captioning, expansion
+from maxi.caching import cache, check_cache, plan_cache
 from maxi.cards import write_card
 from maxi.classification import Classifier, Prediction
 from maxi.comparison import evaluate
-from maxi.config import Config, load_config
+from maxi.config import Config
 from maxi.datasets import EXTENSIONS, list_videos, read_names
 from maxi.decoding import Decoder
 from maxi.errors import MaxiError, choose
+from maxi.improving import improve
 from maxi.jobs import Job, Progress, fresh_model, open_job
 from maxi.logbooks import require_wandb
 from maxi.lookup import shipped_book
@@ -26,7 +28,8 @@ from maxi.records import (
 )
 from maxi.reports import write_report
 from maxi.runs import Run
-from maxi.stages import bag, caption, expand, improve, index, match, plan_caption, plan_expand
+from maxi.settings import load_config
+from maxi.stages import bag, caption, expand, index, match, plan_caption, plan_expand
 from maxi.text import fill
 from maxi.verbs import VerbParser
 from maxi.verification import write_verify
@@ -34,7 +37,9 @@ from maxi.verification import write_verify
 __all__ = [
     "adapt",
     "bag",
+    "cache",
     "caption",
+    "check_cache",
     "classify_videos",
     "evaluate",
     "expand",
@@ -42,6 +47,7 @@ __all__ = [
     "index",
     "match",
     "open_job",
+    "plan_cache",
     "plan_caption",
     "plan_expand",
     "report",

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.features import n_stored
-from maxi.jobs import Job, fresh_model
+from maxi.improving import model_digest, training_batches, views_key
+from maxi.jobs import Job, bag_videos, fresh_model, training_bags
 from maxi.loader import (
     Batches,
     Step,
@@ -35,7 +36,6 @@ from maxi.loader import (
 from maxi.model import VideoCLIP
 from maxi.records import Bag, Video
 from maxi.runs import Run
-from maxi.stages import known_videos, training_bags, training_batches, views_key, weights_digest
 from maxi.training import hold_out, train
 
 STEPS = 3  # that are timed, after a first one
@@ -227,7 +227,7 @@ class _Trial:
 def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     config, began = job.config.train, time.monotonic()
     bags = training_bags(job)
-    videos = known_videos(job, bags)
+    videos = bag_videos(job, bags)
     key = job.fingerprint
     job.release()
     model = fresh_model(job.config)
@@ -267,7 +267,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     again = trial("ready", inputs.again, n_again, checkpoint_seconds=0.0, epochs=epochs)
     ended = time.monotonic()
     model.save(folder / "ready" / "model")
-    weights_digest(folder / "ready" / "model")
+    model_digest(folder / "ready" / "model")
     saving, memory = time.monotonic() - ended, _peak_memory()
     flop = 0
     if count:

@@ -42,6 +42,7 @@ class Run:
         self.manifest = self.folder / "manifest.jsonl"
         self.skipped = self.folder / "skipped.jsonl"
         self.features = self.folder / "features"
+        self.frames = self.folder / "frames"
         self.matches = self.folder / "matches.jsonl"
         self.phrases = self.folder / "phrases.jsonl"
         self.captions = self.folder / "captions.jsonl"
@@ -147,6 +148,11 @@ def write_signed(path: Path, rows: Iterable[Any], inputs: dict[str, Any]) -> Non
 def contents(path: Path) -> str:
     """Digest of a file that is an input of a later stage; empty when it is not there."""
     return file_digest(path) if path.is_file() else ""
+
+
+def sources_of_bags(run: Run) -> dict[str, Any]:
+    """What `bags.jsonl` is made from."""
+    return {path.name: contents(path) for path in (run.matches, run.phrases, run.captions)}
 
 
 def _plain(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,20 @@ import numpy as np
 
 from maxi import captioning, expansion, matching
 from maxi.agreement import near_texts
-from maxi.bags import build_bags, shuffle_bags
+from maxi.bags import build_bags
 from maxi.chat import tell
-from maxi.checkpoint import model_files
 from maxi.datasets import list_videos
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, embed_views, trunk_digest
 from maxi.indexing import check_skipped, index_videos, listing
-from maxi.jobs import Job, embed, fresh_model, resolve_device, videos_key, without
-from maxi.loader import Batches, cached_views, decoded_clips
+from maxi.jobs import (
+    Job,
+    bag_videos,
+    embed,
+    fresh_model,
+    resolve_device,
+    videos_key,
+    without,
+)
 from maxi.model import VideoCLIP
 from maxi.records import (
     Bag,
@@ -31,14 +36,17 @@ from maxi.records import (
     Skipped,
     Video,
     digest,
-    file_digest,
-    read_json,
     read_jsonl,
-    write_json,
     write_jsonl,
 )
-from maxi.runs import Run, contents, is_current, meta_path, require, sign, write_signed
-from maxi.training import train
+from maxi.runs import (
+    Run,
+    contents,
+    is_current,
+    require,
+    sources_of_bags,
+    write_signed,
+)
 from maxi.verbs import VerbParser
 from maxi.zero_shot import averaged_embeddings, label_embeddings
 
@@ -231,7 +239,7 @@ def bag(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions."""
     run, config = job.run, job.config.bag
     files = [Path(config.weights)] if config.weights else []
-    inputs = {**_sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
+    inputs = {**sources_of_bags(run), "settings": _with_files(config.model_dump(), files)}
     second = fresh_model(job.config, config.agree) if config.agree else None
     if second:
         inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
@@ -242,11 +250,6 @@ def bag(job: Job) -> list[Bag]:
     if empty and not job.config.match.supervised:
         log.warning("%d of %d bags are empty and train on the class prompt alone", empty, len(bags))
     return bags
-
-
-def _sources_of_bags(run: Run) -> dict[str, Any]:
-    sources = (run.matches, run.phrases, run.captions)
-    return {path.name: contents(path) for path in sources}
 
 
 def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
@@ -274,7 +277,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
 
 def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
     """The bags without the texts that the backbone or the second model finds far from their video."""
-    config, videos = job.config, known_videos(job, bags)
+    config, videos = job.config, bag_videos(job, bags)
 
     def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
         kept, z_v = embed(job, model, videos, config.match.n_frames)
@@ -285,133 +288,3 @@ def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
 
     models = [asked(job.model()), asked(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)
-
-
-def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
-    """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
-
-    With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run
-    gains is not owed to the matches.
-    """
-    config, run = job.config, job.run.control if control else job.run
-    bags = training_bags(job)
-    inputs, first = training_inputs(job), job.world.first
-    if is_current(run.training, inputs):
-        summary = dict(read_json(run.training))
-        if summary.get("weights") == weights_digest(run.model):
-            return summary
-    job.world.wait()
-    if first:
-        meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
-        run.training.unlink(missing_ok=True)
-        run.create()
-    job.world.wait()
-    if control:
-        bags = shuffle_bags(bags, config.seed)
-    videos = known_videos(job, bags)
-    job.release()
-    model = fresh_model(config)  # of its own: it is trained in place
-    batches, store = training_batches(job, model, videos)
-    try:
-        bags = [b for b in bags if store is None or b.video in store]
-        summary = train(
-            model,
-            bags,
-            batches,
-            config.train,
-            folder=run.folder,
-            seed=config.seed,
-            key=job.fingerprint,
-            names=job.names(),
-            scores=_scores(job),
-            progress=job.progress,
-            world=job.world,
-        )
-    finally:
-        if store:
-            store.close()
-    summary |= {"videos": len(bags)}
-    if first:
-        model.save(run.model)
-        summary["weights"] = weights_digest(run.model)
-        write_json(run.training, summary)
-        sign(run.training, inputs)
-    job.world.wait()
-    return summary
-
-
-def _scores(job: Job) -> dict[str, float]:
-    """How sure each match is, where training asks for it."""
-    if job.config.train.curriculum == 1:
-        return {}
-    return {m.video: m.score for m in read_jsonl(job.run.matches, Match)}
-
-
-def training_inputs(job: Job) -> dict[str, Any]:
-    return {
-        "bags.jsonl": contents(job.run.bags),
-        "backbone": job.fingerprint,
-        "settings": {**job.config.train.decisive(), "seed": job.config.seed},
-        "scores": digest(sorted(_scores(job).items())),
-    }
-
-
-def weights_digest(folder: Path) -> str:
-    """Digest of a saved model's weights; empty when there is none."""
-    return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
-
-
-def training_bags(job: Job) -> list[Bag]:
-    """The run's bags; MaxiError when they are older than what they were made from."""
-    require(job.run.bags, "bag", _sources_of_bags(job.run))
-    return read_jsonl(job.run.bags, Bag)
-
-
-def known_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
-    """The bags' videos, in their order; MaxiError for one that is unknown or has two bags."""
-    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
-    for number, row in enumerate(bags, 1):
-        if row.video not in by_id:
-            raise MaxiError(
-                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
-                "mend the row or rerun `maxi bag`"
-            )
-    if twice := len(bags) - len({b.video for b in bags}):
-        raise MaxiError(
-            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
-        )
-    return [by_id[b.video] for b in bags]
-
-
-def training_batches(
-    job: Job, model: VideoCLIP, videos: Sequence[Video]
-) -> tuple[Batches, FeatureStore | None]:
-    """What turns steps into inputs; for `trainable: head` with the store of features, filled."""
-    config, seed = job.config.train, job.config.seed
-    if config.trainable != "head":
-        return decoded_clips(model, videos, job.decoder, config, seed), None
-    if job.world.size > 1:
-        raise MaxiError(
-            "`trainable: head` trains on cached features in one process; leave out torchrun"
-        )
-    store = FeatureStore(job.run.features, views_key(job, model))
-    failed = embed_views(
-        model,
-        videos,
-        store,
-        job.decoder,
-        n_views=config.n_views,
-        n_frames=config.n_frames,
-        seed=seed,
-        scales=config.crop_scales,
-        progress=job.progress,
-    )
-    without(job, videos, failed)
-    return cached_views(store, config.n_views), store
-
-
-def views_key(job: Job, model: VideoCLIP) -> str:
-    """Name of the store of augmented views that training reads with these settings."""
-    config = job.config.train
-    views = (config.n_views, config.n_frames, config.crop_scales, job.config.seed)
-    return digest("views", trunk_digest(model.backbone), *views)

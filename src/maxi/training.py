@@ -63,7 +63,7 @@ def train(
     the one loss over the whole batch, and the gradients are summed: the result is that of one process. The first
     writes the files.
 
-    `batches` turns steps into inputs on the CPU: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
+    `batches` turns steps into inputs: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
     only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
     a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
     per step. `names` are the classes of `cross_entropy`, by default those of the bags; `scores` are the matches', by
@@ -223,6 +223,10 @@ def train(
         "empty_bags": sum(not bag.texts for bag in bags),
         "first_loss": log[0]["loss"],
         "last_loss": log[-1]["loss"],
+        "data_share": round(
+            sum(row["data_seconds"] for row in log) / max(sum(row["seconds"] for row in log), 1e-9),
+            4,
+        ),
     }
 
 

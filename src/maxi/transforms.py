@@ -1,4 +1,4 @@
-"""From decoded frames to the pixels a backbone reads: tensors in, tensors out, on the CPU."""
+"""From decoded frames to the pixels a backbone reads: tensors in, tensors out, on the device where they are."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Augment:
             frames = frames.flip(-1)
         if not (self.jitter or self.grey):
             return frames
-        pixels = frames.float() / 255
+        # Resizing keeps decoded frames' memory order, channels last, in which each step below is several times slower.
+        pixels = frames.contiguous().float().div_(255)
         for operation, strength in self.jitter:
             pixels = _jitter(pixels, operation, strength).clamp_(0, 1)
         if self.grey:
@@ -105,9 +106,37 @@ def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (frames.float() / 255 - shift.to(frames.device)) / scale.to(frames.device)
 
 
+def shrink(frames: Tensor, short_side: int) -> Tensor:
+    """uint8 (T, C, H, W) with the short side resized to `short_side`; smaller frames stay as they are."""
+    before = frames.shape[-2], frames.shape[-1]
+    after = shrunk_size(*before, short_side)
+    return frames if after == before else _resize(frames, *after)
+
+
+def shrunk_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Height and width after `shrink`."""
+    short = min(height, width)
+    if short <= short_side:
+        return height, width
+    return int(short_side * height / short), int(short_side * width / short)
+
+
 def _resize(frames: Tensor, height: int, width: int) -> Tensor:
-    # On uint8 this is Pillow's own algorithm; the float path is up to 30/255 off at edges.
-    return F.interpolate(frames, (height, width), mode="bicubic", antialias=True)
+    """Bicubic with antialiasing, uint8 in and out.
+
+    On the CPU this is Pillow's own algorithm. It exists there alone; elsewhere the two passes go through float, rounded
+    between them as Pillow does: values may differ by 1/255, seldom by 2.
+    """
+    if frames.device.type == "cpu":
+        return F.interpolate(frames, (height, width), mode="bicubic", antialias=True)
+    return _resize_in_float(frames, height, width)
+
+
+def _resize_in_float(frames: Tensor, height: int, width: int) -> Tensor:
+    for size in ((frames.shape[-2], width), (height, width)):
+        pixels = F.interpolate(frames.float(), size, mode="bicubic", antialias=True)
+        frames = pixels.round_().clamp_(0, 255).to(torch.uint8)
+    return frames
 
 
 def _draw_crop(
@@ -156,9 +185,6 @@ def _shift_hue(pixels: Tensor, turn: float) -> Tensor:
         (green - blue) / safe,
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    sextant = sextant + 6 * turn
-    channels = []
-    for offset in (5, 3, 1):  # red, green, blue
-        k = (sextant + offset) % 6
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.stack(channels, -3)
+    hue = (sextant + 6 * turn) % 6
+    shares = torch.stack([(hue - 3).abs() - 1, 2 - (hue - 2).abs(), 2 - (hue - 4).abs()], -3)
+    return torch.addcmul(low.unsqueeze(-3), chroma.unsqueeze(-3), shares.clamp_(0, 1))

@@ -1,0 +1,148 @@
+"""The settings of a run, read from files and options, and written.
+
+A run's settings are the defaults of `config`, then the differences that the backbone's recipe states, then a YAML file, then
+`-s key=value`. A key that only one stage has needs no prefix (`-s lr=1e-5`); others do (`-s train.n_frames=8`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from maxi.config import Config, Stage
+from maxi.errors import MaxiError
+from maxi.records import read_json
+
+RECIPES = {"miniature": "demo"}
+"""Kinds of backbones whose recipe has another name than they."""
+
+
+def _keys() -> dict[str, list[str]]:
+    """Last part of every key -> its full dotted names."""
+    table: dict[str, list[str]] = {}
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Stage):
+            for inner in field.annotation.model_fields:
+                table.setdefault(inner, []).append(f"{name}.{inner}")
+        else:
+            table.setdefault(name, []).append(name)
+    return table
+
+
+def full_key(key: str) -> str:
+    """The dotted name of a key; MaxiError when it is unknown or belongs to several stages."""
+    table = _keys()
+    names = [full for found in table.values() for full in found]
+    if key in names:
+        return key
+    found = table.get(key, [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise MaxiError(f"setting {key!r} belongs to several stages; write {' or '.join(found)}")
+    near = get_close_matches(key, [*table, *names], n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise MaxiError(f"unknown setting {key!r}{hint}")
+
+
+def _merge(into: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    for key, value in ((str(key), value) for key, value in settings.items()):
+        if isinstance(value, dict):
+            if key not in Config.model_fields:
+                raise MaxiError(f"{where}: unknown stage {key!r}")
+            _merge(into, {f"{key}.{k}": v for k, v in value.items()}, where)
+            continue
+        stage, _, name = full_key(key).rpartition(".")
+        (into.setdefault(stage, {}) if stage else into)[name] = value
+
+
+def _read_yaml(path: Any, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MaxiError(f"{where}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MaxiError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(data or {}, dict):
+        raise MaxiError(f"{where}: must be a mapping of settings, such as `lr: 1e-5`")
+    return data or {}
+
+
+def recipe(name: str) -> Path | None:
+    """The packaged recipe of that name, such as `k400_vitb16`."""
+    file = resources.files("maxi") / "recipes" / f"{name}.yaml"
+    return Path(str(file)) if name.isidentifier() and file.is_file() else None
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = (), **options: Any) -> Config:
+    """Resolve the settings; `path` is a YAML file or a packaged recipe's name, `options` are settings by name.
+
+    Raises MaxiError for an unknown key (naming the nearest), a wrong value or two settings in conflict.
+    """
+    chosen: dict[str, Any] = {}
+    if path is not None:
+        file = path if path.exists() else recipe(str(path)) or path
+        _merge(chosen, _read_yaml(file, str(path)), str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise MaxiError(f"-s {override}: write it as key=value")
+        _merge(chosen, {key.strip(): _parse(key.strip(), value)}, "-s")
+    _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
+    merged: dict[str, Any] = {}
+    family = _family(str(chosen.get("backbone", "")))
+    name = RECIPES.get(family, family)
+    if own := recipe(name):
+        _merge(merged, _read_yaml(own, f"recipe {name}"), f"recipe {name}")
+    for key, value in chosen.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return parse_config(merged)
+
+
+def _family(backbone: str) -> str:
+    """The kind of a backbone, also of a saved model or run that holds one."""
+    named: Any = {"backbone": backbone.partition(":")[0]}
+    root = Path(os.path.expanduser(backbone))
+    for file in (root / "maxi.json", root / "model" / "maxi.json"):
+        if file.is_file():
+            named = read_json(file)
+            break
+    family = str(named.get("backbone")) if isinstance(named, dict) else ""
+    return family if family.isidentifier() else ""  # it becomes a part of a path
+
+
+def _parse(key: str, text: str) -> Any:
+    """A value as YAML reads it, except where a setting that is text would become something else."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    default: Any = Config()
+    if isinstance(value, str) or isinstance(getattr(default, key, None), Stage):
+        return value
+    for part in full_key(key).split("."):
+        default = getattr(default, part)
+    return text if isinstance(default, str) else value
+
+
+def parse_config(data: Any, where: str = "") -> Config:
+    """Validate settings; MaxiError names the first wrong field."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        message = first["msg"].removeprefix("Value error, ")
+        raise MaxiError(f"{where}{': ' if where else ''}setting {name}: {message}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved settings as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
