@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inputs import VIT_B16, clips, make_bags, tower, write_clip
+from maxi import blocks
 from maxi.config import TrainConfig
 from maxi.features import to_pixels
-from maxi.loader import collate_texts, schedule
+from maxi.loader import collate_texts, kept_patches, schedule
 from maxi.model import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
 from pairs import gradient_norm, in_turn, run, same
@@ -73,8 +74,17 @@ class Bench:
     def videos(self) -> Numbers:
         return self.back(self.model.encode_video(self.pixels))
 
+    def packed(self) -> Numbers:
+        """Every distinct text once, end to end."""
+        self.model.backbone.packed = True
+        return self.back(self.encoded(self.texts)[self.index])
+
+    def encoded(self, texts: list[str]) -> Tensor:
+        return self.model.encode_text(self.model.backbone.tokenize(texts))
+
     def padded(self, length: int | None = None) -> Numbers:
         """Every distinct text once, padded to the longest or to a length."""
+        self.model.backbone.packed = False
         tokens = self.model.backbone.tokenize(self.texts)
         if length:
             ids = tokens["input_ids"]
@@ -93,16 +103,21 @@ class Row(NamedTuple):
 
 
 def distinct_texts(bench: Bench) -> Row:
-    model, prompts = bench.model, [bench.texts[i] for i in bench.index]
+    prompts = [bench.texts[i] for i in bench.index]
 
     def off() -> Numbers:
-        return bench.back(model.encode_text(model.backbone.tokenize(prompts)))
+        bench.model.backbone.packed = True
+        return bench.back(bench.encoded(prompts))
 
-    return Row("texts", off, bench.padded)
+    return Row("texts", off, bench.packed)
 
 
 def short_texts(bench: Bench) -> Row:
     return Row("texts", lambda: bench.padded(LENGTH), bench.padded)
+
+
+def packed_texts(bench: Bench) -> Row:
+    return Row("texts", bench.padded, bench.packed)
 
 
 def last_block(bench: Bench) -> Row:
@@ -117,14 +132,42 @@ def last_block(bench: Bench) -> Row:
 
 
 def fused_attention(bench: Bench) -> Row:
-    def using(attention: str) -> Callable[[], Numbers]:
-        def way() -> Numbers:
-            bench.model.backbone.model.set_attn_implementation(attention)
+    def off() -> Numbers:
+        few, blocks.FEW = blocks.FEW, 10**9  # plain products for any number of tokens
+        try:
             return bench.videos()
+        finally:
+            blocks.FEW = few
 
-        return way
+    return Row("frames", off, bench.videos)
 
-    return Row("frames", using("eager"), using("sdpa"))
+
+def compiled(bench: Bench) -> Row:
+    encode = torch.compile(bench.model.encode_video)
+    return Row("frames", bench.videos, lambda: bench.back(encode(bench.pixels)))
+
+
+def recompute(bench: Bench) -> Row:
+    """Gradient checkpointing: memory for time."""
+
+    def on() -> Numbers:
+        bench.model.backbone.recompute = True
+        try:
+            return bench.videos()
+        finally:
+            bench.model.backbone.recompute = False
+
+    return Row("frames", bench.videos, on)
+
+
+def patch_dropout(bench: Bench) -> Row:
+    names = [str(i) for i in range(len(bench.pixels))]
+    kept = kept_patches(names, 0, bench.model.backbone.n_patches, 0.5, 0)
+
+    def on() -> Numbers:
+        return bench.back(bench.model.encode_video(bench.pixels, kept))
+
+    return Row("frames", bench.videos, on, exact=False)
 
 
 def bfloat16(bench: Bench) -> Row:
@@ -140,9 +183,13 @@ def bfloat16(bench: Bench) -> Row:
 ROWS: dict[str, Callable[[Bench], Row]] = {
     "distinct texts": distinct_texts,
     "77 -> longest": short_texts,
+    "packed": packed_texts,
     "last block": last_block,
     "fused attention": fused_attention,
+    "checkpointing": recompute,
+    "torch.compile": compiled,
     "bfloat16": bfloat16,
+    "half the patches": patch_dropout,
 }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from contrast import N, gradient
 from maxi.config import TrainConfig
+from maxi.gradients import resolve_precision
 from maxi.loader import kept_patches
 from maxi.model import VideoCLIP, load_model
 
@@ -105,6 +106,19 @@ def test_bfloat16_is_near(model: VideoCLIP) -> None:
     assert near == pytest.approx(loss, rel=0.02)
     assert all(t.dtype == torch.float32 for t in found.values())
     assert far(found, expected) < 0.1
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_where_the_processor_has_it(
+    able: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    cpu = torch.device("cpu")
+    assert resolve_precision("auto", cpu) == ("bfloat16" if able else "float32")
+    assert resolve_precision("float32", cpu) == "float32"
+    assert resolve_precision("bfloat16", cpu) == "bfloat16"
+    assert ("no bfloat16 of its own" in caplog.text) == (not able)
 
 
 def test_patches_that_are_kept_are_a_draw_of_seed_epoch_and_video(model: VideoCLIP) -> None:

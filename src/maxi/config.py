@@ -190,9 +190,9 @@ class TrainConfig(Stage):
         le=1,
         description="Share of the fine-tuned weights in the result (0.8: section 4.2).",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
-        description="Of both encoders in training (autocast); weights and the loss stay float32.",
+        description="Of both encoders in training (autocast); `auto`: bfloat16 where the processor has it.",
     )
     temporal_blocks: int = Field(
         0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +18,8 @@ from maxi.loader import Step, collate_classes, collate_texts, kept_patches
 from maxi.model import VideoCLIP
 from maxi.objectives import OBJECTIVES, contrasted
 from maxi.towers import Towers
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,21 @@ class Contrast:
     def _precision(self) -> torch.autocast:
         half = self.config.precision == "bfloat16"
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=half)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` is bfloat16 on devices that multiply it by themselves, otherwise float32; slow choices are warned of."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        able = able and device.type == "cpu"
+    if name == "bfloat16" and not able:
+        logger.warning(
+            "this %s has no bfloat16 of its own, which can take many times as long; better: -s precision=auto",
+            "processor" if device.type == "cpu" else "device",
+        )
+    return name if name != "auto" else ("bfloat16" if able else "float32")
 
 
 def within_memory(

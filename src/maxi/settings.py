@@ -1,7 +1,8 @@
 """The settings of a run, read from files and options, and written.
 
-A run's settings are the defaults of `config`, then the differences that the backbone's recipe states, then a YAML file, then
-`-s key=value`. A key that only one stage has needs no prefix (`-s lr=1e-5`); others do (`-s train.n_frames=8`).
+A run's settings are the defaults of `config`, then the differences that the backbone's recipe states, then a YAML
+file, then `-s key=value`. A key that only one stage has needs no prefix (`-s lr=1e-5`); others do
+(`-s train.n_frames=8`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from maxi.checkpoint import interpolate, load_best, load_state, save_best, save_
 from maxi.config import TrainConfig
 from maxi.distributed import World
 from maxi.errors import MaxiError
-from maxi.gradients import Contrast, Share, within_memory
+from maxi.gradients import Contrast, Share, resolve_precision, within_memory
 from maxi.loader import Batches, Step, epoch_sizes, n_batches, prefetch, schedule
 from maxi.logbooks import open_logbooks
 from maxi.model import VideoCLIP
@@ -78,6 +78,8 @@ def train(
             "add videos of other actions, or names that fit them better",
             bags[0].label,
         )
+    precision = resolve_precision(config.precision, model.device)
+    config = config.model_copy(update={"precision": precision})
     equip(model, config)
     learning = model.freeze(config.trainable)
     if config.learn_sigma:
@@ -218,6 +220,7 @@ def train(
     _assign(parameters, interpolate(original, tuned, config.alpha))
     return {
         "steps": n_steps,
+        "precision": precision,
         "finetuned": f"{finetuned}.safetensors",
         "trained_parameters": sum(p.numel() for p in parameters.values()),
         "empty_bags": sum(not bag.texts for bag in bags),
