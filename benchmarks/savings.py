@@ -23,6 +23,7 @@ from inputs import VIT_B16, clips, make_bags, tower, write_clip
 from maxi import blocks
 from maxi.config import TrainConfig
 from maxi.features import to_pixels
+from maxi.gradients import resolve_precision
 from maxi.loader import collate_texts, kept_patches, schedule
 from maxi.model import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
@@ -204,6 +205,9 @@ def measure(sizes: Sizes) -> bool:
         prompts = f"{len(bench.texts)} of {len(bench.index)} prompts distinct"
         print(f"{sizes.videos} videos x {sizes.frames} frames; {prompts}")
         for name, row_of in ROWS.items():
+            if name == "bfloat16" and resolve_precision("auto", bench.model.device) != name:
+                print("bfloat16         not on this processor, which would take many times as long")
+                continue
             row = row_of(bench)
             off, on = row.off(), row.on()
             equal = same(name, on, off, 1e-4 if row.exact else 1.0)
