@@ -28,7 +28,9 @@ from pairs import kept, run
 from scale import BYTES_OF_RSS, in_process
 
 MOST = 0.25  # of the memory of one graph
-FAR = 1e-3  # how far the two updates of a tensor may be apart, as a share of their length
+# Of a tensor's updates, as a share of their length. AdamW's first step has one size whatever the gradient's: where that
+# is next to nothing, its rounding is seen.
+FAR = 0.01
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ def measure(sizes: Sizes) -> bool:
             print(f"graphs of {micro:3} videos {found[-1]}", flush=True)
         updates = apart(folder, sizes)
     whole, small = found
-    print(f"losses {whole.loss} and {small.loss}, updates at most {updates:.1e} apart")
+    print(f"losses {whole.loss} and {small.loss}")
     share = (small.most - small.before) / (whole.most - whole.before)
     print(f"above what there was before the step: {share:.2f}")
     fine = kept("memory of the whole process", small.most / whole.most, MOST, most=True)
-    return fine and updates < FAR
+    return kept("difference of the updates", updates, FAR, most=True) and fine
 
 
 def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:

@@ -68,7 +68,7 @@ def kept(what: str, found: float, limit: float, *, most: bool = False) -> bool:
     """Print whether a figure keeps its limit."""
     fine = found <= limit if most else found >= limit
     bound = "at most" if most else "at least"
-    print(f"{what}: {found:.2f}, {bound} {limit}: {'kept' if fine else 'MISSED'}", flush=True)
+    print(f"{what}: {found:.3g}, {bound} {limit}: {'kept' if fine else 'MISSED'}", flush=True)
     return fine
 
 
