@@ -186,3 +186,27 @@ def test_without_bags_it_says_what_to_run(run: Run, tmp_path: Path) -> None:
     done = invoked(Run(tmp_path))
     assert done.exit_code == 1
     assert "bags.jsonl does not exist; run `maxi bag` first" in done.stderr
+
+
+def test_from_the_cache_a_plan_reads_and_fills_nothing(run: Run) -> None:
+    with_cache = ["-s", "cache.format=raw"]
+    told = invoked(run, *with_cache)
+    assert told.exit_code == 1
+    assert "7 of 7 videos are not in the cache that training reads; run `maxi cache" in told.output
+    assert not run.frames.exists()
+    done = CliRunner().invoke(main, ["-q", "cache", str(run.folder)])
+    assert done.exit_code == 0, done.output
+    found = planned(run)
+    assert found["n_decoding"] == found["n_steps"] == 12
+    shutil.rmtree(run.frames)
+    planned(run, "-s", "cache.format=none")
+
+
+def test_held_out_videos_and_checkpoints_that_are_kept_count(run: Run) -> None:
+    words = ["-s", "cache.format=none", "-s", "checkpoint_seconds=0"]
+    plain = planned(run, *words, "-s", "keep_last=1")
+    more = planned(run, *words, "-s", "keep_last=3", "-s", "holdout=0.3", "-s", "curriculum=0.5")
+    assert more["n_steps"] < plain["n_steps"]  # five videos, at first fewer
+    weights = plain["disk"]["model"]
+    grown = more["disk"]["stays"] - plain["disk"]["stays"]
+    assert grown == pytest.approx(2 * plain["disk"]["checkpoint"] + weights, rel=0.2)

@@ -36,6 +36,7 @@ from maxi.loader import (
 from maxi.model import VideoCLIP
 from maxi.records import Bag, Video
 from maxi.runs import Run
+from maxi.shards import FrameStore
 from maxi.training import hold_out, train
 
 STEPS = 3  # that are timed, after a first one
@@ -119,6 +120,16 @@ class _Source:
     ahead: int = 0  # bytes of clips that wait when an epoch of decoding ends
     seconds: float = 0.0  # to fill the store of features
     features: int = 0  # bytes that the store is yet to grow by
+
+
+def _stored(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> _Source:
+    store = FrameStore(job.run.frames, job.config.cache)
+    if missing := sum(v.id not in store and v.id not in store.lost for v in videos):
+        raise MaxiError(
+            f"{missing} of {len(videos)} videos are not in the cache that training reads; run `maxi cache "
+            f"{job.run.folder}` first (`--dry-run` tells its size)"
+        )
+    return _Source(training_batches(job, model, videos)[0])
 
 
 def _decoded(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> _Source:
@@ -234,6 +245,8 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     loading = time.monotonic() - began
     if config.trainable == "head":
         source = _embedded(job, model, bags, videos, folder=folder)
+    elif job.config.cache.format != "none":
+        source = _stored(job, model, videos)
     else:
         source = _decoded(job, model, videos)
 
