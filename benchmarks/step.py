@@ -49,6 +49,8 @@ def measure(sizes: Sizes) -> bool:
         n_bag=sizes.texts,
         epochs=1,
         objective="mil_nce_outside",  # the released form, so that both losses can be compared
+        lr=5e-6,
+        min_lr=5e-6,  # no schedule: there are a few steps only
         checkpoint_seconds=1e9,
     )
     bags = make_bags(sizes.videos * n, sizes.texts)
