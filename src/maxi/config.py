@@ -197,7 +197,7 @@ class TrainConfig(Stage):
     temporal_blocks: int = Field(
         0,
         ge=0,
-        description="Last blocks of the image tower that attend to neighbouring frames (appendix C.4: 2).",
+        description="Last blocks of the image tower that attend to neighbouring frames (appendix C.4); 0: as before.",
     )
     patch_dropout: float = Field(
         0.0,

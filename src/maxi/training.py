@@ -113,7 +113,7 @@ def train(
     bags, held_out = hold_out(bags, config.holdout, seed)
     if config.curriculum < 1:
         confidence = scores or {}
-        bags = sorted(bags, key=lambda bag: (-confidence[bag.video], bag.video))
+        bags = sorted(bags, key=lambda bag: (-confidence.get(bag.video, 0.0), bag.video))
     sizes = epoch_sizes(len(bags), config)
     n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
     sizes += [len(held_out)] if held_out else []
@@ -238,7 +238,8 @@ def equip(model: VideoCLIP, config: TrainConfig) -> None:
     asked = [n for n in ("temporal_blocks", "recompute", "patch_dropout") if getattr(config, n)]
     if isinstance(model.backbone, Towers):
         model.backbone.recompute = config.recompute
-        model.backbone.temporal_blocks = config.temporal_blocks
+        if config.temporal_blocks:  # else as the model that it starts from
+            model.backbone.temporal_blocks = config.temporal_blocks
     elif asked:
         raise MaxiError(
             f"backbone {model.backbone.kind!r} has no transformer blocks; leave out train.{asked[0]}"
