@@ -71,3 +71,4 @@ if __name__ == "__main__":
     loss, found = gradient(load_model(f"clip:{clip}", sigma=0.1), int(micro), config, here)
     if here.first:
         save_file({**found, "loss": torch.tensor(loss)}, Path(out))
+    here.leave()

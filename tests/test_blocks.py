@@ -120,3 +120,11 @@ def test_a_backbone_without_blocks_is_told(tmp_path: Path) -> None:
     for name in ("temporal_blocks", "recompute", "patch_dropout"):
         with pytest.raises(MaxiError, match=f"no transformer blocks; leave out train.{name}"):
             equip(model, TrainConfig(**{name: 1 if name != "patch_dropout" else 0.5}))
+
+
+def test_more_temporal_blocks_than_there_are_is_told(tiny_clip: Path) -> None:
+    from maxi.config import TrainConfig
+    from maxi.training import equip
+
+    with pytest.raises(MaxiError, match="temporal_blocks is 3, but the image tower has 2 blocks"):
+        equip(load_model(f"clip:{tiny_clip}"), TrainConfig(temporal_blocks=3))

@@ -336,8 +336,8 @@ def test_grades_are_the_weights_of_soft_matching() -> None:
     bags = (
         Bag("a", "run", (BagText("jog", "hand"), BagText("leap", "hand", 0.5, "jump"))),
         Bag("b", "jump", (BagText("hop", "hand"), BagText("stroll", "hand", 0.25, "walk"))),
-        Bag("c", "run", (BagText("jog", "hand"),)),
+        Bag("c", "run", (BagText("x", "hand", 4.0, "jump"), BagText("y", "hand", 0.1, "jump"))),
     )
     config = TrainConfig(graded_positives=True)
     *_, positives = collate_texts(Step(0, 0, bags), config, 0)
-    assert positives.tolist() == [[1, 0.5, 1], [0, 1, 0], [1, 0, 1]]
+    assert positives.tolist() == [[1, 0.5, 1], [0, 1, 0], [1, 1, 1]]

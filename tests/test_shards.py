@@ -158,3 +158,14 @@ def test_lost_videos_are_remembered_until_they_decode(tmp_path: Path) -> None:
     again.append("v3", pack(picture(3), RAW))
     again.close()
     assert FrameStore(tmp_path, RAW).lost == {}
+
+
+def test_a_shard_that_was_cut_off_is_known(tmp_path: Path) -> None:
+    store = fill(tmp_path, RAW)
+    path = store.folder / "shard-00000.bin"
+    path.write_bytes(path.read_bytes()[:-10])
+    cut = FrameStore(tmp_path, RAW)
+    assert cut.cut == {"v2"}
+    cut.drop(cut.cut)
+    assert not FrameStore(tmp_path, RAW).cut
+    assert len(fill(tmp_path, RAW)) == 3

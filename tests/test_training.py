@@ -256,7 +256,8 @@ def test_how_often_to_save_is_no_reason_to_start_anew(model: VideoCLIP, tmp_path
         assert not list(steps)
         yield from ()
 
-    other = CONFIG.model_copy(update={"checkpoint_seconds": 1.0})
+    other = CONFIG.model_copy(update={"checkpoint_seconds": 1.0, "micro_batch": 1})
+    other = other.model_copy(update={"recompute": True, "keep_last": 1})
     train(copy.deepcopy(model), BAGS, none, other, folder=tmp_path)
 
 

@@ -53,7 +53,7 @@ def check_cache(job: Job) -> list[str]:
     """
     store = FrameStore(job.run.frames, job.config.cache)
     paths = {v.id: v.path for v in read_jsonl(job.run.manifest, Video)}
-    damaged: dict[str, str] = {}
+    damaged = {v: f"{paths.get(v, v)}: its shard is cut off or missing" for v in sorted(store.cut)}
     for video in job.progress(list(store), len(store), "check"):
         try:
             store.verify(video)

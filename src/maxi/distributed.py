@@ -69,6 +69,12 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def leave(self) -> None:
+        """End together: a process that exits while others still hold connections to it may abort them."""
+        if self.size > 1 and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
 
 def n_processes() -> int:
     """How many processes `torchrun` started; 1 without it."""

@@ -97,10 +97,13 @@ class Contrast:
         )
         weight = weight.to(model.device)
         own_videos, videos_back = _encode(self._videos, self._clips(share, micro), tunes[0])
-        # Each distinct text once.
-        tokens = model.backbone.tokenize(world.part(texts))
+        # Each distinct text once; a process that has none of them encodes one and keeps no row of it.
+        part = world.part(texts)
+        tokens = model.backbone.tokenize(part or texts[:1])
         own_texts, texts_back = _encode(
-            self._texts, _split(tokens, micro * self.config.n_bag), tunes[1]
+            lambda some: self._texts(some)[: len(part)],
+            _split(tokens, micro * self.config.n_bag),
+            tunes[1],
         )
         (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
         z_v.requires_grad_(tunes[0])  # (B, D)
@@ -112,7 +115,8 @@ class Contrast:
         # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
         loss = self.objective(logits + weight.log(), weight > 0, positives.to(model.device))
         if self.frozen:
-            loss = loss + self.config.distill * self._drift(share, micro, tokens, (z_v, z_t))
+            drift = self._drift(share, micro, tokens, len(part), (z_v, z_t))
+            loss = loss + self.config.distill * drift
 
         def carry() -> None:
             for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
@@ -122,7 +126,12 @@ class Contrast:
         return loss, carry
 
     def _drift(
-        self, share: Share, micro: int, tokens: Mapping[str, Tensor], ours: tuple[Tensor, Tensor]
+        self,
+        share: Share,
+        micro: int,
+        tokens: Mapping[str, Tensor],
+        n_texts: int,
+        ours: tuple[Tensor, Tensor],
     ) -> Tensor:
         """Mean of one minus the cosine between embeddings of the same clips, and texts, now and by the frozen model."""
         config = self.config
@@ -131,7 +140,8 @@ class Contrast:
             of_texts = [
                 self._texts(part, self.frozen) for part in _split(tokens, micro * config.n_bag)
             ]
-            theirs = [self.world.gather(torch.cat(rows))[0] for rows in (of_videos, of_texts)]
+            rows = torch.cat(of_videos), torch.cat(of_texts)[:n_texts]
+            theirs = [self.world.gather(z)[0] for z in rows]
         drifts = [1 - (z * old).sum(1).mean() for z, old in zip(ours, theirs, strict=True)]
         return torch.stack(drifts).mean()
 

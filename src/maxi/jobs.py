@@ -101,6 +101,7 @@ def open_job(
             if job.run.folder.is_dir():
                 job.lock()
             yield job
+            own.leave()
         finally:
             if job._lock:
                 job._lock.close()

@@ -112,7 +112,8 @@ def collate_texts(
         for i, bag in enumerate(step.bags):
             for text in bag.texts:
                 if text.label in names:
-                    grades[i, names[text.label]] = text.weight
+                    place_of = i, names[text.label]
+                    grades[place_of] = max(grades[place_of].item(), min(1.0, text.weight))
         grades[torch.arange(len(label)), label] = 1.0
         positives = grades[:, label]
     return list(place), index, weight, positives

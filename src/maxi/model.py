@@ -112,7 +112,8 @@ def load_model(
     """
     backbone, saved = load_backbone(spec, device, normalisation=normalisation), _saved(spec)
     if isinstance(backbone, Towers):
-        backbone.temporal_blocks = saved.temporal_blocks
+        depth = backbone.model.config.vision_config.num_hidden_layers
+        backbone.temporal_blocks = min(saved.temporal_blocks, depth)
     sigma = sigma or saved.sigma or load_config(backbone=spec).train.sigma
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()
 

@@ -120,6 +120,7 @@ class FrameStore:
         self._files: tuple[IO[bytes], IO[str]] | None = None
         self._shard = self._end = 0  # where the next frames go
         self._torn = False  # whether the index says more than the shards hold
+        self.cut: set[str] = set()  # videos of which the index says more than the shards hold
         self._read_index()
 
     def __contains__(self, video: str) -> bool:
@@ -207,7 +208,7 @@ class FrameStore:
         """Forget the frames of these videos; their bytes stay in the shard."""
         self.close()
         for video in videos:
-            del self._records[video]
+            self._records.pop(video, None)
         self._write_index()
 
     def close(self) -> None:
@@ -240,8 +241,10 @@ class FrameStore:
                 end = record.offset + record.n_bytes
                 if end > sizes[record.shard]:
                     self._torn = True
+                    self.cut.add(video)
                     continue
                 self._records[video] = record
+                self.cut.discard(video)
                 self.lost.pop(video, None)
                 self._shard, self._end = max((self._shard, self._end), (record.shard, end))
 

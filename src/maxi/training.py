@@ -34,6 +34,10 @@ from maxi.towers import Towers
 logger = logging.getLogger(__name__)
 
 
+WITHOUT_EFFECT = {"micro_batch", "recompute", "result"}
+"""Settings on which no step depends, so that a checkpoint is gone on with when they change."""
+
+
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
     """Linear warm-up to `lr`, then a cosine to `min_lr` that begins where the warm-up ends (section 4.2)."""
     if step < n_warmup:
@@ -80,6 +84,7 @@ def train(
         )
     precision = resolve_precision(config.precision, model.device)
     config = config.model_copy(update={"precision": precision})
+    frozen = copy.deepcopy(model) if config.distill else None
     equip(model, config)
     learning = model.freeze(config.trainable)
     if config.learn_sigma:
@@ -100,7 +105,7 @@ def train(
         seed=seed,
         world=world,
         learning=list(parameters.values()),
-        frozen=copy.deepcopy(model) if config.distill else None,
+        frozen=frozen,
     )
     optimiser = torch.optim.AdamW(
         parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
@@ -113,7 +118,7 @@ def train(
     bags, held_out = hold_out(bags, config.holdout, seed)
     if config.curriculum < 1:
         confidence = scores or {}
-        bags = sorted(bags, key=lambda bag: (-confidence.get(bag.video, 0.0), bag.video))
+        bags = sorted(bags, key=lambda bag: (-confidence.get(bag.video, -math.inf), bag.video))
     sizes = epoch_sizes(len(bags), config)
     n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
     sizes += [len(held_out)] if held_out else []
@@ -123,7 +128,7 @@ def train(
             f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
         )
     n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
-    settings = config.model_copy(update={"result": "last"}).decisive()  # chosen at the end
+    settings = {k: v for k, v in config.decisive().items() if k not in WITHOUT_EFFECT}
     key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
     states = folder / "checkpoints"
     start = 0
@@ -238,6 +243,11 @@ def equip(model: VideoCLIP, config: TrainConfig) -> None:
     asked = [n for n in ("temporal_blocks", "recompute", "patch_dropout") if getattr(config, n)]
     if isinstance(model.backbone, Towers):
         model.backbone.recompute = config.recompute
+        depth = model.backbone.model.config.vision_config.num_hidden_layers
+        if config.temporal_blocks > depth:
+            raise MaxiError(
+                f"train.temporal_blocks is {config.temporal_blocks}, but the image tower has {depth} blocks; lower it"
+            )
         if config.temporal_blocks:  # else as the model that it starts from
             model.backbone.temporal_blocks = config.temporal_blocks
     elif asked:
