@@ -46,7 +46,13 @@ class Group(click.Group):
                 raise
             click.echo(f"maxi: {_sentence(error)}", err=True)
             code = 1
-        sys.exit(code if isinstance(code, int) else 0)
+        status = code if isinstance(code, int) else 0
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # All is written: the threads of gloo now and then abort a process that ends as usual.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
 
 
 def _sentence(error: BaseException) -> str:
