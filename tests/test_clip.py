@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from maxi.backbones import load_backbone
+from maxi.backbones import load_backbone, saved_beside
 from maxi.clip import load_clip
 from maxi.errors import MaxiError
 from maxi.features import trunk_digest
-from maxi.model import VideoCLIP, _saved, load_model
+from maxi.model import VideoCLIP, load_model
 from models import write_tiny_clip
 
 TEXTS = [
@@ -352,9 +352,9 @@ def test_the_temperature_is_found_wherever_the_folder_is_named(folder, tmp_path)
     run = tmp_path / "run: 1"
     VideoCLIP(load_clip(str(folder)), sigma=0.05).save(run / "model")
     for spec in (run, run / "model", f"clip:{run}/model", f"own.code:load:{run}/model"):
-        assert _saved(str(spec)).sigma == pytest.approx(0.05)
+        assert saved_beside(str(spec)).sigma == pytest.approx(0.05)
     for spec in ("clip", "clip:", "clip:some/model", "own.code:load", f"clip:{folder}", folder):
-        assert _saved(str(spec)).sigma is None
+        assert saved_beside(str(spec)).sigma is None
 
 
 def test_a_clip_may_replace_a_model_of_another_kind(folder, tmp_path):

@@ -62,3 +62,25 @@ def test_what_is_missing_is_told(finished: Run, tmp_path: Path) -> None:
     assert "has no labelled videos; name some with --on" in done.stderr
     done = CliRunner().invoke(main, ["ensemble", str(run.folder), "--alpha", "0.5"])
     assert done.exit_code == 2
+
+
+def test_the_frozen_end_has_no_temporal_attention(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    """Its row is the frozen model's of the evaluation; the other end attends as it was trained."""
+    config = settings(tiny_clip, "temporal_blocks=2", "alpha=1")
+    run = adapt(
+        str(videos), actions, tmp_path / "run", config, labelled=str(videos), progress=silent
+    )
+    call(run.folder)
+    rows = {r["alpha"]: r for r in read_json(run.folder / "ensemble.json")["rows"]}
+    results = {r["model"]: r for r in read_json(run.results) if r["split"] == "all"}
+    for alpha, model in ((0.0, "frozen"), (1.0, "adapted")):
+        assert rows[alpha]["per_class"] == results[model]["per_class"]
+    for alpha, blocks in ((0, 0), (1, 2)):
+        call(run.folder, "--alpha", alpha, "-o", tmp_path / str(alpha))
+        assert read_json(tmp_path / str(alpha) / "maxi.json").get("temporal_blocks", 0) == blocks
+    done = CliRunner().invoke(main, ["convert", str(run.folder), str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "attend across frames, which no other layout can say" in done.stderr
+    assert not (tmp_path / "out").exists()

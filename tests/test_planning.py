@@ -58,7 +58,9 @@ def invoked(run: Run, *words: str) -> Result:
 
 
 def files(folder: Path) -> dict[str, int]:
-    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.name != ".lock"}
+    return {
+        str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"
+    }
 
 
 def test_the_first_step_and_the_epochs_that_decode_count_apart() -> None:
@@ -91,11 +93,13 @@ def test_a_plan_trains_a_few_real_steps_and_leaves_nothing(
 
     monkeypatch.setattr(planning, "train", watched)
     before = files(run.folder.parent)
+    left = run.folder / ".plan" / "ready" / "checkpoints"  # by a plan that was killed
+    left.mkdir(parents=True)
     found = planned(run, "-s", "n_bag=2", "-s", "train.wandb=actions")
     assert files(run.folder.parent) == before
+    assert not (run.folder / ".plan").exists()
     assert len(calls) == 2
-    assert all(run.folder not in call["folder"].parents for call in calls)
-    assert all(call["folder"].parent.parent == run.folder.parent for call in calls)
+    assert all(call["folder"].parent == run.folder.resolve() / ".plan" for call in calls)
     assert (found["n_steps"], found["videos"]) == (12, 7)  # 4 batches of 7 videos, 3 epochs
     assert found["n_decoding"] == 4  # three epochs of so few clips come from one decoding
     assert found["seconds"] > 0

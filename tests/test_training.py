@@ -44,6 +44,18 @@ def clips(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         yield step, torch.stack(frames)
 
 
+def counting() -> tuple[Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]], list[int]]:
+    """`clips`, and the numbers of the steps that it was asked for."""
+    seen: list[int] = []
+
+    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for item in clips(steps):
+            seen.append(item[0].number)
+            yield item
+
+    return counted, seen
+
+
 @pytest.fixture
 def model(tiny_clip: Path) -> VideoCLIP:
     return load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
@@ -218,13 +230,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
     with pytest.raises(KeyboardInterrupt):
         train(copy.deepcopy(model), BAGS, broken, config, folder=tmp_path / "broken")
-    seen: list[int] = []
-
-    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for item in clips(steps):
-            seen.append(item[0].number)
-            yield item
-
+    counted, seen = counting()
     resumed = copy.deepcopy(model)
     train(resumed, BAGS, counted, config, folder=tmp_path / "broken")
     assert seen[0] == stop_after
@@ -279,13 +285,7 @@ def test_only_a_micro_batch_is_normalised_at_a_time(
 
 def test_other_bags_or_settings_start_anew(model: VideoCLIP, tmp_path: Path) -> None:
     train(copy.deepcopy(model), BAGS, clips, CONFIG, folder=tmp_path)
-    seen: list[int] = []
-
-    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for item in clips(steps):
-            seen.append(item[0].number)
-            yield item
-
+    counted, seen = counting()
     train(
         copy.deepcopy(model), BAGS, counted, CONFIG.model_copy(update={"lr": 2e-3}), folder=tmp_path
     )
@@ -433,13 +433,7 @@ def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     for state in states[1:]:
         file = state / "weights.safetensors"
         file.write_bytes(file.read_bytes()[:-100])
-    seen: list[int] = []
-
-    def counted(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for item in clips(steps):
-            seen.append(item[0].number)
-            yield item
-
+    counted, seen = counting()
     resumed = copy.deepcopy(model)
     train(resumed, BAGS, counted, config, folder=tmp_path)
     assert seen == [6, 7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from maxi.errors import MaxiError, choose
 from maxi.records import read_json
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SETTINGS = "maxi.json"  # marks a saved model and holds what its weights do not
 
 Normalisation = Literal["model", "imagenet"]
 
@@ -116,8 +119,8 @@ def _load(spec: str, device: str) -> Backbone:
 def _load_folder(folder: Path, device: str) -> Backbone:
     if (folder / "model").is_dir():
         folder = folder / "model"
-    if (folder / "maxi.json").is_file():
-        kind = _kind(folder / "maxi.json")
+    if (folder / SETTINGS).is_file():
+        kind = _kind(folder / SETTINGS)
     elif (folder / "config.json").is_file():
         kind = "siglip" if _model_type(folder / "config.json") == "siglip" else "clip"
     else:
@@ -149,6 +152,35 @@ def saved_spec(spec: str, folder: str | Path) -> str:
     """The spec of a model in `folder` that a run saved whose backbone is `spec`."""
     own = None if spec.partition(":")[0] in BACKBONES else _OWN.fullmatch(spec)
     return f"{own['code']}:{folder}" if own else str(folder)
+
+
+class Saved(NamedTuple):
+    """What `VideoCLIP.save` wrote beside the backbone."""
+
+    sigma: float | None = None
+    temporal_blocks: int = 0
+
+
+def saved_beside(spec: str) -> Saved:
+    """What was written into the folder that `spec` names, if it names one."""
+    kind, _, place = spec.partition(":")
+    if kind not in BACKBONES:  # a folder, or MODULE:FUNCTION:FOLDER
+        place = spec if Path(spec).expanduser().is_dir() else place.partition(":")[2]
+    for folder in (Path(place, "model"), Path(place)) if place else ():
+        path = folder.expanduser() / SETTINGS
+        if path.is_file():
+            settings = read_json(path)
+            if not isinstance(settings, dict):
+                settings = {"sigma": settings}
+            sigma, blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
+            if not (sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf)):
+                raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
+            if not (isinstance(blocks, int) and blocks >= 0):
+                raise MaxiError(
+                    f"{path}: temporal_blocks is {blocks!r}; train or copy the model again"
+                )
+            return Saved(sigma, blocks)
+    return Saved()
 
 
 def _clip(name: str, device: str) -> Backbone:

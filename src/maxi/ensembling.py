@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maxi import evaluation
+from maxi.backbones import saved_beside
 from maxi.checkpoint import interpolate
 from maxi.decoding import Request
 from maxi.errors import MaxiError
@@ -22,7 +24,7 @@ from maxi.metrics import signed
 from maxi.model import VideoCLIP
 from maxi.records import Video, read_json, read_jsonl, write_json
 from maxi.stages import class_embeddings
-from maxi.training import equip
+from maxi.towers import Towers
 from maxi.video import centre_indices
 
 ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -41,11 +43,12 @@ def curve(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
     videos = read_jsonl(run.eval.manifest, Video)
     names = sorted({str(v.label) for v in videos})
     labels = evaluation.label_indices(videos, names)
-    model, original, tuned = _ends(job)
+    ends = _ends(job)
+    model = ends.model
     ratios = sorted({0.0, *alphas})
     texts = []
     for alpha in ratios:
-        _assign(model, interpolate(original, tuned, alpha))
+        ends.become(alpha)
         texts.append(class_embeddings(job, model, names))
     scores = np.zeros((len(ratios), len(videos), len(names)), np.float32)
     requests = [
@@ -55,7 +58,7 @@ def curve(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
     answers = iter(job.progress(enumerate(job.decoder.map(requests)), len(videos), "ensemble"))
     while chunk := list(islice(_readable(answers), CHUNK)):
         for k, alpha in enumerate(ratios):
-            _assign(model, interpolate(original, tuned, alpha))
+            ends.become(alpha)
             for i, frames in chunk:
                 scores[k, i] = _embed(model, frames) @ texts[k].T
         read[[i for i, _ in chunk]] = True
@@ -87,13 +90,31 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def save_between(job: Job, alpha: float, folder: Path) -> None:
     """Write the model with the share `alpha` of the fine-tuned weights."""
-    model, original, tuned = _ends(job)
-    _assign(model, interpolate(original, tuned, alpha))
-    model.save(folder)
+    ends = _ends(job)
+    ends.become(alpha)
+    ends.model.save(folder)
 
 
-def _ends(job: Job) -> tuple[VideoCLIP, dict[str, Tensor], dict[str, Tensor]]:
-    """A model, and its trained parameters before and after training, on the CPU."""
+@dataclass(frozen=True)
+class _Ends:
+    """A model, its trained parameters before and after training, on the CPU, and its temporal blocks then."""
+
+    model: VideoCLIP
+    original: dict[str, Tensor]
+    tuned: dict[str, Tensor]
+    blocks: tuple[int, int]
+
+    @torch.no_grad()
+    def become(self, alpha: float) -> None:
+        """Give the model the weights at `alpha`; at 0 it is the frozen one, with that one's attention."""
+        parameters = dict(self.model.named_parameters())
+        for name, value in interpolate(self.original, self.tuned, alpha).items():
+            parameters[name].copy_(value)
+        if isinstance(self.model.backbone, Towers):
+            self.model.backbone.temporal_blocks = self.blocks[alpha > 0]
+
+
+def _ends(job: Job) -> _Ends:
     run = job.run
     name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
     file = run.folder / "checkpoints" / name
@@ -103,16 +124,14 @@ def _ends(job: Job) -> tuple[VideoCLIP, dict[str, Tensor], dict[str, Tensor]]:
         )
     tuned = load_file(file)
     model = fresh_model(job.config)
-    equip(model, job.config.train)
     parameters = dict(model.named_parameters())
-    return model, {n: parameters[n].detach().cpu().clone() for n in tuned}, tuned
-
-
-@torch.no_grad()
-def _assign(model: VideoCLIP, weights: Mapping[str, Tensor]) -> None:
-    parameters = dict(model.named_parameters())
-    for name, value in weights.items():
-        parameters[name].copy_(value)
+    before = getattr(model.backbone, "temporal_blocks", 0)
+    return _Ends(
+        model,
+        {n: parameters[n].detach().cpu().clone() for n in tuned},
+        tuned,
+        (before, saved_beside(str(run.model)).temporal_blocks),
+    )
 
 
 @torch.inference_mode()

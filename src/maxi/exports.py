@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.archives import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
-from maxi.backbones import load_backbone, staging, weights_digest
+from maxi.backbones import load_backbone, saved_beside, staging, weights_digest
 from maxi.clip import Clip, from_archive
 from maxi.errors import MaxiError
 from maxi.layouts import to_openai
@@ -57,6 +57,11 @@ def _towers(spec: str) -> Towers:
     backbone = load_backbone(spec)
     if not isinstance(backbone, Towers):
         raise MaxiError(f"{spec} is {backbone.kind!r}; pass a CLIP or a SigLIP")
+    if blocks := saved_beside(spec).temporal_blocks:
+        raise MaxiError(
+            f"{spec}: its last {blocks} image blocks attend across frames, which no other layout can say; "
+            "use the folder as it is"
+        )
     return backbone
 
 

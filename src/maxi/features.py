@@ -140,9 +140,20 @@ def augmented(
     scales: Sequence[float] = SCALES,
     device: torch.device,
 ) -> Tensor:
-    """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video)."""
-    images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
-    return train_transform(images, size, generator("augment", seed, epoch, video), scales)
+    """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video).
+
+    On `device`, or on the CPU when that has no room: training, not a clip of 4K, is to fill a GPU.
+    """
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+    def on(place: torch.device | str) -> Tensor:
+        draw = generator("augment", seed, epoch, video)
+        return train_transform(images.to(place), size, draw, scales)
+
+    try:
+        return on(device)
+    except torch.OutOfMemoryError:
+        return on("cpu")
 
 
 def clip_device(model: VideoCLIP) -> torch.device:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxi.backbones import BACKBONES, Backbone, Normalisation, load_backbone
-from maxi.errors import MaxiError
+from maxi.backbones import SETTINGS, Backbone, Normalisation, load_backbone, saved_beside
 from maxi.records import read_json, write_json
 from maxi.settings import load_config
 from maxi.towers import Towers
 
 Trainable = Literal["all", "head", "visual", "text"]
-
-SETTINGS = "maxi.json"  # marks a saved model and holds what its weights do not
 
 
 class VideoCLIP(nn.Module):
@@ -110,38 +107,9 @@ def load_model(
 
     `sigma` unset is the one a saved model was trained with, or the recipe's for this backbone.
     """
-    backbone, saved = load_backbone(spec, device, normalisation=normalisation), _saved(spec)
+    backbone, saved = load_backbone(spec, device, normalisation=normalisation), saved_beside(spec)
     if isinstance(backbone, Towers):
         depth = backbone.model.config.vision_config.num_hidden_layers
         backbone.temporal_blocks = min(saved.temporal_blocks, depth)
     sigma = sigma or saved.sigma or load_config(backbone=spec).train.sigma
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()
-
-
-class Saved(NamedTuple):
-    """What `VideoCLIP.save` wrote beside the backbone."""
-
-    sigma: float | None = None
-    temporal_blocks: int = 0
-
-
-def _saved(spec: str) -> Saved:
-    """What was written into the folder that `spec` names, if it names one."""
-    kind, _, place = spec.partition(":")
-    if kind not in BACKBONES:  # a folder, or MODULE:FUNCTION:FOLDER
-        place = spec if Path(spec).expanduser().is_dir() else place.partition(":")[2]
-    for folder in (Path(place, "model"), Path(place)) if place else ():
-        path = folder.expanduser() / SETTINGS
-        if path.is_file():
-            settings = read_json(path)
-            if not isinstance(settings, dict):
-                settings = {"sigma": settings}
-            sigma, blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
-            if not (sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf)):
-                raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
-            if not (isinstance(blocks, int) and blocks >= 0):
-                raise MaxiError(
-                    f"{path}: temporal_blocks is {blocks!r}; train or copy the model again"
-                )
-            return Saved(sigma, blocks)
-    return Saved()

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -92,13 +91,17 @@ def n_checkpoints(steps: float, *, n_steps: int, checkpoint_seconds: float) -> i
 def plan(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
     """Seconds and bytes of training on the run's bags, from the first step to the saved model, on this machine.
 
-    It trains for a few steps in a folder beside the run that is then removed. With `tflops`, an assumed speed in
+    It trains for a few steps in a folder of the run that is then removed. With `tflops`, an assumed speed in
     TFLOP/s, the operations of a step are counted too. Raises MaxiError where training does.
     """
     run, config = job.run.folder.resolve(), job.config
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    with TemporaryDirectory(prefix=f".{run.name}-plan-", dir=run.parent) as folder:
-        found = _measure(job, Path(folder), count=tflops is not None)
+    folder = run / ".plan"  # one place, so that what a killed plan left is found
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        found = _measure(job, folder, count=tflops is not None)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     found["disk"]["free"] = shutil.disk_usage(run).free
     conditions = {
         "backbone": config.backbone,

@@ -126,6 +126,7 @@ def train(
     if smallest < world.size:
         raise MaxiError(
             f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
+            + (" or `train.holdout`" if held_out else "")
         )
     n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
     settings = {k: v for k, v in config.decisive().items() if k not in WITHOUT_EFFECT}
