@@ -25,7 +25,8 @@ LAYERS = [
     "caching",
     "stages improving",
     "comparison",
-    "ensembling planning",
+    "ensembling rehearsal",
+    "planning",
     "pipeline",
     "trial",
     "demo",
@@ -93,7 +94,7 @@ def test_only_datasets_reads_directory_names() -> None:
         "checkpoint",
         "hub",
         "backbones",
-        "planning",
+        "rehearsal",
     }  # list checkpoints and weights, never videos
     found = [
         f"{path.stem}:{node.lineno}"

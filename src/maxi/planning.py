@@ -6,42 +6,30 @@ import math
 import os
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from maxi.config import TrainConfig
-from maxi.errors import MaxiError
-from maxi.features import n_stored
-from maxi.improving import model_digest, training_batches, views_key
+from maxi.improving import model_digest
 from maxi.jobs import Job, bag_videos, fresh_model, training_bags
 from maxi.loader import (
     Batches,
-    Step,
-    clip_bytes,
     epoch_sizes,
-    epochs_decoded_at_once,
     n_batches,
 )
-from maxi.model import VideoCLIP
-from maxi.records import Bag, Video
-from maxi.runs import Run
-from maxi.shards import FrameStore
+from maxi.rehearsal import Recorded, Source, Trial, decoded, embedded, size_of, stored
 from maxi.training import hold_out, train
 
 STEPS = 3  # that are timed, after a first one
 # Steps cost the same without these; one checkpoint at a time tells its size.
 PLAIN = {"wandb": None, "holdout": 0.0, "result": "last", "curriculum": 1.0, "keep_last": 1}
-SAMPLE = 16  # videos that are embedded where only the head is trained
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACK = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 ATTENTION_ON_CPU = {  # which torch's counter leaves out
@@ -114,130 +102,6 @@ def plan(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
     return {**found, "assumed_tflops": tflops, "conditions": found.pop("conditions") | conditions}
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Batches for training, and what they bring along."""
-
-    batches: Batches
-    n_epochs: int = 1  # that come from one decoding
-    ahead: int = 0  # bytes of clips that wait when an epoch of decoding ends
-    seconds: float = 0.0  # to fill the store of features
-    features: int = 0  # bytes that the store is yet to grow by
-
-
-def _stored(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> _Source:
-    store = FrameStore(job.run.frames, job.config.cache)
-    if missing := sum(v.id not in store and v.id not in store.lost for v in videos):
-        raise MaxiError(
-            f"{missing} of {len(videos)} videos are not in the cache that training reads; run `maxi cache "
-            f"{job.run.folder}` first (`--dry-run` tells its size)"
-        )
-    return _Source(training_batches(job, model, videos)[0])
-
-
-def _decoded(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> _Source:
-    config, size = job.config.train, model.backbone.image_size
-    n_epochs = epochs_decoded_at_once(videos, config, size)
-    ahead = len(videos) * (n_epochs - 1) * clip_bytes(config, size)
-    return _Source(training_batches(job, model, videos)[0], n_epochs, ahead)
-
-
-def _embedded(
-    job: Job, model: VideoCLIP, bags: Sequence[Bag], videos: Sequence[Video], *, folder: Path
-) -> _Source:
-    """Batches whose features are those of a few videos: all have one size, and which they are costs nothing."""
-    moments: list[float] = []
-
-    def timed(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-        for item in job.progress(items, total, label):
-            moments.append(time.monotonic())
-            yield item
-        moments.append(time.monotonic())
-
-    few = replace(job, run=Run(folder), progress=timed)
-    batches, store = training_batches(few, model, videos[:SAMPLE])
-    assert store is not None
-    there = [bag for bag in bags[:SAMPLE] if bag.video in store]
-    store.close()
-    if not there:
-        raise MaxiError(f"none of the first {SAMPLE} videos can be read any more; see `maxi check`")
-
-    def borrowed(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for step in steps:
-            bags = tuple(there[i % len(there)] for i in range(len(step.bags)))
-            _, features = next(batches([replace(step, bags=bags)]))
-            yield step, features
-
-    key = views_key(job, model)
-    missing = len(videos) - n_stored(job.run.features, key)
-    return _Source(
-        borrowed,
-        seconds=(moments[-1] - moments[0]) / (len(moments) - 1) * missing,
-        features=round(_size(folder / "features") / len(there) * missing),
-    )
-
-
-class _Recorded:
-    """Batches as they are made; the last one comes again when there is nothing more to make."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-        self._making = threading.Lock()
-        self._last: tuple[Step, Tensor] | None = None
-        self._n_videos = 0
-
-    def __call__(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        made = self._batches(steps)
-        while True:
-            with self._making:
-                if (item := next(made, None)) is None:
-                    return
-            self._last = item
-            self._n_videos += len(item[0].bags)
-            yield item
-
-    def again(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        with self._making:  # the thread that makes batches ends with the one it is at
-            assert self._last is not None
-        last, inputs = self._last
-        for step in steps:
-            yield replace(step, bags=last.bags), inputs
-
-    def seen(self, n_videos: int) -> float:
-        """The share of all videos that batches were made of, at most 1."""
-        return min(1.0, self._n_videos / n_videos)
-
-
-class _Trial:
-    """The first steps of a training, and when they were there."""
-
-    def __init__(self, job: Job, label: str, n: int) -> None:
-        self._job, self._label, self._n = job, label, n
-        self.rows: list[dict[str, Any]] = []
-        self.moments = [time.monotonic()]  # of the beginning, each row, the end
-
-    def progress(self, rows: Iterator[dict[str, Any]], total: int, label: str) -> Iterator[Any]:
-        """End the training early: it takes no step that nobody asks for."""
-        for row in self._job.progress(islice(rows, self._n), self._n, self._label):
-            self.moments.append(time.monotonic())
-            self.rows.append(row)
-            yield row
-
-    @property
-    def before_steps(self) -> float:
-        return self.moments[1] - self.moments[0] - float(self.rows[0]["seconds"])
-
-    @property
-    def between_steps(self) -> list[float]:
-        """Seconds from a step's end to the next one's beginning."""
-        ends = zip(self.moments[1:-1], self.moments[2:-1], self.rows[1:], strict=False)
-        return [later - end - row["seconds"] for end, later, row in ends]
-
-    @property
-    def after_steps(self) -> float:
-        return self.moments[-1] - self.moments[-2]
-
-
 def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     config, began = job.config.train, time.monotonic()
     bags = training_bags(job)
@@ -247,14 +111,14 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     model = fresh_model(job.config)
     loading = time.monotonic() - began
     if config.trainable == "head":
-        source = _embedded(job, model, bags, videos, folder=folder)
+        source = embedded(job, model, bags, videos, folder=folder)
     elif job.config.cache.format != "none":
-        source = _stored(job, model, videos)
+        source = stored(job, model, videos)
     else:
-        source = _decoded(job, model, videos)
+        source = decoded(job, model, videos)
 
-    def trial(name: str, batches: Batches, n: int, **changes: Any) -> _Trial:
-        found = _Trial(job, f"plan: {name}", n)
+    def trial(name: str, batches: Batches, n: int, **changes: Any) -> Trial:
+        found = Trial(job, f"plan: {name}", n)
         train(
             model,
             bags,
@@ -274,7 +138,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    inputs = _Recorded(source.batches)
+    inputs = Recorded(source.batches)
     real = trial("decoding", inputs, min(1 + STEPS, n_steps), checkpoint_seconds=math.inf)
     decoders = job.decoder.peak_memory()
     # Nothing is decoded any more, so that a checkpoint after each step lets no decoding get ahead.
@@ -311,9 +175,9 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
 def _time(
     config: TrainConfig,
     n_steps: int,
-    source: _Source,
-    real: _Trial,
-    again: _Trial,
+    source: Source,
+    real: Trial,
+    again: Trial,
     *,
     beside: tuple[float, float],
 ) -> dict[str, Any]:
@@ -350,9 +214,9 @@ def _disk(
     folder: Path, n_rows: int, found: Mapping[str, Any], features: int, *, config: TrainConfig
 ) -> dict[str, int]:
     """Bytes: of a checkpoint and of the model; of all that stays; and of the most that lies there at a time."""
-    checkpoint, model = _size(folder / "checkpoints"), _size(folder / "model")
-    events = _size(folder / "tensorboard") / n_rows
-    rows = _size(folder / "train.jsonl") / (n_rows - 1)  # those up to the last checkpoint
+    checkpoint, model = size_of(folder / "checkpoints"), size_of(folder / "model")
+    events = size_of(folder / "tensorboard") / n_rows
+    rows = size_of(folder / "train.jsonl") / (n_rows - 1)  # those up to the last checkpoint
     kept = min(config.keep_last, found["n_checkpoints"])
     most = min(config.keep_last + 1, found["n_checkpoints"])  # one more while it is written
     logs = round(found["n_steps"] * (events + (1 + most) * rows))  # each checkpoint holds them too
@@ -363,12 +227,6 @@ def _disk(
         "stays": kept * checkpoint + model + beside,
         "peak": max(most * checkpoint, kept * checkpoint + model) + beside,
     }
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(p.stat().st_size for p in files if p.is_file())
 
 
 def _peak_memory() -> int:
