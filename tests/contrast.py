@@ -1,4 +1,7 @@
-"""A step's gradient of a tiny CLIP, by one process or those that torchrun started: `contrast.py CLIP MICRO OUT`."""
+"""A step's gradient of a tiny CLIP, by one process or those that torchrun started: `contrast.py CLIP OUT REFUSED`.
+
+The first process has no room for graphs of two videos, where REFUSED says: `forth` or only `back`.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +68,30 @@ def gradient(
     return loss, {n: p.grad for n, p in parameters.items() if p.grad is not None}
 
 
+def refuse(where: str) -> None:
+    """Let this process run out of memory when it encodes two videos at once."""
+    encode = VideoCLIP.encode_video
+
+    def limited(self: VideoCLIP, frames: Tensor, kept: Tensor | None) -> Tensor:
+        if len(frames) > 1 and (where == "forth" or torch.is_grad_enabled()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, frames, kept)
+
+    VideoCLIP.encode_video = limited  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    clip, micro, out = sys.argv[1:]
-    config = TrainConfig(n_bag=3, learn_sigma=True)
+    clip, out, refused = sys.argv[1:]
     here = world()
-    loss, found = gradient(load_model(f"clip:{clip}", sigma=0.1), int(micro), config, here)
     if here.first:
-        save_file({**found, "loss": torch.tensor(loss)}, Path(out))
+        refuse(refused)
+    config = TrainConfig(n_bag=3, learn_sigma=True)
+    model = load_model(f"clip:{clip}", sigma=0.1)
+    try:
+        gradient(model, 2, config, here)
+    except torch.OutOfMemoryError:  # in every process, so that the others do not wait for ever
+        loss, found = gradient(model, 1, config, here)
+        if here.first:
+            save_file({**found, "loss": torch.tensor(loss)}, Path(out))
     here.leave()
     os._exit(0)  # gloo's threads now and then abort a process that ends as usual

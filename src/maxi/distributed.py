@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -54,6 +55,17 @@ class World:
         start = sum(lengths[: self.rank])
         whole = torch.cat([part[:n] for part, n in zip(found, lengths, strict=True)])
         return whole, slice(start, start + len(rows))
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` returns, which exchanges nothing; OutOfMemoryError everywhere when one has no room."""
+        if self.size == 1:
+            return work()
+        done: list[T] = []
+        with suppress(torch.OutOfMemoryError):
+            done.append(work())
+        if not all(self.gather_lists([bool(done)])):
+            raise torch.OutOfMemoryError("out of memory in at least one process")
+        return done[0]
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by the sum over all processes; a missing one counts as zero."""

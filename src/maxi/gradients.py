@@ -78,8 +78,12 @@ class Contrast:
             )
         for parameter in self.learning:
             parameter.grad = None
-        loss.backward()
-        carry()
+
+        def back() -> None:
+            loss.backward()
+            carry()
+
+        self.world.together(back)
         if self.model.logit_scale.grad is not None:
             self.model.logit_scale.grad /= self.world.size  # every process has the whole of it
         self.world.sum_gradients(self.learning)
@@ -96,14 +100,18 @@ class Contrast:
             else collate_texts(step, self.config, self.seed)
         )
         weight = weight.to(model.device)
-        own_videos, videos_back = _encode(self._videos, self._clips(share, micro), tunes[0])
         # Each distinct text once; a process that has none of them encodes one and keeps no row of it.
         part = world.part(texts)
         tokens = model.backbone.tokenize(part or texts[:1])
-        own_texts, texts_back = _encode(
-            lambda some: self._texts(some)[: len(part)],
-            _split(tokens, micro * self.config.n_bag),
-            tunes[1],
+        (own_videos, videos_back), (own_texts, texts_back) = world.together(
+            lambda: (
+                _encode(self._videos, self._clips(share, micro), tunes[0]),
+                _encode(
+                    lambda some: self._texts(some)[: len(part)],
+                    _split(tokens, micro * self.config.n_bag),
+                    tunes[1],
+                ),
+            )
         )
         (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
         z_v.requires_grad_(tunes[0])  # (B, D)
@@ -135,12 +143,16 @@ class Contrast:
     ) -> Tensor:
         """Mean of one minus the cosine between embeddings of the same clips, and texts, now and by the frozen model."""
         config = self.config
-        with torch.no_grad():
+
+        def encoded() -> tuple[Tensor, Tensor]:
             of_videos = [self._videos(part, self.frozen) for part in self._clips(share, micro)]
             of_texts = [
                 self._texts(part, self.frozen) for part in _split(tokens, micro * config.n_bag)
             ]
-            rows = torch.cat(of_videos), torch.cat(of_texts)[:n_texts]
+            return torch.cat(of_videos), torch.cat(of_texts)[:n_texts]
+
+        with torch.no_grad():
+            rows = self.world.together(encoded)
             theirs = [self.world.gather(z)[0] for z in rows]
         drifts = [1 - (z * old).sum(1).mean() for z, old in zip(ours, theirs, strict=True)]
         return torch.stack(drifts).mean()
@@ -189,13 +201,13 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def within_memory(
-    backward: Callable[[Share, int], float], share: Share, micro: int, world: World
+    backward: Callable[[Share, int], float], share: Share, micro: int
 ) -> float | None:
     """The loss of a step, or None when it needs smaller graphs; raises OutOfMemoryError when there are none."""
     try:
         return backward(share, micro)
     except torch.OutOfMemoryError:
-        if micro == 1 or world.size > 1:  # the others are already waiting for features of this size
+        if micro == 1:
             raise
     torch.cuda.empty_cache()  # here, where no traceback keeps the graph alive
     return None

@@ -173,7 +173,7 @@ def train(
             lr = learning_rate(step.number, n_steps, n_warmup, config)
             for group in optimiser.param_groups:
                 group["lr"] = lr
-            while (loss := within_memory(contrast.backward, share, micro, world)) is None:
+            while (loss := within_memory(contrast.backward, share, micro)) is None:
                 micro //= 2
                 logger.warning("out of memory: going on with graphs of %d videos", micro)
             optimiser.step()
