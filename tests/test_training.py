@@ -410,9 +410,11 @@ def test_held_out_videos_choose_the_best_weights_and_are_not_trained_on(
     assert len(scores) == 6
     chosen = config.model_copy(update={"result": "best"})
     done = train(model, BAGS, watched, chosen, folder=tmp_path / "best")
-    assert done["finetuned"] == "best/weights.safetensors"
-    best = json.loads((tmp_path / "best" / "checkpoints" / "best" / "state.json").read_text())
+    (state,) = (tmp_path / "best" / "checkpoints").glob("best-*")
+    assert done["finetuned"] == f"{state.name}/weights.safetensors"
+    best = json.loads((state / "state.json").read_text())
     assert best["validation"] == min(scores)
+    assert state.name == f"best-{best['step'] + 1:08d}"
     assert scores.index(min(scores)) < 5, "the last is not the best here"
     assert not torch.equal(
         weights(model)["backbone.model.visual_projection.weight"],

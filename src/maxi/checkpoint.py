@@ -85,23 +85,38 @@ def save_state(
 def save_best(
     folder: Path, weights: Mapping[str, Tensor], *, key: str, row: Mapping[str, Any]
 ) -> None:
-    """Write `folder/best/`: the weights with the lowest validation loss so far, and the log's row of them."""
-    _write(folder, "best", {"weights": weights}, {"key": key, **row})
+    """Write `folder/best-N/`: the weights with the lowest validation loss so far, and the log's row of them.
+
+    Earlier ones go when it is there. One of the same training is there already when a resumed one comes by again.
+    """
+    name = f"best-{row['step'] + 1:08d}"
+    if _info(folder / name).get("key") != key:
+        _write(folder, name, {"weights": weights}, {"key": key, **row})
+    for old in folder.glob("best-*"):
+        if old.name != name:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def load_best(folder: Path, key: str) -> dict[str, Tensor]:
-    """The weights that `save_best` wrote; MaxiError when they cannot be read or are another training's."""
-    path = folder / "best"
+def load_best(folder: Path, key: str) -> tuple[str, dict[str, Tensor]]:
+    """The name and weights of what `save_best` wrote; MaxiError when this training has none that can be read."""
+    for path in sorted(folder.glob("best-*"), reverse=True):
+        if _info(path).get("key") == key:
+            try:
+                return path.name, load_file(path / "weights.safetensors")
+            except (OSError, SafetensorError) as error:
+                raise MaxiError(
+                    f"{path}: the best checkpoint cannot be read ({error}); remove {folder} and train again"
+                ) from error
+    raise MaxiError(f"{folder}: this training's best checkpoint is gone; remove it and train again")
+
+
+def _info(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; nothing when it cannot be read."""
     try:
-        info = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        weights: dict[str, Tensor] = load_file(path / "weights.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise MaxiError(
-            f"{path}: the best checkpoint cannot be read ({error}); remove {folder} and train again"
-        ) from error
-    if info.get("key") != key:
-        raise MaxiError(f"{path} is of another training; remove {folder} and train again")
-    return weights
+        info: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        return info
+    except (OSError, ValueError):
+        return {}
 
 
 def _write(
@@ -137,15 +152,15 @@ def _sync(folder: Path) -> None:
 def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> State | None:
     """The newest readable state with this `key`; the optimiser is filled in place."""
     for path in sorted(folder.glob("step-*"), reverse=True):
+        info = _info(path)
+        if info.get("key") != key:
+            continue
         try:
-            info = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if info.get("key") != key:
-                continue
             weights = load_file(path / "weights.safetensors")
             moments = load_file(path / "optimiser.safetensors")
             averaged = path / "average.safetensors"
             average = load_file(averaged) if averaged.exists() else {}
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, SafetensorError):
             continue
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():

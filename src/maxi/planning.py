@@ -19,11 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from maxi.config import TrainConfig
 from maxi.improving import model_digest
 from maxi.jobs import Job, bag_videos, fresh_model, training_bags
-from maxi.loader import (
-    Batches,
-    epoch_sizes,
-    n_batches,
-)
+from maxi.loader import Batches, epoch_sizes, n_batches
 from maxi.rehearsal import Recorded, Source, Trial, decoded, embedded, size_of, stored
 from maxi.training import hold_out, train
 

@@ -222,7 +222,8 @@ def train(
     finetuned = f"step-{n_steps:08d}/{'average' if average else 'weights'}"
     if config.result == "best":
         world.wait()
-        tuned, finetuned = load_best(states, key), "best/weights"
+        name, tuned = load_best(states, key)
+        finetuned = f"{name}/weights"
     _assign(parameters, interpolate(original, tuned, config.alpha))
     return {
         "steps": n_steps,
