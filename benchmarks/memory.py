@@ -8,7 +8,6 @@ Both are a step of `maxi.training.train`, each in a process of its own; only `mi
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from inputs import batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
+from maxi.memory import peak_memory
 from maxi.model import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
 from maxi.training import train
 from pairs import kept, run
-from scale import BYTES_OF_RSS, in_process
+from scale import in_process
 
 MOST = 0.25  # of the memory of one graph
 # Of a tensor's updates, as a share of their length. AdamW's first step has one size whatever the gradient's: where that
@@ -110,7 +110,7 @@ def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
         folder=folder / f"run-{micro}",
         progress=progress,
     )
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS
+    most = peak_memory()
     trained = model.backbone.model.named_parameters()
     save_file({name: p.detach() for name, p in trained}, folder / f"{micro}.safetensors")
     return Peak(before, most, done["last_loss"])

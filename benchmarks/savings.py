@@ -8,7 +8,6 @@ timed.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +24,12 @@ from maxi.config import TrainConfig
 from maxi.features import to_pixels
 from maxi.gradients import resolve_precision
 from maxi.loader import collate_texts, kept_patches, schedule
+from maxi.memory import peak_memory
 from maxi.model import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
 from pairs import gradient_norm, in_turn, run, same
 from released import LENGTH
-from scale import BYTES_OF_RSS, in_process
+from scale import in_process
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sizes:
     bags: int = 16  # of the rows about texts; some share a name, as in a batch of 256
     names: int = 11
     texts: int = 16
-    pairs: int = 5
+    pairs: int = 3
     towers: dict[str, Any] = field(default_factory=lambda: VIT_B16)
 
 
@@ -223,7 +223,7 @@ def measure(sizes: Sizes) -> bool:
 def peak(folder: Path, sizes: Sizes, name: str, way: str) -> int:
     """The most bytes that a process ever has that goes one way once."""
     getattr(ROWS[name](Bench(folder, sizes)), way)()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS
+    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from maxi.memory import peak_memory
 from maxi.records import Bag, Caption, Video, digest, read_jsonl, write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 N_VIDEOS, N_NAMES, N_CAPTIONS, WIDTH = 240_000, 400, 8, 512
 SECONDS, MEGABYTES = 600, 2000  # the budget of match, expand, bag and one epoch together
-BYTES_OF_RSS = 1 if sys.platform == "darwin" else 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,7 +145,7 @@ def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
     began, cpu = time.perf_counter(), time.process_time()
     yield
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS / 1e6
+    peak = peak_memory() / 1e6
     costs.append(Cost(stage, rows, seconds, cpu, peak))
 
 

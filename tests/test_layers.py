@@ -13,7 +13,7 @@ SOURCE = Path(maxi.__file__).parent
 
 # Lower imports nothing higher; within a line, a file may import those before it.
 LAYERS = [
-    "errors records randomness config settings text cache replies chat",
+    "errors records randomness memory config settings text cache replies chat",
     "video decoding datasets transforms shards backbones hub layouts archives bpe blocks towers clip siglip exports",
     "blip language objects",
     "model objectives metrics checkpoint averaging distributed",

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
+from maxi.memory import peak_memory
 from maxi.video import MAX_PIXELS, Probe, decode_frames, probe
 
 MEMORY_LIMIT = 8 * 2**30
@@ -102,7 +103,7 @@ class Decoder:
     def peak_memory(self) -> int:
         """Bytes that the processes now running held in memory at most, as far as the system tells (Linux)."""
         running = [w.process.pid for w in self._workers if w.process]
-        return sum(_peak_memory(pid) for pid in running)
+        return sum(peak_memory(pid) for pid in running)
 
     def close(self) -> None:
         """Kill the workers at once, whatever they are doing, and wait until they are gone."""
@@ -212,14 +213,6 @@ def _size(path: str | Path) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
-
-
-def _peak_memory(pid: int) -> int:
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):  # in kB; the children's ru_maxrss holds their parent's
-                return 1024 * int(line.split()[1])
-    return 0
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from maxi.config import TrainConfig
 from maxi.improving import model_digest
 from maxi.jobs import Job, bag_videos, fresh_model, training_bags
 from maxi.loader import Batches, epoch_sizes, n_batches
+from maxi.memory import peak_memory
 from maxi.rehearsal import Recorded, Source, Trial, decoded, embedded, size_of, stored
 from maxi.training import hold_out, train
 
@@ -144,7 +144,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     ended = time.monotonic()
     model.save(folder / "ready" / "model")
     model_digest(folder / "ready" / "model")
-    saving, memory = time.monotonic() - ended, _peak_memory()
+    saving, memory = time.monotonic() - ended, peak_memory()
     flop = 0
     if count:
         with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
@@ -223,16 +223,6 @@ def _disk(
         "stays": kept * checkpoint + model + beside,
         "peak": max(most * checkpoint, kept * checkpoint + model) + beside,
     }
-
-
-def _peak_memory() -> int:
-    """Bytes that this process has held in memory at most; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
