@@ -48,7 +48,7 @@ def train(run: Path, settings: Sequence[str]) -> dict[str, float]:
     peak, found = 0, (0, 0)
     while not found[0]:
         peak = max(peak, size_of(run) - before)
-        time.sleep(0.02)
+        time.sleep(0.005)
         *found, used = os.wait4(process.pid, os.WNOHANG)
     if found[1]:
         sys.exit("the training failed")
