@@ -107,6 +107,8 @@ def main() -> None:
         for name, update in WAYS.items()
         if name == "paper" or any(word in name for word in options.only)
     }
+    if strange := [word for word in options.only if not any(word in name for name in ways)]:
+        parser.error(f"no option has {strange[0]!r} in its name; there are: {'; '.join(WAYS)}")
     table = {}
     for seed in range(options.seed_offset, options.seed_offset + options.seeds):
         table[seed] = measure(options.out, seed, tuple(options.settings), ways, options.controls)

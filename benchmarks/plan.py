@@ -62,8 +62,10 @@ def train(run: Path, settings: Sequence[str]) -> dict[str, float]:
 
 def told(run: Path, settings: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(
-        maxi("plan", str(run), "--json", *settings), stdout=subprocess.PIPE, check=True, text=True
+        maxi("plan", str(run), "--json", *settings), stdout=subprocess.PIPE, text=True
     )
+    if done.returncode:
+        sys.exit("the plan failed")
     return dict(json.loads(done.stdout))
 
 
@@ -72,6 +74,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run with bags")
     parser.add_argument("-s", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
+    if not given.run.is_dir():
+        parser.error(f"{given.run} is not a run's folder")
     settings = [word for setting in given.settings for word in ("-s", setting)]
     beside = given.run.resolve().parent
     with TemporaryDirectory(prefix=".benchmark-", dir=beside) as folder:

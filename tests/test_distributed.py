@@ -26,7 +26,8 @@ def finished(
 ) -> Run:
     """A run of one process: eight videos in ragged batches of graphs of two."""
     out = tmp_path_factory.mktemp("runs") / "one"
-    config = settings(tiny_clip, "batch_size=8", "micro_batch=2", "learn_sigma=true", "alpha=1")
+    sizes = "batch_size=8", "micro_batch=2"
+    config = settings(tiny_clip, *sizes, "learn_sigma=true", "distill=0.5", "alpha=1")
     return adapt(str(videos), actions, out, config, progress=silent)
 
 

@@ -440,6 +440,23 @@ def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     train(resumed, BAGS, counted, config, folder=tmp_path)
     assert seen == [6, 7]
     assert all(torch.equal(weights(undisturbed)[n], t) for n, t in weights(resumed).items())
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '"x"', "no step", "no log"])
+def test_a_state_that_does_not_say_what_it_is_is_passed_over(
+    damage: str, model: VideoCLIP, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0})
+    train(copy.deepcopy(model), BAGS, clips, config, folder=tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000008" / "state.json"
+    info = json.loads(path.read_text())
+    missing = damage.removeprefix("no ")
+    path.write_text(
+        json.dumps({k: v for k, v in info.items() if k != missing}) if missing in info else damage
+    )
+    counted, seen = counting()
+    train(copy.deepcopy(model), BAGS, counted, config, folder=tmp_path)
+    assert seen == [7]
     # Another training's checkpoints do not outlive its own, however far it had come.
     other = config.model_copy(update={"keep_last": 1, "epochs": 2})
     train(model, BAGS, clips, other, folder=tmp_path)

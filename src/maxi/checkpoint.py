@@ -113,10 +113,10 @@ def load_best(folder: Path, key: str) -> tuple[str, dict[str, Tensor]]:
 def _info(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; nothing when it cannot be read."""
     try:
-        info: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        return info
+        info = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return info if isinstance(info, dict) else {}
 
 
 def _write(
@@ -156,16 +156,17 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> Stat
         if info.get("key") != key:
             continue
         try:
+            step, log = int(info["step"]), list(info["log"])
             weights = load_file(path / "weights.safetensors")
             moments = load_file(path / "optimiser.safetensors")
             averaged = path / "average.safetensors"
             average = load_file(averaged) if averaged.exists() else {}
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             continue
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():
             index, _, field = name.partition(".")
             state.setdefault(int(index), {})[field] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-        return State(int(info["step"]), weights, average, info["log"])
+        return State(step, weights, average, log)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from maxi.objectives import OBJECTIVES, contrasted
 from maxi.towers import Towers
 
 logger = logging.getLogger(__name__)
+
+Encoded: TypeAlias = tuple[Tensor, Callable[[Tensor], None]]
+"""Features (N, D) without those of other processes, and what carries their gradient back to the parameters."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,13 @@ class Contrast:
         # Each distinct text once; a process that has none of them encodes one and keeps no row of it.
         part = world.part(texts)
         tokens = model.backbone.tokenize(part or texts[:1])
-        (own_videos, videos_back), (own_texts, texts_back) = world.together(
-            lambda: (
-                _encode(self._videos, self._clips(share, micro), tunes[0]),
-                _encode(
-                    lambda some: self._texts(some)[: len(part)],
-                    _split(tokens, micro * self.config.n_bag),
-                    tunes[1],
-                ),
-            )
-        )
+
+        def encoded() -> tuple[Encoded, Encoded]:
+            videos = _encode(self._videos, self._clips(share, micro), tunes[0])
+            few = _split(tokens, micro * self.config.n_bag)
+            return videos, _encode(lambda some: self._texts(some)[: len(part)], few, tunes[1])
+
+        (own_videos, videos_back), (own_texts, texts_back) = world.together(encoded)
         (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
         z_v.requires_grad_(tunes[0])  # (B, D)
         z_t.requires_grad_(tunes[1])  # (U, D)
@@ -213,9 +213,7 @@ def within_memory(
     return None
 
 
-def _encode(
-    encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool
-) -> tuple[Tensor, Callable[[Tensor], None]]:
+def _encode(encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool) -> Encoded:
     """Features of all parts, and what carries their gradient back when the loss has told it.
 
     Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their

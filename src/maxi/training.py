@@ -76,7 +76,7 @@ def train(
     config, world = config or TrainConfig(), world or World()
     if len(bags) < 2:
         raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
-    if len({bag.label for bag in bags}) == 1:
+    if len({bag.label for bag in bags}) == 1 and world.first:
         logger.warning(
             "all kept videos match one name, %r: there is nothing to contrast, so the model hardly changes; "
             "add videos of other actions, or names that fit them better",
@@ -175,7 +175,8 @@ def train(
                 group["lr"] = lr
             while (loss := within_memory(contrast.backward, share, micro)) is None:
                 micro //= 2
-                logger.warning("out of memory: going on with graphs of %d videos", micro)
+                if world.first:
+                    logger.warning("out of memory: going on with graphs of %d videos", micro)
             optimiser.step()
 
             if average:
