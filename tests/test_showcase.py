@@ -99,6 +99,17 @@ def test_one_seed_says_what_it_gained(tmp_path):
     assert "Warning" not in page.text
 
 
+def test_one_seed_is_told_the_gain_of_its_pairs_not_of_rounded_shares() -> None:
+    """282 and 393 of 640 right are 44.06 and 61.41 %, which are 17.34 points apart and not 17.35."""
+    records = one_seed()
+    for row, right in zip(records, (393, 400, 282), strict=False):
+        row["top1"] = round(100 * right / 640, 2)
+        if row["model"] != "frozen":
+            row["gain"] = {"gain": round(100 * (right - 393) / 640, 2), "interval": [-1.0, 1.0]}
+    gains = {r["model"]: r["gain"] for r in summarise(records[:3])}
+    assert gains == {"frozen": 0.0, "adapted": 1.09, "shuffled": -17.34}
+
+
 def test_no_gain_and_loss_are_said_plainly(tmp_path):
     none = show(tmp_path, one_seed(2)).text
     assert (

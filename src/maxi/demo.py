@@ -139,7 +139,6 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         frozen = {r["seed"]: r["top1"] for r in of_split if r["model"] == "frozen"}
         for model in dict.fromkeys(r["model"] for r in of_split):
             found = [r for r in of_split if r["model"] == model]
-            gains = [r["top1"] - frozen[r["seed"]] for r in found]
             row = {
                 "model": model,
                 "split": split,
@@ -149,11 +148,12 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if len(found) > 1:
                 row["top1"], interval = _spread([r["top1"] for r in found])
                 row["interval"] = [max(0.0, interval[0]), min(100.0, interval[1])]
+                gains = [r["top1"] - frozen[r["seed"]] for r in found]
                 row["gain"], row["gain_interval"] = _spread(gains)
             else:
                 row |= {"top1": found[0]["top1"], "interval": found[0]["top1_interval"]}
-                row["gain"] = round(gains[0], 2)
-                row["gain_interval"] = found[0].get("gain", {"interval": [0.0, 0.0]})["interval"]
+                over = found[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
+                row["gain"], row["gain_interval"] = over["gain"], over["interval"]
             rows.append(row)
     return rows
 
