@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from maxi.demo import demo_config
-from maxi.evaluation import label_indices
-from maxi.jobs import Job, embed, open_job
-from maxi.matching import keep_confident, match
-from maxi.metrics import mean_interval, signed
+from maxi.demo.proof import demo_config
+from maxi.demo.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of
+from maxi.method.evaluation import label_indices
+from maxi.method.matching import keep_confident, match
+from maxi.method.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
+from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
 from maxi.progress import bar
 from maxi.records import Match, Video, read_json, read_jsonl, write_json
-from maxi.runs import Run
-from maxi.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of
-from maxi.zero_shot import averaged_embeddings, label_embeddings
+from maxi.run import Run
+from maxi.stages.job import Job, embed, open_job
 
 KEEP = 0.9
 

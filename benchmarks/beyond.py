@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from bags import soft, top1
-from maxi import pipeline
 from maxi.config import Config
-from maxi.demo import demo_config
-from maxi.jobs import Job, open_job
-from maxi.metrics import mean_interval, signed
+from maxi.demo.proof import demo_config
+from maxi.demo.trial import SIZES, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.method.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
 from maxi.miniature.videos import Order, render
 from maxi.progress import bar
 from maxi.records import Video, read_jsonl, write_json
-from maxi.runs import Run
-from maxi.trial import SIZES, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.run import Run
+from maxi.stages import adapt as pipeline
+from maxi.stages.job import Job, open_job
 
 SOFT = "soft matches as graded positives"
 WAYS: dict[str, Mapping[str, Any]] = {

@@ -26,14 +26,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from maxi import pipeline
-from maxi.clips import stored_clips
-from maxi.jobs import n_workers
-from maxi.loader import Batches, decoded_clips, schedule
 from maxi.progress import bar, silent
 from maxi.records import Bag, write_jsonl
 from maxi.settings import load_config
-from maxi.shards import FrameStore
+from maxi.stages import adapt as pipeline
+from maxi.stages.job import n_workers
+from maxi.training.batches import Batches, decoded_clips, schedule
+from maxi.training.stored_clips import stored_clips
+from maxi.video.frame_store import FrameStore
 from scale import write_clip
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 30, 10

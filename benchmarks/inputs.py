@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxi.bags import build_bags
-from maxi.loader import Batches, Step
-from maxi.lookup import shipped_book
+from maxi.method.bags import build_bags
 from maxi.records import Bag, Match, Phrases, write_json
-from maxi.verbs import VerbParser
+from maxi.text.phrasebook import shipped_book
+from maxi.text.verbs import VerbParser
+from maxi.training.batches import Batches, Step
 
 VIT_B16 = {"vision": {"patch_size": 16}, "text": {}}
 """openai/clip-vit-base-patch16: what it changes in transformers' own defaults."""
@@ -33,8 +33,8 @@ def write_clip(
     """Write a CLIP of random weights with OpenAI's tokenizer, D = `width`."""
     from transformers import CLIPConfig, CLIPModel
 
-    from maxi.backbones import quiet_transformers
-    from maxi.bpe import clip_tokenizer
+    from maxi.models.clip_tokenizer import clip_tokenizer
+    from maxi.models.load import quiet_transformers
 
     tokenizer = clip_tokenizer()
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
@@ -83,7 +83,7 @@ def clips(n: int, n_frames: int, size: int) -> Tensor:
 
 
 def batches_of(frames: Tensor) -> Batches:
-    """Batches for `maxi.training.train` of the same clips in every step."""
+    """Batches for `maxi.train` of the same clips in every step."""
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:

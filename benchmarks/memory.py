@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py
 
-Both are a step of `maxi.training.train`, each in a process of its own; only `micro_batch` differs.
+Both are a step of `maxi.train`, each in a process of its own; only `micro_batch` differs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from inputs import batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
 from maxi.memory import peak_memory
-from maxi.model import load_model
+from maxi.models.video_clip import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
-from maxi.training import train
+from maxi.training.loop import train
 from pairs import kept, run
 from scale import in_process
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import released
-from maxi.objectives import OBJECTIVES
+from maxi.method.objectives import OBJECTIVES
 from pairs import in_turn, kept, run, same
 
 LEAST = 25  # how many times as long the released form has to take

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maxi.backbones import quiet_transformers
 from maxi.config import TrainConfig
+from maxi.models.load import quiet_transformers
 
 LENGTH = 77
 

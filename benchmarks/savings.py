@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inputs import VIT_B16, clips, make_bags, tower, write_clip
-from maxi import blocks
 from maxi.config import TrainConfig
 from maxi.features import to_pixels
-from maxi.gradients import resolve_precision
-from maxi.loader import collate_texts, kept_patches, schedule
 from maxi.memory import peak_memory
-from maxi.model import load_model
+from maxi.models import blocks
+from maxi.models.video_clip import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
+from maxi.training.batches import collate_texts, kept_patches, schedule
+from maxi.training.gradients import resolve_precision
 from pairs import gradient_norm, in_turn, run, same
 from released import LENGTH
 from scale import in_process

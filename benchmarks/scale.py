@@ -58,12 +58,12 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
     """Write a run of `n` made-up videos: manifest, dictionary, features and captions out of the shipped sentences."""
     import numpy as np
 
-    from maxi import pipeline
-    from maxi.captioning import sentence_bank
     from maxi.features import FeatureStore
+    from maxi.method.captioning import sentence_bank
+    from maxi.models.text_embeddings import label_embeddings
     from maxi.progress import silent
     from maxi.randomness import generator
-    from maxi.zero_shot import label_embeddings
+    from maxi.stages import adapt as pipeline
 
     write_clip(folder / "clip")
     config, names, bank = settings(folder), shipped_names(n_names), sentence_bank()[:n_sentences]
@@ -103,7 +103,7 @@ def write_clip(folder: Path, size: int = 32) -> None:
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-    from maxi.backbones import quiet_transformers
+    from maxi.models.load import quiet_transformers
 
     alphabet = sorted(ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), "<|startoftext|>", "<|endoftext|>"]
@@ -151,9 +151,9 @@ def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
 
 def run_stages(folder: Path) -> list[Cost]:
     """Match, expand, bag and draw one epoch of batches in a folder that `make` filled."""
-    from maxi import pipeline
-    from maxi.loader import collate_texts, schedule
     from maxi.progress import silent
+    from maxi.stages import adapt as pipeline
+    from maxi.training.batches import collate_texts, schedule
 
     costs: list[Cost] = []
     config = settings(folder)
@@ -188,8 +188,8 @@ def read_bags(folder: Path) -> list[Cost]:
 
 def write_report(folder: Path) -> list[Cost]:
     """Write a finished run's report."""
-    from maxi import pipeline
     from maxi.progress import silent
+    from maxi.stages import adapt as pipeline
 
     costs: list[Cost] = []
     with pipeline.open_job(folder / "run", settings(folder), silent) as job:

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
 
-Steps of `maxi.training.train` on a small CLIP, every video matched to a name of its own, so that no text is shared.
+Steps of `maxi.train` on a small CLIP, every video matched to a name of its own, so that no text is shared.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 
 from inputs import batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
-from maxi.model import load_model
+from maxi.models.video_clip import load_model
 from maxi.records import Bag
-from maxi.training import train
+from maxi.training.loop import train
 from pairs import kept, run
 
 MOST = 1.1  # the exponent

@@ -16,10 +16,10 @@ import torch
 from inputs import VIT_B16, batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
 from maxi.features import to_pixels
-from maxi.loader import Step, collate_texts, schedule
-from maxi.model import load_model
+from maxi.models.video_clip import load_model
 from maxi.records import Bag
-from maxi.training import train
+from maxi.training.batches import Step, collate_texts, schedule
+from maxi.training.loop import train
 from pairs import Pairs, gradient_norm, in_turn, kept, run, same
 from released import Released
 

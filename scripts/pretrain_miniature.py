@@ -26,19 +26,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maxi.archives import CLIP_MEAN, CLIP_STD
-from maxi.backbones import quiet_transformers, staging
-from maxi.checkpoint import load_state, save_state
-from maxi.clip import Clip
 from maxi.miniature import captions
 from maxi.miniature.actions import Pose
 from maxi.miniature.body import JOINTS
 from maxi.miniature.scenery import OBJECTS
 from maxi.miniature.scenes import Scene, draw_still, frames, phase, points
 from maxi.miniature.tokens import word_tokenizer
+from maxi.models.clip import Clip
+from maxi.models.foreign import CLIP_MEAN, CLIP_STD
+from maxi.models.load import quiet_transformers, staging
+from maxi.models.towers import Preprocessing
 from maxi.randomness import generator
 from maxi.records import digest, write_json
-from maxi.towers import Preprocessing
+from maxi.training.checkpoints import load_state, save_state
 
 SIDE, SHARD, IMAGE, PATCH = 100, 2000, 96, 12
 GRID = IMAGE // PATCH

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maxi.agreement import near_texts
+from maxi.method.agreement import near_texts
 from maxi.records import Bag, bag_text
 
 TEXTS = ("run", "jump", "be")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from maxi.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
 from maxi.config import BagConfig
 from maxi.errors import MaxiError
+from maxi.method.bags import bag_statistics, build_bags, sample_bag, shuffle_bags
 from maxi.records import Bag, BagText, Caption, Match, Other, Phrases
-from maxi.verbs import VerbParser
+from maxi.text.verbs import VerbParser
 
 MATCHES = [
     Match("a", "clapping", 0.9, True),

@@ -12,20 +12,21 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from maxi import blip as blips
-from maxi import captioning, pipeline
-from maxi.backbones import quiet_transformers
-from maxi.blip import Blip, load_blip, nearly_equal
-from maxi.captioning import unfinished
-from maxi.clip import CLIP_MEAN, CLIP_STD
 from maxi.errors import MaxiError
+from maxi.method import captioning
+from maxi.method.captioning import unfinished
 from maxi.miniature import scenes
 from maxi.miniature.actions import ACTIONS
-from maxi.model import load_model
+from maxi.models import blip as blips
+from maxi.models.blip import Blip, load_blip, nearly_equal
+from maxi.models.clip import CLIP_MEAN, CLIP_STD
+from maxi.models.load import quiet_transformers
+from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.records import Caption, Video, read_jsonl
 from maxi.settings import load_config
-from maxi.text import clean
+from maxi.stages import adapt as pipeline
+from maxi.text.clean import clean
 from media import write_video
 from models import write_tiny_blip, write_tiny_clip
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from maxi.blocks import FEW, Packed, across_frames, causal, each_row
-from maxi.clip import load_clip
 from maxi.errors import MaxiError
-from maxi.model import VideoCLIP, load_model
+from maxi.models.blocks import FEW, Packed, across_frames, causal, each_row
+from maxi.models.clip import load_clip
+from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.records import write_json
 
 HEADS = 2
@@ -110,7 +110,7 @@ def test_packed_padded_and_full_length_texts_are_the_same(tiny_clip: Path) -> No
 
 def test_a_backbone_without_blocks_is_told(tmp_path: Path) -> None:
     from maxi.config import TrainConfig
-    from maxi.training import equip
+    from maxi.training.loop import equip
 
     class Other(torch.nn.Module):
         kind = "other"
@@ -124,7 +124,7 @@ def test_a_backbone_without_blocks_is_told(tmp_path: Path) -> None:
 
 def test_more_temporal_blocks_than_there_are_is_told(tiny_clip: Path) -> None:
     from maxi.config import TrainConfig
-    from maxi.training import equip
+    from maxi.training.loop import equip
 
     with pytest.raises(MaxiError, match="temporal_blocks is 3, but the image tower has 2 blocks"):
         equip(load_model(f"clip:{tiny_clip}"), TrainConfig(temporal_blocks=3))

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from maxi.captioning import plan as plan_captions
-from maxi.captioning import question as picture
-from maxi.chat import KEY, Chat, tell
 from maxi.cli import main
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError
-from maxi.expansion import Context, expand, plan, question
+from maxi.method.captioning import plan as plan_captions
+from maxi.method.captioning import question as picture
+from maxi.method.expansion import Context, expand, plan, question
 from maxi.records import Caption, read_jsonl
-from maxi.replies import parse, sentence
 from maxi.settings import load_config
+from maxi.text.chat import KEY, Chat, tell
+from maxi.text.reply_parser import parse, sentence
 from server import GOOD, Server, serving
 
 SECRET = "sk-verysecret123"

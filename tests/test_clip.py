@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from maxi.backbones import load_backbone, saved_beside
-from maxi.clip import load_clip
 from maxi.errors import MaxiError
 from maxi.features import trunk_digest
-from maxi.model import VideoCLIP, load_model
+from maxi.models.clip import load_clip
+from maxi.models.load import load_backbone, saved_beside
+from maxi.models.video_clip import VideoCLIP, load_model
 from models import write_tiny_clip
 
 TEXTS = [

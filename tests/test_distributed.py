@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maxi.distributed import World
-from maxi.pipeline import adapt
 from maxi.progress import silent
-from maxi.runs import Run, meta_path
-from test_pipeline import settings
+from maxi.run import Run, meta_path
+from maxi.stages.adapt import adapt
+from maxi.training.distributed import World
+from test_adapt import settings
 
 
 @pytest.fixture(scope="module")

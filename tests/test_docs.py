@@ -215,8 +215,8 @@ def test_no_hosts_and_no_machine_paths(page: Path) -> None:
 
 
 def test_counts_of_shipped_data() -> None:
-    from maxi.captioning import sentence_bank
-    from maxi.lookup import shipped_book
+    from maxi.method.captioning import sentence_bank
+    from maxi.text.phrasebook import shipped_book
 
     method = (DOCS / "method.md").read_text(encoding="utf-8")
     assert f"{len(shipped_book().labels):,} actions shipped" in method

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.expansion import EXPANDERS, Context, expand, parse
-from maxi.lookup import shipped_book, split_words
+from maxi.method.expansion import EXPANDERS, Context, expand, parse
 from maxi.records import Phrases
+from maxi.text.phrasebook import shipped_book, split_words
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,7 +162,7 @@ def test_untrusted_texts_are_cleaned_and_limited(tmp_path: Path) -> None:
 
 def test_the_result_does_not_depend_on_the_hash_seed() -> None:
     names = ["mending a bicycle", "grilling sausages", "xylophone", "water polo"]
-    code = f"from maxi.expansion import expand; print(expand({names}), end='')"
+    code = f"from maxi.method.expansion import expand; print(expand({names}), end='')"
     other = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT / "src")},

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from contrast import N, gradient
 from maxi.config import TrainConfig
-from maxi.gradients import resolve_precision
-from maxi.loader import kept_patches
-from maxi.model import VideoCLIP, load_model
+from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.training.batches import kept_patches
+from maxi.training.gradients import resolve_precision
 
 CONFIG = TrainConfig(n_bag=3, learn_sigma=True)
 

@@ -1,4 +1,4 @@
-"""Arrows point one way, and importing the package is cheap."""
+"""Arrows between the rooms point one way, and importing the package is cheap."""
 
 from __future__ import annotations
 
@@ -11,104 +11,94 @@ import maxi
 
 SOURCE = Path(maxi.__file__).parent
 
-# Lower imports nothing higher; within a line, a file may import those before it.
-LAYERS = [
-    "errors records randomness memory config settings text cache replies chat",
-    "video decoding datasets transforms shards backbones hub layouts archives bpe blocks towers clip siglip exports",
-    "blip language objects",
-    "model objectives metrics checkpoint averaging distributed",
-    "zero_shot features loader clips gradients indexing runs progress logbooks figures findings pages lookup"
-    " wordnet verbs wordings",
-    "matching expansion captioning agreement bags training evaluation classification verification",
-    "cards reports showcase inspection",
-    "jobs",
-    "caching",
-    "stages improving",
-    "comparison",
-    "ensembling rehearsal",
-    "planning",
-    "pipeline",
-    "trial",
-    "demo",
-    "command",
-    "cli_stages",
-    "cli __init__ __main__",
-]
-# Folders of modules, and what these may import beside each other.
-PACKAGES = {"miniature": "errors randomness records"}
-# The loader draws from bags with the stage's own rule; reports and verification draw what stages left in files.
-ALLOWED = {
-    ("loader", "bags"),
-    ("reports", "matching"),
-    ("reports", "bags"),
-    ("backbones", "clip"),
-    ("backbones", "objects"),
-    ("backbones", "siglip"),
+# Each room, and the rooms below it whose files it imports. The ground floor is open to all.
+ROOMS = {
+    "miniature": "",
+    "text": "",
+    "video": "",
+    "models": "text",
+    "features": "models video",
+    "method": "features models text video",
+    "training": "features method models video",
+    "reports": "method text video",
+    "stages": "features method models reports text training video",
+    "demo": "method miniature models reports stages video",
+    "cli": "demo method models reports stages video",
 }
+GROUND = "config errors memory progress randomness records run settings"
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    """The files of the package that a file imports, such as `method/bags`."""
+    targets = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("maxi"):
-            inner = node.module.removeprefix("maxi").lstrip(".")
-            found |= {inner.split(".")[0]} if inner else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("maxi.")}
-    return found
+        if isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names if alias.name.startswith("maxi.")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "maxi":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}".replace(".", "/").removeprefix("maxi/")
+                targets.add(f"{node.module}.{alias.name}" if exists(inner) else str(node.module))
+    return {t.removeprefix("maxi.").replace(".", "/") for t in targets} - {"maxi"}
 
 
-def test_every_module_has_a_layer() -> None:
-    assert sorted(" ".join(LAYERS).split()) == sorted(p.stem for p in SOURCE.glob("*.py"))
+def exists(name: str) -> bool:
+    return (SOURCE / f"{name}.py").is_file() or (SOURCE / name).is_dir()
 
 
-def test_arrows_point_down() -> None:
-    rows = [line.split() for line in LAYERS]
-    layer = {name: i for i, row in enumerate(rows) for name in row}
-    wrong = []
-    for name in layer:
-        for other in imports(SOURCE / f"{name}.py") - {name}:
-            if other not in layer or (name, other) in ALLOWED or name in ("__init__", "__main__"):
-                continue
-            same = layer[other] == layer[name] < 5 and rows[layer[name]].index(other) < rows[
-                layer[name]
-            ].index(name)
-            if not (layer[other] < layer[name] or same):
-                wrong.append(f"{name} -> {other}")
-    assert not wrong
+def files() -> dict[str, set[str]]:
+    """Every file of the package and what it imports, but for the doors `__init__` and `__main__`."""
+    paths = [p for p in SOURCE.rglob("*.py") if p.stem not in ("__init__", "__main__")]
+    return {p.relative_to(SOURCE).with_suffix("").as_posix(): imports(p) for p in paths}
 
 
-def test_packages_import_only_their_base() -> None:
-    assert sorted(PACKAGES) == sorted({p.parent.name for p in SOURCE.glob("*/*.py")})
-    wrong = [
-        f"{path.parent.name}.{path.stem} -> {other}"
-        for path in SOURCE.glob("*/*.py")
-        for other in imports(path) - {path.parent.name, *PACKAGES[path.parent.name].split()}
-    ]
-    assert not wrong
+def room(name: str) -> str:
+    first = name.split("/")[0]
+    return first if first in ROOMS else "ground"
 
 
-def test_only_datasets_reads_directory_names() -> None:
+def test_every_file_is_in_a_room_or_on_the_ground_floor() -> None:
+    outside = {name for name in files() if "/" not in name}
+    assert outside == {*GROUND.split(), "features"}
+    assert {room(name) for name in files()} == {*ROOMS, "ground"}
+
+
+def test_rooms_import_only_rooms_below_them() -> None:
+    arrows = {
+        (room(name), room(target))
+        for name, targets in files().items()
+        for target in targets
+        if room(target) not in (room(name), "ground")
+    }
+    assert arrows == {(upper, lower) for upper, row in ROOMS.items() for lower in row.split()}
+    below = list(ROOMS)
+    assert all(below.index(lower) < below.index(upper) for upper, lower in arrows)
+
+
+def test_only_sources_reads_directory_names() -> None:
     readers = {"iterdir", "glob", "rglob", "walk", "listdir", "scandir"}
+    # These list checkpoints and weights, never videos.
     own_folders = {
-        "checkpoint",
-        "hub",
-        "backbones",
-        "rehearsal",
-    }  # list checkpoints and weights, never videos
-    found = [
-        f"{path.stem}:{node.lineno}"
-        for path in SOURCE.glob("*.py")
-        if path.stem not in own_folders | {"datasets"}
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Attribute) and node.attr in readers)
-        or (
-            isinstance(node, ast.Attribute)
-            and node.attr in ("parent", "parts")
-            and path.stem in ("indexing", "loader", "bags", "matching", "training")
-        )
+        "training/checkpoints",
+        "models/hugging_face",
+        "models/load",
+        "stages/rehearsal",
+    }
+    without_paths = {
+        "method/bags",
+        "method/matching",
+        "stages/index",
+        "training/batches",
+        "training/loop",
+    }
+    wrong = [
+        f"{name}:{node.lineno}"
+        for name in files().keys() - own_folders - {"video/sources"}
+        if not name.startswith("miniature/")
+        for node in ast.walk(ast.parse((SOURCE / f"{name}.py").read_text()))
+        if isinstance(node, ast.Attribute)
+        and (node.attr in readers or (node.attr in ("parent", "parts") and name in without_paths))
     ]
-    assert not found
+    assert not wrong
 
 
 def test_importing_maxi_loads_no_torch() -> None:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.loader import Step
-from maxi.logbooks import open_logbooks
-from maxi.model import VideoCLIP, load_model
-from maxi.training import train
-from test_training import BAGS, CONFIG, clips, weights
+from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.training.batches import Step
+from maxi.training.logbooks import open_logbooks
+from maxi.training.loop import train
+from test_loop import BAGS, CONFIG, clips, weights
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_full_disk_under_the_events_is_told_once(
     monkeypatch.undo()
     assert caplog.record_tuples == [
         (
-            "maxi.logbooks",
+            "maxi.training.logbooks",
             logging.WARNING,
             "TensorBoard: no more is logged there, training goes on ([Errno 28] No space left on device)",
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.matching import match, warnings
+from maxi.method.matching import match, warnings
 from maxi.records import Match
 
 EYE = np.eye(4, dtype=np.float32)
@@ -61,7 +61,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     z_v, ids = unit(rng.normal(size=(50, 4))), [str(i) for i in range(50)]
     whole = match(ids, z_v, NAMES, EYE)
-    monkeypatch.setattr("maxi.matching.CHUNK", 28)
+    monkeypatch.setattr("maxi.method.matching.CHUNK", 28)
     assert match(ids, z_v, NAMES, EYE) == whole
 
 

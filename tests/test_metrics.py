@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maxi.metrics import (
+from maxi.method.metrics import (
     majority_rate,
     mean_interval,
     mean_per_class,

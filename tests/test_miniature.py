@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maxi.expansion import expand
+from maxi.demo.trial import names_action
+from maxi.method.expansion import expand
 from maxi.miniature import captions
 from maxi.miniature.actions import ACTIONS, BY_NAME, VALIDATION, partition
 from maxi.miniature.scenes import draw_scene, draw_still, frames
@@ -15,8 +16,7 @@ from maxi.miniature.tokens import word_tokenizer
 from maxi.miniature.videos import SIZES, Order, draw_clip, render, write_clip
 from maxi.progress import silent
 from maxi.randomness import generator
-from maxi.trial import names_action
-from maxi.video import probe
+from maxi.video.decode import probe
 
 
 def test_48_actions_that_their_poses_tell_apart() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from maxi.objectives import OBJECTIVES, contrasted, mil_nce, mil_nce_outside, text_to_video
+from maxi.method.objectives import OBJECTIVES, contrasted, mil_nce, mil_nce_outside, text_to_video
 
 
 def case(seed: int = 0, b: int = 5, n: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

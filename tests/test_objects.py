@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from maxi import objects
-from maxi.backbones import load_backbone
 from maxi.errors import MaxiError
-from maxi.model import VideoCLIP, load_model
-from maxi.transforms import eval_transform, normalise
+from maxi.models import objects
+from maxi.models.load import load_backbone
+from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.video.transforms import eval_transform, normalise
 
 PACKAGES = ("efficientnet_lite_pytorch", *(f.package for f in (objects.CLASSIFIER,)))
 PACKAGES += (objects.SENTENCES.package, objects.CLASS_NAMES.package)

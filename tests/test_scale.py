@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
-from maxi.runs import Run
+from maxi.run import Run
 
 N, N_NAMES, N_SENTENCES = 3000, 20, 80
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "scale.py"

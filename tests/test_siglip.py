@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
-from maxi.backbones import load_backbone
 from maxi.cli import main
 from maxi.errors import MaxiError
-from maxi.exports import convert
-from maxi.model import VideoCLIP, load_model
-from maxi.siglip import Siglip, load_siglip
+from maxi.models.export import convert
+from maxi.models.load import load_backbone
+from maxi.models.siglip import Siglip, load_siglip
+from maxi.models.video_clip import VideoCLIP, load_model
 from models import write_tiny_clip, write_tiny_siglip
 
 TEXTS = ["a photo of a horse", "A Person playing the Guitar.", "x", "", "riding a horse " * 9]
@@ -140,5 +140,5 @@ def test_what_is_no_siglip_is_refused_in_a_sentence(folder, tmp_path):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     folder = write_tiny_siglip(tmp_path)
-    monkeypatch.setattr("maxi.siglip.find_spec", lambda name: None)
+    monkeypatch.setattr("maxi.models.siglip.find_spec", lambda name: None)
     refuse(folder, r'needs sentencepiece; run `pip install "maxi\[siglip\]"`')

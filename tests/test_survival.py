@@ -10,10 +10,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from maxi.pipeline import adapt
 from maxi.progress import silent
-from maxi.runs import Run
-from test_pipeline import settings
+from maxi.run import Run
+from maxi.stages.adapt import adapt
+from test_adapt import settings
 
 
 def test_kill_9_costs_no_bit(videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from maxi import features
-from maxi.transforms import (
+from maxi.video.transforms import (
     Augment,
     _resize,
     _resize_in_float,

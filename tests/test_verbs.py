@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maxi.verbs import VerbParser
+from maxi.text.verbs import VerbParser
 
 SENTENCES = Path(__file__).parent / "data" / "verbs.tsv"
 KINDS = ("caption", "infinitive", "gerund", "name")

@@ -9,9 +9,9 @@ from importlib.resources import files
 import pytest
 from lemminflect import getLemma
 
-from maxi.expansion import expand
-from maxi.wordings import describe
-from maxi.wordnet import Action, take_apart
+from maxi.method.expansion import expand
+from maxi.text.phrase_rule import describe
+from maxi.text.wordnet import Action, take_apart
 
 NAMES = """
 doing gymnastics on a balance beam; gymnastics on the rings; balance beam; pommel horse in a gym

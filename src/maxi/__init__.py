@@ -9,35 +9,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maxi.bags import build_bags
-    from maxi.captioning import caption
-    from maxi.checkpoint import interpolate
-    from maxi.classification import classify
     from maxi.errors import MaxiError
-    from maxi.evaluation import evaluate
-    from maxi.expansion import expand
     from maxi.features import read_frames
-    from maxi.matching import match
-    from maxi.model import VideoCLIP, load_model
-    from maxi.objectives import mil_nce
-    from maxi.pipeline import adapt
-    from maxi.training import train
+    from maxi.method.bags import build_bags
+    from maxi.method.captioning import caption
+    from maxi.method.classification import classify
+    from maxi.method.evaluation import evaluate
+    from maxi.method.expansion import expand
+    from maxi.method.matching import match
+    from maxi.method.objectives import mil_nce
+    from maxi.models.video_clip import VideoCLIP, load_model
+    from maxi.stages.adapt import adapt
+    from maxi.training.checkpoints import interpolate
+    from maxi.training.loop import train
 
 _HOME = {
     "MaxiError": "errors",
-    "VideoCLIP": "model",
-    "adapt": "pipeline",
-    "build_bags": "bags",
-    "caption": "captioning",
-    "classify": "classification",
-    "evaluate": "evaluation",
-    "expand": "expansion",
-    "interpolate": "checkpoint",
-    "load_model": "model",
-    "match": "matching",
-    "mil_nce": "objectives",
+    "VideoCLIP": "models.video_clip",
+    "adapt": "stages.adapt",
+    "build_bags": "method.bags",
+    "caption": "method.captioning",
+    "classify": "method.classification",
+    "evaluate": "method.evaluation",
+    "expand": "method.expansion",
+    "interpolate": "training.checkpoints",
+    "load_model": "models.video_clip",
+    "match": "method.matching",
+    "mil_nce": "method.objectives",
     "read_frames": "features",
-    "train": "training",
+    "train": "training.loop",
 }
 __all__ = [
     "MaxiError",

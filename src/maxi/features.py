@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maxi.backbones import Backbone
-from maxi.decoding import Decoder, Request
 from maxi.errors import MaxiError
-from maxi.model import VideoCLIP
+from maxi.models.load import Backbone
+from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import generator
 from maxi.records import Skipped, Video
-from maxi.transforms import SCALES, eval_transform, normalise, train_transform
-from maxi.video import Probe, centre_indices, tsn_indices
+from maxi.video.decode import Probe, centre_indices, tsn_indices
+from maxi.video.transforms import SCALES, eval_transform, normalise, train_transform
+from maxi.video.workers import Decoder, Request
 
 ROWS = 1024  # stored rows handled at a time
 

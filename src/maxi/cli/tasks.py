@@ -1,0 +1,252 @@
+"""The `maxi` command: verbs that parse, call one function, and print. Results go to stdout, progress to stderr.
+
+Here are the verbs for the whole of a task; those of single stages are in `stages.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from maxi.cli.group import main, progress_of, settings_of, shared_options
+from maxi.errors import MaxiError
+
+
+@main.command()
+@click.argument("videos")
+@shared_options("actions", "out")
+@click.option(
+    "--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on."
+)
+@click.option(
+    "--control",
+    type=click.Choice(["shuffled"]),
+    help="Also train with matches shuffled over the videos.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
+@shared_options(
+    "backbone", "expander", "captioner", "base_url", "device", "max_skipped", "config", "set"
+)
+@click.pass_context
+def adapt(
+    context: click.Context,
+    /,
+    videos: str,
+    actions: Path,
+    out: Path,
+    labelled: str | None,
+    control: str | None,
+    resume: bool,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Adapt a model to unlabelled VIDEOS: match, expand, caption, bag, train, evaluate, report.
+
+    VIDEOS is a folder, a video, a csv with a `path` column (X.csv:SPLIT keeps one split) or a text file of paths.
+
+    Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
+    """
+    from maxi.stages import adapt as pipeline
+
+    if resume and config_file is None:
+        config_file = pipeline.settings_to_resume(out, options["backbone"])
+    config = settings_of(config_file, settings, **options)
+
+    run = pipeline.adapt(
+        videos,
+        actions,
+        out,
+        config,
+        labelled=labelled,
+        control=control is not None,
+        resume=resume,
+        progress=progress_of(context),
+    )
+    for line in pipeline.summary(run):
+        click.echo(line)
+
+
+@main.command()
+@shared_options("out")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Trials, one a seed."
+)
+@click.option(
+    "--seed-offset",
+    "offset",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The first seed.",
+)
+@click.option(
+    "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
+)
+@shared_options("set")
+@click.pass_context
+def demo(
+    context: click.Context,
+    /,
+    out: Path,
+    seeds: int,
+    offset: int,
+    validation: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Render a miniature action world, adapt a tiny CLIP to it, and show whether that helped.
+
+    Needs no download and no GPU. Several seeds train every row of the proof.
+
+    Example: maxi demo -o runs/demo
+    """
+    from maxi.demo import proof as demonstration
+
+    demonstration.demo(
+        out,
+        seeds=seeds,
+        offset=offset,
+        validation=validation,
+        overrides=settings,
+        progress=progress_of(context),
+    )
+    for line in demonstration.outcome(out):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("videos")
+@shared_options("max_skipped", "json")
+@click.pass_context
+def check(context: click.Context, /, videos: str, max_skipped: float | None, as_json: bool) -> None:
+    """Decode every video once and list which are unreadable or end early, and why.
+
+    Example: maxi check videos/
+    """
+    import tempfile
+
+    from maxi.stages.index import check_skipped, index_videos
+    from maxi.video.sources import list_videos
+    from maxi.video.workers import Decoder
+
+    sources = list_videos(videos)
+    with Decoder() as decoder, tempfile.TemporaryDirectory() as folder:
+        found, skipped = index_videos(
+            sources,
+            decoder,
+            journal=Path(folder) / "journal",
+            known={},
+            progress=progress_of(context),
+        )
+    for row in skipped:
+        if as_json:
+            click.echo(
+                json.dumps(
+                    {"path": row.path, "kind": row.kind, "reason": row.reason}, ensure_ascii=False
+                )
+            )
+        else:
+            click.echo(f"{row.kind:10}  {row.path}: {row.reason}")
+    if not as_json:
+        short = sum(s.kind == "short" for s in skipped)
+        click.echo(
+            f"{len(sources)} files: {len(found) - short} readable, {short} end early, {len(skipped) - short} unreadable"
+        )
+    share = 0.05 if max_skipped is None else max_skipped
+    check_skipped(len(sources), skipped, share, "the list above")
+
+
+@main.command()
+@click.argument("videos")
+@click.option("--model", "spec", required=True, help="A run folder, a saved model, or a backbone.")
+@click.option(
+    "--actions",
+    type=click.Path(path_type=Path),
+    help="Names, one a line (the run's own if left out).",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds; 0: whole video.",
+)
+@click.option("--prompt", help="Test prompt with {} for the name (the run's own if left out).")
+@click.option(
+    "-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window."
+)
+@click.option(
+    "--none", is_flag=True, help="Score for none of these: share of other actions that fit better."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@shared_options("json", "device")
+@click.pass_context
+def classify(context: click.Context, /, videos: str, spec: str, **options: Any) -> None:
+    """Classify one video, or all VIDEOS of a folder or list, against any action names.
+
+    Example: maxi classify clip.mp4 --model runs/mine --actions other.txt
+    """
+    from maxi.method.classification import lines_of
+    from maxi.stages.adapt import classify_videos
+
+    as_json, as_csv = options.pop("as_json"), options.pop("as_csv")
+    form = "json" if as_json else "csv" if as_csv else "text"
+    rows = classify_videos(videos, spec, progress=progress_of(context), **options)
+
+    failed = []
+
+    def reported() -> Any:
+        for row in rows:
+            if isinstance(row, MaxiError):
+                click.echo(f"maxi: {row}", err=True)
+            failed.append(isinstance(row, MaxiError))
+            yield row
+
+    for line in lines_of(reported(), form):
+        click.echo(line)
+    if all(failed):
+        raise MaxiError(f"none of the {len(failed)} videos could be classified")
+
+
+@main.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["hf", "open_clip", "onnx"]),
+    default="hf",
+    show_default=True,
+    help="Layout to write.",
+)
+@click.option("--base", help="CLIP from which weights are taken that SOURCE lacks.")
+def convert(source: str, out: Path, to: str, base: str | None) -> None:
+    """Write a CLIP or SigLIP into the folder OUT in another layout.
+
+    SOURCE is a run or model folder, `clip:ID`, `siglip:ID`, OpenAI's .pt, an open_clip folder or state dict, or a
+    checkpoint of the X-CLIP family (ViFi-CLIP, MAXI).
+
+    Example: maxi convert ViT-B-16.pt models/vit-b-16
+    """
+    from maxi.models import export as exports
+
+    click.echo(exports.convert(source, out, to, base))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", default=40, show_default=True, type=click.IntRange(10), help="Clips to judge.")
+@click.pass_context
+def verify(context: click.Context, /, run: Path, n: int) -> None:
+    """Write a page on which a person judges sampled clips, and both models' accuracy is estimated.
+
+    Example: maxi verify runs/mine -n 40
+    """
+    from maxi.run import Run
+    from maxi.stages import adapt as pipeline
+
+    config = settings_of(Run(run).existing().config, ())
+    with pipeline.open_job(run, config, progress_of(context)) as job:
+        click.echo(f"open {pipeline.verify(job, n)} in a browser")

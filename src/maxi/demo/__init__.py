@@ -1,0 +1,1 @@
+"""The method on the rendered world of the miniature."""

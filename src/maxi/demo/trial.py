@@ -1,0 +1,316 @@
+"""One trial of the method on the miniature: a seed's videos, the adapted model, and the rows of the proof."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from lemminflect import getLemma
+from numpy.typing import NDArray
+
+from maxi.config import Config
+from maxi.method import evaluation
+from maxi.method.expansion import expand
+from maxi.miniature import captions as written
+from maxi.miniature import scenery
+from maxi.miniature.actions import BY_NAME, VALIDATION, partition
+from maxi.miniature.videos import Order, draw_clip, render
+from maxi.models.text_embeddings import label_embeddings
+from maxi.randomness import shuffled
+from maxi.records import Bag, Caption, Match, Video, read_json, read_jsonl
+from maxi.run import Run, meta_path, write_signed
+from maxi.stages.adapt import adapt, bag, improve, index
+from maxi.stages.job import Job, Progress, embed, open_job, videos_key
+from maxi.video.sources import list_videos
+
+
+class Sizes(NamedTuple):
+    """Videos: unlabelled ones, and labelled ones of unseen and of known actions to measure on."""
+
+    pool: int = 400
+    unseen: int = 640
+    known: int = 240
+
+
+SIZES = Sizes()
+
+
+Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
+
+
+def _true(
+    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
+) -> list[Match]:
+    return [replace(row, label=truth[row.video], kept=True) for row in rows]
+
+
+def _permuted(
+    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
+) -> list[Match]:
+    """Every name replaced by the next in a random circle: consistent, and wrong for all."""
+    circle = shuffled(list(names), "permuted names", seed)
+    follows = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    return [replace(row, label=follows[row.label]) for row in rows]
+
+
+class Row(NamedTuple):
+    """A way to train: what is in the bags, which are a video's positives, where labels come from, more settings."""
+
+    phrases: bool = True
+    captions: bool = True
+    objective: str = "mil_nce"
+    matches: Matches | None = None
+    bag: Mapping[str, Any] = MappingProxyType({})
+
+
+ROWS = {
+    "adapted_instance": Row(objective="mil_nce_instance"),
+    "names_only": Row(False, False),
+    "names_only_instance": Row(False, False, "mil_nce_instance"),
+    "names_phrases": Row(True, False),
+    "names_phrases_instance": Row(True, False, "mil_nce_instance"),
+    "names_captions": Row(False, True),
+    "names_captions_instance": Row(False, True, "mil_nce_instance"),
+    "permuted": Row(False, False, matches=_permuted),
+    "true_labels": Row(matches=_true),
+}
+"""What the proof trains beside the full bags (`adapted`) and the shuffled control."""
+
+
+WITHOUT_TRAINING = ("centred", "averaged_phrases")
+
+
+class Split(NamedTuple):
+    """Labelled videos and the names among which each is to be recognised."""
+
+    name: str
+    videos: list[Video]
+    names: list[str]
+
+
+Scores = NDArray[np.float32]
+
+
+def run_trial(
+    folder: Path,
+    seed: int,
+    config: Config,
+    *,
+    every_row: bool,
+    validation: bool = False,
+    sizes: Sizes = SIZES,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
+
+    The seed decides the partition of the actions, the videos and the training. With `validation` the unseen videos
+    show the validation actions, on which settings are chosen. Interrupted, it goes on where it was.
+    """
+    known, unseen = partition(seed)
+    split = "validation" if validation else "unseen"
+    if validation:
+        unseen = sorted(action.name for action in VALIDATION)
+    orders = [Order("pool", known, sizes.pool), Order(split, unseen, sizes.unseen)]
+    orders.append(Order("known", known, sizes.known))
+    probe = Order("known.plain", known, sizes.known, shifted=False)
+    if every_row:
+        orders.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
+    videos = folder / "videos"
+    render(videos, seed, [*orders, probe], progress=progress)
+    run = adapt(
+        str(videos / "pool"),
+        known,
+        folder / "run",
+        config,
+        labelled=str(videos / f"{split}.csv"),
+        control=True,
+        resume=True,
+        progress=progress,
+    )
+    with open_job(run.folder, config, progress) as job:
+        splits = [
+            Split(order.split, labelled(job, videos, order.split), list(order.names))
+            for order in orders[1:]
+        ]
+        shifted = [split for split in splits if not split.name.endswith(".plain")]
+        truth = truth_of(videos, read_jsonl(run.manifest, Video))
+        tables = {
+            "frozen": scores_of(job, None, splits),
+            "adapted": scores_of(job, run.model, splits),
+            "shuffled": scores_of(job, run.control.model, shifted),
+        }
+        facts = _facts(job, truth, unseen)
+        seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
+        facts = {"seed": seed, **facts, "object_accuracy": _percent(seen)}
+        if every_row:
+            tables |= _without_training(job, shifted)
+    if every_row:
+        for name, row in ROWS.items():
+            tables[name] = train_row(run, name, row, config, truth, shifted, progress)
+    return records_of(tables, splits, config, seed), facts
+
+
+def labelled(job: Job, videos: Path, split: str) -> list[Video]:
+    return index(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
+
+
+def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
+    """Video id -> the action rendered; for measuring and for the row that is given the labels."""
+    labels = {s.path.resolve(): str(s.label) for s in list_videos(videos / "pool.csv")}
+    return {video.id: labels[Path(video.path).resolve()] for video in pool}
+
+
+def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
+    model, found = job.model(folder), {}
+    for split in splits:
+        z_l = label_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
+        _, z_v = embed(job, model, split.videos, job.config.eval.n_frames)
+        found[split.name] = z_v @ z_l.T
+    return found
+
+
+def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
+    """The frozen model with centred video features, and with phrases averaged into class texts."""
+    model, config = job.model(), job.config
+    _, pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
+    book = all_phrases(config)
+    centred, averaged = {}, {}
+    for split in splits:
+        _, z_v = embed(job, model, split.videos, config.eval.n_frames)
+        z_l = label_embeddings(model, split.names, [config.eval.prompt]).numpy()
+        centred[split.name] = unit(z_v - pool.mean(0)) @ z_l.T
+        texts = [
+            label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
+            for name in split.names
+        ]
+        averaged[split.name] = z_v @ unit(np.stack(texts)).T
+    return dict(zip(WITHOUT_TRAINING, (centred, averaged), strict=True))
+
+
+def all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
+    return {row.label: row.texts for row in expand(list(BY_NAME), config.expand.expander)}
+
+
+def unit(rows: Scores) -> Scores:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def train_row(
+    main: Run,
+    name: str,
+    row: Row,
+    config: Config,
+    truth: Mapping[str, str],
+    splits: Sequence[Split],
+    progress: Progress,
+) -> dict[str, Scores]:
+    """Train one row in a run of its own, from the main run's matches, phrases and captions."""
+    run = Run(main.folder.parent / "rows" / name)
+    bag_settings = {"phrases": row.phrases, "captions": row.captions, **row.bag}
+    settings = {
+        "bag": config.bag.model_copy(update=bag_settings),
+        "train": config.train.model_copy(update={"objective": row.objective}),
+    }
+    run.create()
+    for path in (main.dictionary, main.manifest, main.matches, main.phrases, main.captions):
+        for file in (path, meta_path(path)):
+            if file.exists():
+                shutil.copy2(file, run.folder / file.name)
+    if row.matches:
+        names = read_jsonl(main.matches, Match)
+        known = sorted(set(truth.values()))
+        inputs = read_json(meta_path(main.matches))["inputs"]
+        write_signed(run.matches, row.matches(names, truth, known, config.seed), inputs)
+    with open_job(run.folder, config.model_copy(update=settings), progress) as job:
+        job.save_settings()
+        bag(job)
+        improve(job)
+        return scores_of(job, run.model, splits)
+
+
+def records_of(
+    tables: Mapping[str, Mapping[str, Scores]], splits: Sequence[Split], config: Config, seed: int
+) -> list[dict[str, Any]]:
+    records = []
+    for split in splits:
+        labels = evaluation.label_indices(split.videos, split.names)
+        conditions = {
+            "names": len(split.names),
+            "prompt": config.eval.prompt,
+            "n_frames": config.eval.n_frames,
+            "views": "1 clip x 1 centre crop",
+            "videos": videos_key(split.videos),
+            "backbone": config.backbone,
+            "alpha": config.train.alpha,
+        }
+        for model, found in tables.items():
+            if split.name not in found:
+                continue
+            scores = found[split.name]
+            result = evaluation.evaluate(scores, labels, split.names)
+            record = {"model": model, "split": split.name, "seed": seed}
+            record |= {
+                key: result[key] for key in ("top1", "top5", "n", "top1_interval", "per_class")
+            }
+            if model != "frozen":
+                frozen = tables["frozen"][split.name]
+                record["gain"] = evaluation.compare(frozen, scores, labels)["top1"]
+            records.append({**record, "conditions": conditions})
+    return records
+
+
+def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[str, Any]:
+    """How good matches and captions are, and whether an unseen name got into a bag."""
+    run = job.run
+    matches = read_jsonl(run.matches, Match)
+    right = [m.label == truth[m.video] for m in matches]
+    kept = [r for r, m in zip(right, matches, strict=True) if m.kept]
+    said = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
+    names = sorted(set(truth.values()))
+    told = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
+    texts = [t.text for b in read_jsonl(run.bags, Bag) for t in b.texts]
+    return {
+        "matching_accuracy": _percent(right),
+        "kept_accuracy": _percent(kept),
+        "caption_accuracy": _percent(told),
+        "unseen_names_in_bags": sum(names_action(text, unseen) for text in texts),
+        "texts_in_bags": len(texts),
+    }
+
+
+def names_action(text: str, names: Sequence[str]) -> bool:
+    """Whether a bag's text holds one of the names, or begins with its verb: `box high` names `boxing`."""
+    found = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
+    return bool(found) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
+
+
+def _percent(right: Sequence[bool]) -> float:
+    return round(100 * float(np.mean(right)), 2) if right else 0.0
+
+
+def _told(captions: Sequence[str], names: Sequence[str]) -> str:
+    """The action whose body-part states the captions name most often, for its number of states."""
+    counts = {
+        state: sum(caption.count(written.gerund(phrase)) for caption in captions for phrase in of)
+        for state, of in written.STATES.items()
+    }
+    share = {name: np.mean([counts[state] for state in BY_NAME[name].states()]) for name in names}
+    return max(names, key=lambda name: share[name])
+
+
+def _objects_seen(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
+    """The object probe: does the frozen model name the object of a known action's video without the shift?"""
+    model, things = job.model(), list(scenery.OBJECTS)
+    z_l = label_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
+    _, z_v = embed(job, model, videos, job.config.match.n_frames)
+    seen = (z_v @ z_l.T).argmax(1)
+    return [
+        things[k] == draw_clip(seed, "known", int(Path(v.path).stem), str(v.label)).scene.object
+        for k, v in zip(seen, videos, strict=True)
+    ]

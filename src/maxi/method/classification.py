@@ -1,0 +1,157 @@
+"""Classify: a video, whole or in windows, against any names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxi.errors import MaxiError
+from maxi.features import prepare
+from maxi.models.text_embeddings import label_embeddings
+from maxi.models.video_clip import VideoCLIP
+from maxi.video.decode import Probe, centre_indices
+from maxi.video.workers import Decoder, Request
+
+NEAR = 10
+FRAMES_AT_ONCE = 2**30  # bytes of decoded frames held for one request
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best names of one window (seconds from the start), with softmax scores over all names and cosines.
+
+    `none` is the share of other everyday actions that fit the window better than its best name: near 0 the name
+    stands out, near 0.5 it is no better than any. It is a rank, not a calibrated probability.
+    """
+
+    path: str
+    start: float
+    end: float
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+    cosines: tuple[float, ...]
+    none: float | None = None
+
+
+class Classifier:
+    """A model and the embeddings of the names it chooses from; `prompt` holds the name at `{}`.
+
+    `others` are names of other actions, against which `Prediction.none` is counted; of them the `NEAR` nearest to each
+    name are left out, since they may mean the same.
+    """
+
+    def __init__(
+        self,
+        model: VideoCLIP,
+        names: Sequence[str],
+        *,
+        prompt: str = "a photo of {}.",
+        n_frames: int = 16,
+        k: int = 5,
+        others: Sequence[str] = (),
+    ) -> None:
+        if not names:
+            raise MaxiError("classify needs at least one action name")
+        self.model, self.names, self.n_frames = model, list(names), n_frames
+        self.k = min(k, len(self.names))
+        self.z_l = label_embeddings(model, self.names, [prompt])  # (K, D)
+        self.z_others = None
+        if len(others) > NEAR:
+            z_o = label_embeddings(model, others, [prompt])  # (O, D)
+            near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
+            far = torch.ones(len(others), dtype=torch.bool)
+            far[near.flatten()] = False
+            self.z_others = z_o[far] if far.any() else None
+
+    def windows(self, path: str, decoder: Decoder, seconds: float) -> Iterator[Prediction]:
+        """Yield a prediction for each of the nearly equal windows of about `seconds`; a shorter video is one window.
+
+        Raises MaxiError when the file cannot be decoded.
+        """
+        probe = decoder.one(Request(path))
+        assert isinstance(probe, Probe)
+        n = max(1, round(probe.n_frames / probe.fps / seconds)) if seconds and probe.fps else 1
+        n = min(n, max(1, probe.n_frames // self.n_frames))
+        edges = [i * probe.n_frames // n for i in range(n + 1)]
+        groups = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
+        spans = list(pairwise(edges))
+        for first in range(0, n, groups):
+            part = spans[first : first + groups]
+            indices = [a + i for a, b in part for i in centre_indices(b - a, self.n_frames)]
+            frames = decoder.one(Request(path, tuple(indices)))
+            assert isinstance(frames, np.ndarray)
+            for (a, b), clip in zip(part, np.split(frames, len(part)), strict=True):
+                yield self._predict(path, clip, a, b, probe.fps)
+
+    @torch.inference_mode()
+    def _predict(self, path: str, frames: np.ndarray, a: int, b: int, fps: float) -> Prediction:
+        z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
+        z_v = z_v.float().cpu()
+        cosine: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
+        score = (cosine * self.model.logit_scale.exp().cpu()).softmax(0)
+        best = cosine.argsort(descending=True, stable=True)[: self.k].tolist()
+        return Prediction(
+            path,
+            round(a / fps, 2) if fps else 0.0,
+            round(b / fps, 2) if fps else 0.0,
+            tuple(self.names[i] for i in best),
+            tuple(round(float(score[i]), 4) for i in best),
+            tuple(round(float(cosine[i]), 4) for i in best),
+            None if self.z_others is None else _share_above(z_v, self.z_others, cosine.max()),
+        )
+
+
+def _share_above(z_v: Tensor, z_others: Tensor, best: Tensor) -> float:
+    return round(float((z_v @ z_others.T > best).float().mean()), 4)
+
+
+def classify(
+    path: str | Path,
+    model: VideoCLIP,
+    actions: Sequence[str],
+    *,
+    prompt: str = "a photo of {}.",
+    n_frames: int = 16,
+    k: int = 5,
+    window: float = 0.0,
+) -> list[Prediction]:
+    """The `k` best names for a video, or for each window of about `window` seconds; see `Classifier`."""
+    classifier = Classifier(model, actions, prompt=prompt, n_frames=n_frames, k=k)
+    with Decoder(1) as decoder:
+        return list(classifier.windows(str(path), decoder, window))
+
+
+def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]:
+    """Predictions as lines of `text`, `csv` (a row per window and name) or `json`; a failed file keeps its reason."""
+    if form == "csv":
+        yield "path,start,end,rank,label,score,cosine,none"
+    for row in rows:
+        if form == "json":
+            data = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
+            yield json.dumps(data, ensure_ascii=False)
+        elif isinstance(row, MaxiError):
+            continue  # the caller reports it where it does not disturb a table
+        elif form == "csv":
+            yield from _csv_lines(row)
+        else:
+            none = "" if row.none is None else f"  none of these: {row.none:.1%}"
+            yield f"{row.path}  {row.start:.1f}-{row.end:.1f} s{none}"
+            for label, score, cosine in zip(row.labels, row.scores, row.cosines, strict=True):
+                yield f"  {score:6.1%}  {label}  (cosine {cosine:.3f})"
+
+
+def _csv_lines(row: Prediction) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for rank, best in enumerate(zip(row.labels, row.scores, row.cosines, strict=True), 1):
+        writer.writerow([row.path, row.start, row.end, rank, *best, row.none])
+    yield buffer.getvalue().rstrip("\n")

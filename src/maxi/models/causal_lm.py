@@ -1,0 +1,122 @@
+"""`hf:MODEL`: a language model of transformers, in a folder or from the hub, answers on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from maxi.errors import MaxiError
+from maxi.models.hugging_face import (
+    SAFELY,
+    check_files,
+    check_report,
+    check_vocabulary,
+    files_of,
+    locate,
+    model_type,
+    read_tokenizer,
+    reading,
+)
+from maxi.models.load import first_line
+from maxi.randomness import generator
+from maxi.records import digest, file_digest
+from maxi.text.reply_store import Replies
+
+
+@dataclass(frozen=True)
+class Language:
+    """A causal language model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    where: str
+    weights: str  # digest of the files
+
+    def ask(self, text: str, *, temperature: float, max_tokens: int) -> str:
+        """The reply to one message, from disk where the same was asked before."""
+        kept, question = Replies(["hf", self.weights]), [text, temperature, max_tokens]
+        reply = kept.find(question)
+        if reply is None:
+            reply = self.write(text, temperature=temperature, max_tokens=max_tokens)
+            kept.keep(question, reply)
+        return reply
+
+    @torch.inference_mode()
+    def write(self, text: str, *, temperature: float, max_tokens: int) -> str:
+        """A new reply, drawn from a seed that follows from the text."""
+        if self.tokenizer.chat_template:
+            messages = [{"role": "user", "content": text}]
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+            tokens = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        else:  # a base model goes on with a list
+            tokens = self.tokenizer(text + "\n1.", return_tensors="pt")
+        ids = tokens["input_ids"].to(self.model.device)
+        room = getattr(self.model.config, "max_position_embeddings", None)
+        if room is not None:
+            max_tokens = min(max_tokens, room - ids.shape[1])
+        if max_tokens < 1:
+            raise MaxiError(
+                f"{self.where}: its context of {room} tokens is too short for a question"
+            )
+        torch.manual_seed(int(generator(f"language {text}", 0).integers(2**31)))
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+        found = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **(sampling or {"do_sample": False}),
+        )
+        reply: str = self.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+        return reply
+
+
+def load_language(name: str, device: str = "cpu") -> Language:
+    """Load a causal language model from a local folder, or by `ID` or `ID@REVISION`: float32, on CUDA bfloat16.
+
+    Raises MaxiError when it cannot be found, does not write texts, or its files are damaged or do not fit together.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as WRITING
+
+    where = f"hf:{name}"
+    if not name:
+        raise MaxiError("hf needs a model; write hf:FOLDER or hf:ID")
+    folder = locate(where, otherwise="--expander shipped+wordnet")
+    kind = model_type(folder, where)
+    if kind not in WRITING:
+        raise MaxiError(
+            f"{where} is a model of type {kind!r}, which writes no texts; pass a language model"
+        )
+    check_files(folder, where)
+    with reading(where):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            weights_only=True,
+            dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
+            output_loading_info=True,
+            **SAFELY,
+        )
+        tokenizer = read_tokenizer(folder)
+    check_report(report, where)
+    check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, where)
+    weights = digest([file_digest(path) for path in files_of(folder)])
+    language = Language(model.to(device).eval(), tokenizer, where, weights)
+    _try_out(language)
+    return language
+
+
+def _try_out(language: Language) -> None:
+    """A model whose parts do not fit fails now and not in the run."""
+    try:
+        language.write("waving", temperature=0.0, max_tokens=1)
+    except MaxiError:
+        raise
+    except Exception as error:  # of any model's code
+        raise MaxiError(
+            f"{language.where} cannot write ({first_line(error)}); pass another model"
+        ) from error

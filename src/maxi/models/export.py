@@ -1,0 +1,203 @@
+"""Models out: open_clip's layout, and both towers as ONNX; Hugging Face's layout is `Towers.save`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maxi.errors import MaxiError
+from maxi.models.clip import Clip, from_archive
+from maxi.models.foreign import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
+from maxi.models.load import load_backbone, saved_beside, staging, weights_digest
+from maxi.models.towers import Towers
+from maxi.models.weight_names import to_openai
+from maxi.records import write_json
+
+FORMATS = ("hf", "open_clip", "onnx")
+GELUS = {"quick_gelu": True, "gelu": False}
+NEAR = 1e-4  # how far ONNX Runtime's embeddings may be from ours, of unit vectors
+
+
+def convert(source: str, out: str | Path, to: str = "hf", base: str | None = None) -> str:
+    """Write the model `source`, a file, folder or spec, to the folder `out` in another layout; returns what was done.
+
+    Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when that is no
+    CLIP or something is missing, and for a SigLIP in open_clip's layout.
+    """
+    path = Path(source.removeprefix("clip:")).expanduser()
+    if is_archive(path):
+        donor = _clip(_towers(base), base) if base else None
+        weights = donor.model.state_dict() if donor else None
+        found = read_archive(path, source, weights)
+        model: Towers = from_archive(found, source, tokenizer=donor.tokenizer if donor else None)
+    elif base:
+        raise MaxiError(f"{source}: --base is for checkpoints that lack weights; leave it out")
+    else:
+        model = _towers(source)
+    if to == "onnx":
+        return f"{out}: image.onnx and text.onnx, {save_onnx(model, out):.1e} from the model's embeddings at most"
+    if to == "open_clip":
+        save_open_clip(_clip(model, source), out)
+    else:
+        model.save(out)
+    n = sum(p.numel() for p in model.parameters())
+    return f"{out}: {n:,} weights in {to} layout, fingerprint {weights_digest(model)}"
+
+
+def _towers(spec: str) -> Towers:
+    backbone = load_backbone(spec)
+    if not isinstance(backbone, Towers):
+        raise MaxiError(f"{spec} is {backbone.kind!r}; pass a CLIP or a SigLIP")
+    if blocks := saved_beside(spec).temporal_blocks:
+        raise MaxiError(
+            f"{spec}: its last {blocks} image blocks attend across frames, which no other layout can say; "
+            "use the folder as it is"
+        )
+    return backbone
+
+
+def _clip(model: Towers, spec: str) -> Clip:
+    if not isinstance(model, Clip):
+        raise MaxiError(f"{spec} is no CLIP but {model.kind!r}; pass a CLIP, or --to hf")
+    return model
+
+
+def save_open_clip(clip: Clip, folder: str | Path) -> None:
+    """Write `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer.
+
+    open_clip reads the folder as `local-dir:FOLDER`. Raises MaxiError for an activation that it does not know.
+    """
+    from safetensors.torch import save_file
+
+    config = clip.model.config
+    vision, text = config.vision_config, config.text_config
+    if {vision.hidden_act, text.hidden_act} not in ({"quick_gelu"}, {"gelu"}):
+        raise MaxiError(
+            f"{folder}: open_clip has no {vision.hidden_act!r} and {text.hidden_act!r} in one model; pass --to hf"
+        )
+    options = {
+        "model_cfg": {
+            "embed_dim": config.projection_dim,
+            "quick_gelu": GELUS[vision.hidden_act],
+            "vision_cfg": {
+                "image_size": vision.image_size,
+                "layers": vision.num_hidden_layers,
+                "width": vision.hidden_size,
+                "head_width": vision.hidden_size // vision.num_attention_heads,
+                "mlp_ratio": vision.intermediate_size / vision.hidden_size,
+                "patch_size": vision.patch_size,
+            },
+            "text_cfg": {
+                "context_length": text.max_position_embeddings,
+                "vocab_size": text.vocab_size,
+                "width": text.hidden_size,
+                "heads": text.num_attention_heads,
+                "layers": text.num_hidden_layers,
+                "mlp_ratio": text.intermediate_size / text.hidden_size,
+            },
+        },
+        "preprocess_cfg": {"mean": list(clip.mean), "std": list(clip.std)},
+    }
+    with staging(folder) as part:
+        state = {k: v.cpu() for k, v in to_openai(clip.model.state_dict()).items()}
+        save_file(state, part / OPEN_CLIP_WEIGHTS[0])
+        clip.tokenizer.save_pretrained(part)
+        write_json(part / OPEN_CLIP, options)
+
+
+class _Image(nn.Module):
+    def __init__(self, model: Towers) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.model.encode_image(pixels), dim=-1)
+
+
+class _Text(nn.Module):
+    def __init__(self, model: Towers) -> None:
+        super().__init__()
+        self.model = model
+        model.packed = False
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return F.normalize(self.model.encode_text({"input_ids": input_ids}), dim=-1)
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """The exporter tells of packages that are not needed and of its own deprecations."""
+    log = logging.getLogger("torch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@torch.inference_mode()
+def save_onnx(model: Towers, folder: str | Path) -> float:
+    """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json`; returns the largest difference found.
+
+    Inputs `pixels` (B, 3, S, S), normalised, and `input_ids` (N, L); outputs are unit vectors (., D). Both are run in
+    ONNX Runtime on random inputs. Raises MaxiError when the packages are missing or the results differ.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MaxiError('ONNX needs its packages; run `pip install "maxi[onnx]"`') from error
+    side, n_words, end = model.image_size, model.max_length, model.tokenizer.eos_token_id
+    random = torch.Generator().manual_seed(0)
+    ids = torch.randint(
+        0, model.model.config.text_config.vocab_size - 2, (3, n_words), generator=random
+    )
+    ids[:, -1] = end
+    inputs = {"image": torch.randn(3, 3, side, side, generator=random), "text": ids}
+    lengths = {0: "texts"} if model.fixed_length else {0: "texts", 1: "length"}
+    names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", lengths)}
+    worst = 0.0
+    with staging(folder) as part, _quiet_export():
+        for tower, wrap in (("image", _Image), ("text", _Text)):
+            name, sizes = names[tower]
+            wrapped, given, path = wrap(model).eval(), inputs[tower], part / f"{tower}.onnx"
+            shape: Any = tuple(
+                torch.export.Dim(sizes[i]) if i in sizes else torch.export.Dim.STATIC
+                for i in range(given.ndim)
+            )
+            torch.onnx.export(
+                wrapped,
+                (given,),
+                path,
+                input_names=[name],
+                output_names=["unit_embedding"],
+                dynamic_shapes=(shape,),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            for n in (3, 1):
+                found = session.run(None, {name: given[:n].numpy()})[0]
+                worst = max(
+                    worst, float((torch.from_numpy(found) - wrapped(given[:n])).abs().max())
+                )
+        if worst > NEAR:
+            raise MaxiError(
+                f"{folder}: ONNX Runtime's embeddings differ by {worst:.1e}; report this"
+            )
+        model.tokenizer.save_pretrained(part)
+        shown = {"size": side, "resize_to": model.resize_to, "mean": model.mean, "std": model.std}
+        (part / "preprocessing.json").write_text(json.dumps(shown), encoding="utf-8")
+    return worst

@@ -1,0 +1,182 @@
+"""Models in Hugging Face layout: found in a folder, in the cache or on the hub, and read without running any code.
+
+Weights are safetensors, or where a model has none (as older ones on the hub) a `.bin` that is read as tensors only:
+nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+from maxi.errors import MaxiError
+from maxi.models.load import first_line, quiet_transformers, some
+from maxi.records import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+BIN_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+SETTINGS = [
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
+HUB_TIMEOUT = 10  # seconds for the first answer
+
+SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers reads a folder; weights also with `weights_only=True`."""
+
+
+def locate(spec: str, *, otherwise: str) -> Path:
+    """The folder of `KIND:FOLDER`, or of `KIND:ID[@REVISION]` in the cache, downloaded when it is not there yet.
+
+    Raises MaxiError when it cannot be had; `otherwise` says what needs no download.
+    """
+    name = spec.partition(":")[2]
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else _fetch(name, spec, otherwise)
+
+
+def _fetch(name: str, where: str, otherwise: str) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    repository, _, revision = name.partition("@")
+
+    def snapshot(patterns: list[str], *, local_files_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=patterns,
+                etag_timeout=HUB_TIMEOUT,
+                local_files_only=local_files_only,
+            )
+        )
+
+    try:
+        folder = snapshot(SETTINGS + WEIGHTS, local_files_only=True)
+        if (folder / "config.json").is_file() and _has_weights(folder):
+            return folder
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        pass
+    try:
+        folder = snapshot(SETTINGS + WEIGHTS, local_files_only=False)
+        if not _has_weights(folder):
+            folder = snapshot(BIN_WEIGHTS, local_files_only=False)
+        return folder
+    except errors.HFValidationError as error:
+        raise MaxiError(f"{where}: no such folder, and not the id of a model of the hub") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise MaxiError(
+            f"{where} is not a local folder, and the hub has no such public model or revision;"
+            " check the spelling, or log in if access to it is restricted"
+        ) from error
+    except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
+        raise MaxiError(
+            f"{where} is neither a local folder nor in the cache, and the hub cannot be"
+            f" reached; pass a local folder, or use `{otherwise}`"
+        ) from error
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files of a model's folder that say what it answers, in a fixed order."""
+    return sorted(
+        path
+        for pattern in (*SETTINGS, *WEIGHTS, *BIN_WEIGHTS)
+        for path in folder.glob(pattern)
+        if path.is_file()
+    )
+
+
+def model_type(folder: Path, where: str) -> str:
+    """What kind of model config.json says it is; MaxiError when there is no such file."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise MaxiError(f"{where} is not a model in Hugging Face layout: it has no config.json")
+    settings = read_json(config)
+    if not isinstance(settings, dict):
+        raise MaxiError(
+            f"{where}: config.json is no JSON object; copy or download the folder again"
+        )
+    return str(settings.get("model_type"))
+
+
+def check_files(folder: Path, where: str) -> None:
+    """Raise MaxiError when a folder has no weights or no tokenizer."""
+    if not _has_weights(folder):
+        raise MaxiError(
+            f"{where} has no model.safetensors; copy or download the whole folder, or name a"
+            f" revision that has it (`{where.partition(':')[0]}:ID@REVISION`)"
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise MaxiError(
+            f"{where} has no tokenizer (tokenizer.json, vocab.txt, spiece.model, or vocab.json and merges.txt);"
+            " copy it from the original model"
+        )
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Read a folder without transformers' reports; whatever is wrong with it becomes one sentence."""
+    try:
+        with quiet_transformers():
+            yield
+    except MaxiError:
+        raise
+    except UnpicklingError as error:  # torch's own text advises to read the file all the same
+        raise MaxiError(
+            f"{where} cannot be read (it holds something else than tensors, which is never"
+            " executed); pass a model with model.safetensors"
+        ) from error
+    except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
+        raise MaxiError(
+            f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
+        ) from error
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """A folder's tokenizer, with padding."""
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **SAFELY)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_report(report: dict[str, Any], where: str) -> None:
+    """Raise MaxiError when transformers reports weights that are missing or too many."""
+    # Files written before transformers 4.31 carry the position numbers, which are not weights.
+    unexpected = sorted(k for k in report["unexpected_keys"] if not k.endswith(".position_ids"))
+    missing = sorted(report["missing_keys"])
+    faults = [f"missing {some(missing)}"] if missing else []
+    faults += [f"unexpected {some(unexpected)}"] if unexpected else []
+    if faults:
+        raise MaxiError(f"{where}: the weights do not fit config.json ({'; '.join(faults)})")
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int, where: str) -> None:
+    """Raise MaxiError when a tokenizer has more tokens than the model has embeddings for."""
+    if len(tokenizer) > size:
+        raise MaxiError(
+            f"{where}: the tokenizer has {len(tokenizer)} tokens, but the model has embeddings for"
+            f" {size}; copy the tokenizer of the same model"
+        )

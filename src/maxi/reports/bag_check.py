@@ -1,0 +1,176 @@
+"""What is in a run's bags: one bag, all of them in figures, and signs that they degenerate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.method import matching
+from maxi.method.bags import bag_statistics
+from maxi.records import Bag, Caption, Match, Phrases, Video, read_jsonl
+from maxi.run import Run
+from maxi.text.phrasebook import split_words
+from maxi.video.sources import read_names
+
+# Shares from which lint speaks up.
+IN_MOST_BAGS, EMPTY, UNCAPTIONED = 0.5, 0.1, 0.2
+FEW = 20  # bags below which shares say little
+LISTED = 5  # names that one sentence lists
+
+
+def show(run: Run, wanted: str) -> Iterator[str]:
+    """One video's match, captions and bag, line by line; `wanted` is its id, its path or its file name.
+
+    Raises MaxiError when no video or more than one goes by that name.
+    """
+    video = _find(read_jsonl(run.manifest, Video), wanted)
+    match = next((m for m in read_jsonl(run.matches, Match) if m.video == video.id), None)
+    yield f"video    {video.id}  {video.path}"
+    if match is None:
+        yield "match    none"
+        return
+    kept = "kept" if match.kept else "below the threshold: no bag"
+    yield f"match    {match.label}  (cosine {match.score:.3f}, {kept})"
+    for row in _rows(run.phrases, Phrases):
+        if row.label == match.label:
+            yield from _listed(f"phrases  {row.source}", row.texts)
+    for row in _rows(run.captions, Caption):
+        if row.video == video.id:
+            yield from _listed(f"captions {row.source}", row.captions)
+    for bag in _rows(run.bags, Bag):
+        if bag.video == video.id:
+            yield f"bag      {len(bag.texts)} texts"
+            width = max((len(t.source) for t in bag.texts), default=0)
+            for t in bag.texts:
+                weight = "" if t.weight == 1 else f"  (weight {t.weight:g})"
+                yield f"  {t.source:{width}}  {t.text}{weight}"
+
+
+def _find(videos: Sequence[Video], wanted: str) -> Video:
+    for fits in (
+        lambda v: wanted in (v.id, v.path),
+        lambda v: Path(v.path).resolve() == Path(wanted).resolve(),
+        lambda v: wanted in (Path(v.path).name, Path(v.path).stem),
+    ):
+        found = [video for video in videos if fits(video)]
+        if len(found) > 1:
+            raise MaxiError(
+                f"{len(found)} videos are called {wanted!r}; give the path, as in manifest.jsonl"
+            )
+        if found:
+            return found[0]
+    raise MaxiError(
+        f"no video of this run is called {wanted!r}; give an id or a path of manifest.jsonl"
+    )
+
+
+def _listed(head: str, texts: Sequence[str]) -> Iterator[str]:
+    yield head
+    for text, count in Counter(texts).items():
+        yield f"  {text}" + (f"  ({count} times)" if count > 1 else "")
+
+
+def _rows(path: Path, kind: type[Any]) -> list[Any]:
+    return read_jsonl(path, kind) if path.is_file() else []
+
+
+def stats(run: Run, n_texts: int = 10) -> dict[str, Any]:
+    """Figures of all bags: those of `bags.bag_statistics`, and how many videos have none."""
+    bags = read_jsonl(run.bags, Bag)
+    found = bag_statistics(bags)
+    in_bags = {bag.video for bag in bags}
+    without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
+    return {**found, "commonest": found["commonest"][:n_texts], "videos_without_bag": without}
+
+
+def lines_of(found: dict[str, Any]) -> Iterator[str]:
+    """`stats` for the terminal."""
+    n, total = found["n"], sum(found["sources"].values())
+    yield f"bags       {n} ({found['videos_without_bag']} videos have none)"
+    yield (
+        f"texts      {found['smallest']} to {found['largest']} in a bag, median {found['median_size']}; "
+        f"{found['distinct']} different ones; {found['empty']} bags are empty"
+    )
+    shares = [f"{source} {count / total:.0%}" for source, count in found["sources"].items()]
+    yield f"sources    {', '.join(shares)}"
+    if found["agreement"] is not None:
+        yield f"agreement  in {found['agreement']:.0%} of the bags phrases and captions share a text"
+    yield "commonest"
+    for text, count in found["commonest"]:
+        yield f"  {count / n:4.0%}  {text}"
+
+
+def lint(run: Run, names: Sequence[str] | None = None) -> list[str]:
+    """Signs that the bags degenerate, one sentence each; `names` are those of an evaluation, else the run's own."""
+    bags, matches = read_jsonl(run.bags, Bag), read_jsonl(run.matches, Match)
+    dictionary = read_names(run.dictionary)
+    found = matching.warnings(matches, dictionary) if matches else []
+    unmatched = len(set(dictionary) - {m.label for m in matches})
+    if unmatched > len(dictionary) / 2:
+        found.append(
+            f"{unmatched} of {len(dictionary)} names match no video; drop those that your videos do not show."
+        )
+    found.extend(_worn_texts(bags))
+    if (empty := sum(not bag.texts for bag in bags)) > EMPTY * len(bags):
+        found.append(
+            f"{empty} of {len(bags)} bags are empty and train on the class prompt alone; "
+            "add phrases (`--expander`) or captions (`--captioner`)."
+        )
+    found.extend(_uncaptioned(run, bags))
+    if names is None and run.eval.manifest.is_file():
+        names = sorted({v.label for v in read_jsonl(run.eval.manifest, Video) if v.label})
+    found.extend(_evaluated_names(names or [], dictionary, bags))
+    return found
+
+
+def _worn_texts(bags: Sequence[Bag]) -> Iterator[str]:
+    if len(bags) < FEW or len({bag.label for bag in bags}) < 2:
+        return
+    counts = Counter(t.text for bag in bags for t in bag.texts)
+    worn = [text for text, count in counts.most_common() if count > IN_MOST_BAGS * len(bags)]
+    if worn:
+        yield (
+            f"texts in most of the {len(bags)} bags tell nothing apart: {_some(worn)}; "
+            "drop them with a file of such lines: `maxi bag --weights FILE`."
+        )
+
+
+def _uncaptioned(run: Run, bags: Sequence[Bag]) -> Iterator[str]:
+    rows = _rows(run.captions, Caption)
+    said = {row.video for row in rows if any(row.captions)}
+    missing = sum(bag.video not in said for bag in bags)
+    if rows and missing > UNCAPTIONED * len(bags):
+        yield f"{missing} of {len(bags)} videos have no captions; look at captions.jsonl and the captioner."
+
+
+def _evaluated_names(
+    names: Sequence[str], dictionary: Sequence[str], bags: Sequence[Bag]
+) -> Iterator[str]:
+    known = {_key(name) for name in dictionary}
+    seen = [name for name in names if _key(name) in known]
+    if seen:
+        yield (
+            f"{len(seen)} of {len(names)} evaluated names are in the dictionary ({_some(seen)}): "
+            "what is measured on them is no zero-shot figure; report the others apart."
+        )
+    unseen = {_key(name): name for name in names if _key(name) not in known}
+    told = Counter(
+        unseen[k] for bag in bags for k in {_key(t.text) for t in bag.texts} & unseen.keys()
+    )
+    if told:
+        yield (
+            f"{len(told)} evaluated names outside the dictionary stand in bags ({_some(list(told))}): "
+            "they were trained on; drop them (`maxi bag --weights FILE`), or say so beside the figure."
+        )
+
+
+def _key(name: str) -> str:
+    return " ".join(split_words(name))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > LISTED else ""
+    return ", ".join(map(repr, names[:LISTED])) + more

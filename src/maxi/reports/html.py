@@ -1,0 +1,75 @@
+"""What pages are made of: filled templates, previews of videos, and rows without a dataclass."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi.errors import MaxiError
+from maxi.records import Video
+from maxi.video.decode import centre_indices
+from maxi.video.workers import Decoder, Request
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a table, [] when there is no file; MaxiError names a malformed line."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise MaxiError(f"{path}:{number}: not a JSON object; remove the file and rerun")
+            rows.append(row)
+    return rows
+
+
+def fill(template: str, **context: Any) -> str:
+    """A page from `reports/templates`; every value is escaped unless the code marks it as markup."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("maxi.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(context)
+
+
+def previews(
+    decoder: Decoder, videos: Sequence[Video], n_frames: int, *, height: int
+) -> dict[str, list[str]]:
+    """Video id -> `n_frames` JPEGs of at most `height` pixels; [] for what no longer decodes."""
+    readable = [v for v in videos if v.n_frames > 0]
+    requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in readable)
+    found: dict[str, list[str]] = {v.id: [] for v in videos}
+    for video, (_, frames) in zip(readable, decoder.map(requests), strict=True):
+        if isinstance(frames, np.ndarray):
+            found[video.id] = [jpeg(frame, height) for frame in frames]
+    return found
+
+
+def jpeg(frame: NDArray[np.uint8], height: int) -> str:
+    """A frame (H, W, 3) scaled into a box of twice its height, as the data URI of a JPEG."""
+    from PIL import Image
+
+    image = Image.fromarray(frame)
+    image.thumbnail((2 * height, height))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=72, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

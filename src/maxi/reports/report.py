@@ -1,0 +1,282 @@
+"""`report.html`: what a run did, whether it helped, and what it did to single videos."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.method.bags import bag_statistics
+from maxi.method.matching import entropy, warnings
+from maxi.randomness import shuffled
+from maxi.records import (
+    Bag,
+    Caption,
+    Match,
+    Row,
+    Skipped,
+    Video,
+    iterate_jsonl,
+    read_json,
+    write_text,
+)
+from maxi.reports import figures
+from maxi.reports import tables as findings
+from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.tables import Rows
+from maxi.video.workers import Decoder
+
+N_EXAMPLES, N_SKIPPED = 12, 50
+N_FRAMES, HEIGHT = 4, 120
+
+
+def write_report(run: Path, decoder: Decoder, *, seed: int = 0) -> Path:
+    """Write `run/report.html` from the files the run has; what has no file is left out.
+
+    `seed` chooses the example videos. Raises MaxiError when the folder holds no run, or a file in
+    it is malformed.
+    """
+    if not (run / "config.yaml").is_file() and not (run / "manifest.jsonl").is_file():
+        raise MaxiError(f"{run}: holds no run; give the folder that `maxi adapt` wrote")
+    names = _names(run / "dictionary.txt")
+    matches = _rows(run / "matches.jsonl", Match)
+    bags = _rows(run / "bags.jsonl", Bag)
+    predictions = read_rows(run / "predictions.jsonl")
+    answers = read_rows(run / "eval" / "predictions.jsonl")
+    train = read_rows(run / "train.jsonl")
+    results = read_json(run / "results.json") if (run / "results.json").is_file() else []
+    names = names or sorted({m.label for m in matches})
+
+    examples = _examples(matches, seed)
+    changed = {
+        "collection": findings.changed(predictions, seed),
+        "eval": findings.changed(answers, seed),
+    }
+    by_id, n_videos = _chosen(run, {m.video for m in examples}, changed)
+    strips = previews(decoder, list(by_id.values()), N_FRAMES, height=HEIGHT)
+    skipped = _rows(run / "skipped.jsonl", Skipped)
+    summary = {
+        "videos": n_videos,
+        "skipped": len(skipped),
+        "names": len(names),
+        "kept": sum(m.kept for m in matches),
+        "steps": len(train),
+        "backbone": _backbone(run / "config.yaml"),
+    }
+    page = fill(
+        "report.html.j2",
+        title=run.resolve().name,
+        summary=summary,
+        models=findings.MODELS,
+        signed=findings.signed,
+        outcome=findings.outcome(results),
+        unlabelled=None if results else findings.unlabelled(predictions, names),
+        match_entropy=entropy(matches, names) if matches else None,
+        verify=f"maxi verify {shlex.quote(str(run))} -n 40",
+        warnings=warnings(matches, names) if matches else [],
+        examples=_shown(examples, by_id, strips, bags, run / "captions.jsonl"),
+        training=_training(train, read_rows(run / "control" / "train.jsonl")),
+        matching=_matching(matches),
+        changes=_changes(predictions, answers, changed, by_id, strips),
+        evaluation=_evaluation(results, answers),
+        bags=_bags(bags),
+        skipped=skipped[:N_SKIPPED],
+        settings=_text(run / "config.yaml"),
+    )
+    path = run / "report.html"
+    write_text(path, [page])
+    return path
+
+
+def _rows(path: Path, cls: type[Row]) -> list[Row]:
+    return list(iterate_jsonl(path, cls)) if path.is_file() else []
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _names(path: Path) -> list[str]:
+    return [line for line in _text(path).splitlines() if line.strip()]
+
+
+def _backbone(path: Path) -> str:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise MaxiError(f"{path}: not valid YAML; mend it or rerun `maxi adapt`") from error
+    return str(settings.get("backbone", "")) if isinstance(settings, dict) else ""
+
+
+def _examples(matches: Sequence[Match], seed: int) -> list[Match]:
+    by_video = {m.video: m for m in matches}
+    return [by_video[video] for video in shuffled(list(by_video), "report", seed)[:N_EXAMPLES]]
+
+
+def _chosen(
+    run: Path, wanted: set[str], changed: Mapping[str, Rows]
+) -> tuple[dict[str, Video], int]:
+    """The videos of these ids, and the size of the collection, in one pass over the manifests."""
+    wanted = wanted | {row["video"] for rows in changed.values() for row in rows}
+    found: dict[str, Video] = {}
+    count = 0
+    for folder in (run / "eval", run):
+        path, count = folder / "manifest.jsonl", 0
+        for video in iterate_jsonl(path, Video) if path.is_file() else ():
+            count += 1
+            if video.id in wanted:
+                found[video.id] = video
+    return found, count
+
+
+def _shown(
+    examples: Sequence[Match],
+    videos: Mapping[str, Video],
+    strips: Mapping[str, list[str]],
+    bags: Sequence[Bag],
+    captions: Path,
+) -> list[dict[str, Any]]:
+    wanted = {m.video for m in examples}
+    bag = {b.video: b for b in bags if b.video in wanted}
+    said = (c for c in iterate_jsonl(captions, Caption)) if captions.is_file() else ()
+    caption = {c.video: list(dict.fromkeys(c.captions)) for c in said if c.video in wanted}
+    return [
+        {
+            "path": videos[m.video].path if m.video in videos else m.video,
+            "frames": strips.get(m.video, []),
+            "match": m,
+            "captions": caption.get(m.video, []),
+            "bag": [
+                (t.text, t.source, findings.source_kind(t.source)) for t in _texts(bag.get(m.video))
+            ],
+        }
+        for m in examples
+    ]
+
+
+def _texts(bag: Bag | None) -> Sequence[Any]:
+    return bag.texts if bag else ()
+
+
+def _changes(
+    predictions: Rows,
+    answers: Rows,
+    changed: Mapping[str, Rows],
+    videos: Mapping[str, Video],
+    strips: Mapping[str, list[str]],
+) -> list[dict[str, Any]]:
+    tables = (
+        ("Your videos", findings.both(predictions), changed["collection"]),
+        ("Labelled evaluation clips", findings.both(answers), changed["eval"]),
+    )
+    return [
+        {
+            "title": title,
+            "n": len(rows),
+            "n_changed": sum(
+                findings.best(r, "frozen") != findings.best(r, "adapted") for r in rows
+            ),
+            "pairs": findings.pairs(rows),
+            "balance": findings.balance(rows),
+            "shown": [
+                {
+                    "path": row.get("path", row["video"]),
+                    "label": row.get("label"),
+                    "frames": strips.get(row["video"], []),
+                    "top": {model: row[model][:3] for model in ("frozen", "adapted")},
+                }
+                for row in shown
+            ],
+        }
+        for title, rows, shown in tables
+        if rows
+    ]
+
+
+def _training(train: Rows, control: Rows) -> dict[str, Any] | None:
+    if not train:
+        return None
+    runs = {"adapted": ("adapted", train), "control": ("control", control)}
+    losses = {key: (name, *_points(rows, "loss")) for key, (name, rows) in runs.items() if rows}
+    steps, lrs = _points(train, "lr")
+    seconds = sum(float(row["seconds"]) for row in train)
+    return {
+        "steps": len(train),
+        "epochs": 1 + max(int(row["epoch"]) for row in train),
+        "clips": sum(int(row["clips"]) for row in train),
+        "seconds": seconds,
+        "waited": 100 * sum(float(row["data_seconds"]) for row in train) / max(seconds, 1e-9),
+        "first": train[0]["loss"],
+        "last": train[-1]["loss"],
+        "loss": figures.lines(losses, x="step", y="loss"),
+        "lr": figures.lines(
+            {"adapted": ("lr", steps, lrs)}, x="step", y="learning rate", zero=True
+        ),
+        "wait": figures.lines(
+            {"adapted": ("wait", steps, [_wait(row) for row in train])},
+            x="step",
+            y="% of the step",
+            zero=True,
+        ),
+    }
+
+
+def _points(rows: Rows, key: str) -> tuple[list[float], list[float]]:
+    return [float(row["step"]) for row in rows], [float(row[key]) for row in rows]
+
+
+def _wait(row: Mapping[str, Any]) -> float:
+    return 100 * float(row["data_seconds"]) / max(float(row["seconds"]), 1e-9)
+
+
+def _matching(matches: Sequence[Match]) -> dict[str, Any] | None:
+    if not matches:
+        return None
+    kept = [m.score for m in matches if m.kept]
+    threshold = min(kept) if len(kept) < len(matches) and kept else None
+    commonest = Counter(m.label for m in matches).most_common()
+    commonest.sort(key=lambda item: (-item[1], item[0]))
+    return {
+        "n": len(matches),
+        "kept": len(kept),
+        "threshold": threshold,
+        "used": len(commonest),
+        "histogram": figures.histogram(
+            [m.score for m in matches], x="cosine of the match", threshold=threshold
+        ),
+        "names": figures.bars(dict(commonest[: findings.N_NAMES])),
+    }
+
+
+def _evaluation(results: Rows, answers: Rows) -> dict[str, Any] | None:
+    if not results:
+        return None
+    tables = {model: findings.confusion(answers, model) for model in ("adapted", "frozen")}
+    return {
+        **findings.by_label(results),
+        "confusion": {
+            model: {
+                "svg": figures.heatmap(found.table, found.labels, found.columns),
+                "shown": len(found.labels),
+                "labels": found.n_labels,
+            }
+            for model, found in tables.items()
+            if found
+        },
+        "conditions": results[0].get("conditions", {}),
+    }
+
+
+def _bags(bags: Sequence[Bag]) -> dict[str, Any] | None:
+    if not bags:
+        return None
+    statistics = bag_statistics(bags)
+    sizes = figures.histogram([len(bag.texts) for bag in bags], x="texts in the bag")
+    sources: Any = statistics["sources"]
+    kinds = [(source, findings.source_kind(source), count) for source, count in sources.items()]
+    return {**statistics, "sizes": sizes, "kinds": kinds}

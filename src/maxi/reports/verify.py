@@ -1,0 +1,145 @@
+"""`verify.html`: a person judges sampled videos blind, and reads off how accurate both models are.
+
+Without labels nothing else can tell whether an adapted model is better. Where the models agree, a
+clip says nothing about their difference, so clips on which they disagree are drawn more often and
+weighted down again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.method.metrics import Z95, paired_difference
+from maxi.randomness import shuffled
+from maxi.records import Video, file_digest, iterate_jsonl, write_text
+from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.tables import best, both
+from maxi.video.workers import Decoder
+
+MODELS = ("frozen", "adapted")
+STRATA = ("agree", "disagree")
+N_ENOUGH = 5  # clips of each kind that must be judged before a figure is shown
+N_LEAST = 2 * N_ENOUGH
+N_FRAMES, HEIGHT = 8, 200
+
+
+def write_verify(run: Path, decoder: Decoder, *, n: int = 40, seed: int = 0) -> Path:
+    """Write `run/verify.html` with `n` clips of `run/predictions.jsonl`, chosen by `seed`.
+
+    Raises MaxiError when there are no predictions of both models, or n is too small to estimate
+    anything from.
+    """
+    if n < N_LEAST:
+        raise MaxiError(
+            f"-n {n}: too few clips to estimate anything from; judge at least {N_LEAST}"
+        )
+    path = run / "predictions.jsonl"
+    rows = {row["video"]: row for row in both(read_rows(path))}
+    if not rows:
+        raise MaxiError(f"{path}: holds no predictions of both models; run `maxi adapt` first")
+    strata = stratify(rows)
+    chosen = sample(strata, n, seed)
+    wanted = set(chosen)
+    videos = {v.id: v for v in iterate_jsonl(run / "manifest.jsonl", Video) if v.id in wanted}
+    frames = previews(decoder, list(videos.values()), N_FRAMES, height=HEIGHT)
+    cards = [
+        {
+            "video": video,
+            "path": str(rows[video].get("path", video)),
+            "stratum": "agree" if video in strata["agree"] else "disagree",
+            **{model: best(rows[video], model) for model in MODELS},
+            "names": _blind(rows[video], seed),
+        }
+        for video in chosen
+    ]
+    data = {
+        "key": f"maxi-verify-{file_digest(path)}",
+        "run": run.resolve().name,
+        "seed": seed,
+        "strata": {stratum: len(strata[stratum]) for stratum in STRATA},
+        "cards": cards,
+    }
+    page = fill("verify.html.j2", run=run.resolve().name, data=data, cards=cards, frames=frames)
+    write_text(run / "verify.html", [page])
+    return run / "verify.html"
+
+
+def stratify(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, None]]:
+    """Video ids by whether both models give the same best name, as ordered sets."""
+    strata: dict[str, dict[str, None]] = {stratum: {} for stratum in STRATA}
+    for video, row in rows.items():
+        same = best(row, "frozen") == best(row, "adapted")
+        strata["agree" if same else "disagree"][video] = None
+    return strata
+
+
+def sample(strata: Mapping[str, Mapping[str, None]], n: int, seed: int) -> list[str]:
+    """`n` video ids in mixed order, half of them disagreements where there are enough."""
+    order = {stratum: shuffled(list(strata[stratum]), "verify", seed) for stratum in STRATA}
+    n_agree = min(len(order["agree"]), max(n // 2, n - len(order["disagree"])))
+    chosen = order["agree"][:n_agree] + order["disagree"][: n - n_agree]
+    return shuffled(chosen, "verify order", seed)
+
+
+def _blind(row: Mapping[str, Any], seed: int) -> list[str]:
+    names = list(dict.fromkeys(best(row, model) for model in MODELS))
+    return shuffled(names, f"verify names {row['video']}", seed)
+
+
+def estimate(judgements: Sequence[Mapping[str, Any]], strata: Mapping[str, int]) -> dict[str, Any]:
+    """Both models' accuracy and their difference over all clips, in percent with 95 % intervals.
+
+    A judgement is {stratum, frozen, adapted}: True or False for right or wrong, None for a clip
+    that cannot be told; `strata` holds how many clips of each kind there are. Accuracy is the
+    stratified estimator sum_h W_h p_h, its interval combines Agresti-Coull limits of each p_h
+    (MOVER, Zou and Donner 2008). Only disagreements bear on the difference; its interval is Bonett
+    and Price's for paired shares (2012). `ready` is False while too few are judged. The page
+    computes the same in `templates/estimate.js`.
+    """
+    total = sum(strata.values())
+    seen = {h: [j for j in judgements if j["stratum"] == h] for h in STRATA}
+    told = {h: [j for j in seen[h] if j["frozen"] is not None] for h in STRATA}
+    counts = {"judged": sum(map(len, seen.values())), "told": sum(map(len, told.values()))}
+    present = [h for h in STRATA if strata[h] > 0]
+    if any(len(seen[h]) < min(N_ENOUGH, strata[h]) or not told[h] for h in present):
+        return {"ready": False, **counts}
+    weights = {h: strata[h] / total for h in present}
+    result: dict[str, Any] = {"ready": True, **counts}
+    for model in MODELS:
+        right = {h: (sum(bool(j[model]) for j in told[h]), len(told[h])) for h in present}
+        result[model] = _accuracy(right, weights)
+    moved = told["disagree"] if "disagree" in present else []
+    gained = sum(bool(j["adapted"]) and not j["frozen"] for j in moved)
+    lost = sum(bool(j["frozen"]) and not j["adapted"] for j in moved)
+    result["difference"] = _difference(gained, lost, len(moved), weights.get("disagree", 0.0))
+    return result
+
+
+def _accuracy(right: Mapping[str, tuple[int, int]], weights: Mapping[str, float]) -> dict[str, Any]:
+    value = below = above = 0.0
+    for stratum, (k, n) in right.items():
+        weight, share = weights[stratum], k / n
+        low, high = _agresti_coull(k, n)
+        value += weight * share
+        below += (weight * (share - low)) ** 2
+        above += (weight * (high - share)) ** 2
+    interval = [max(0.0, value - math.sqrt(below)), min(1.0, value + math.sqrt(above))]
+    return {"value": 100 * value, "interval": [100 * end for end in interval]}
+
+
+def _agresti_coull(k: int, n: int) -> tuple[float, float]:
+    wide = n + Z95**2
+    centre = (k + Z95**2 / 2) / wide
+    half = Z95 * math.sqrt(centre * (1 - centre) / wide)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _difference(gained: int, lost: int, n: int, weight: float) -> dict[str, Any]:
+    if n == 0:
+        return {"value": 0.0, "interval": [0.0, 0.0]}
+    value, low, high = paired_difference(gained, lost, n)
+    return {"value": weight * value, "interval": [weight * low, weight * high]}

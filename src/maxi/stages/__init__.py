@@ -1,0 +1,1 @@
+"""One file a verb: each reads files of a run and writes one."""

@@ -1,0 +1,148 @@
+"""Frames ready in time: the videos of a run's bags decoded once, into shards that training reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from maxi.config import CacheConfig
+from maxi.errors import MaxiError
+from maxi.records import Skipped, Video, read_jsonl
+from maxi.stages.job import Job, bag_videos, n_workers, training_bags, without
+from maxi.video.frame_store import FrameStore, Packed, n_pixels, pack, stored_indices
+from maxi.video.workers import BYTES_AHEAD, Answer, Request
+
+SAMPLE = 8  # videos from which the size of JPEGs is estimated
+
+
+class Amount(NamedTuple):
+    """So many videos, and the bytes that their frames take."""
+
+    videos: int
+    n_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.videos:,} videos, {in_bytes(self.n_bytes)}"
+
+
+def plan_cache(job: Job) -> Amount:
+    """What `cache` would write, without writing: exact for raw frames, estimated from a few videos for JPEG."""
+    videos = bag_videos(job, training_bags(job))
+    store = FrameStore(job.run.frames, job.config.cache)
+    todo = [v for v in videos if v.id not in store]
+    return Amount(len(todo), _bytes_needed(job, todo))
+
+
+def cache(job: Job) -> Amount:
+    """Store frames of every video that has a bag; goes on where it was interrupted."""
+    videos = bag_videos(job, training_bags(job))
+    store = fill_cache(job, videos)
+    stored = [v.id for v in videos if v.id in store]
+    return Amount(len(stored), sum(map(store.n_bytes, stored)))
+
+
+def check_cache(job: Job) -> list[str]:
+    """Read all stored frames and drop the videos whose checksums do not fit; returns what was found wrong, a line each.
+
+    `cache` then stores them anew.
+    """
+    store = FrameStore(job.run.frames, job.config.cache)
+    paths = {v.id: v.path for v in read_jsonl(job.run.manifest, Video)}
+    damaged = {v: f"{paths.get(v, v)}: its shard is cut off or missing" for v in sorted(store.cut)}
+    for video in job.progress(list(store), len(store), "check"):
+        try:
+            store.verify(video)
+        except MaxiError as error:
+            damaged[video] = f"{paths.get(video, video)}: {error}"
+    if damaged:
+        store.drop(damaged)
+    return list(damaged.values())
+
+
+def fill_cache(job: Job, videos: Sequence[Video]) -> FrameStore:
+    """The store with frames of all of these videos that still decode; a complete one costs nothing.
+
+    Raises MaxiError before writing when the disk has no room for what is missing; in several processes when any video
+    was not tried yet.
+    """
+    store = FrameStore(job.run.frames, job.config.cache)
+    todo = [v for v in videos if v.id not in store]
+    if job.world.size > 1:
+        if untried := sum(v.id not in store.lost for v in todo):
+            raise MaxiError(
+                f"{untried} of {len(videos)} videos are not in the cache; run `maxi cache {job.run.folder}` first"
+            )
+    elif todo:
+        _check_room(job, todo)
+        try:
+            _write(job, todo, store)
+        finally:
+            store.close()
+    failed = [Skipped(v.path, "unreadable", store.lost[v.id]) for v in videos if v.id in store.lost]
+    without(job, videos, failed)
+    return store
+
+
+def _check_room(job: Job, todo: Sequence[Video]) -> None:
+    needed, free = _bytes_needed(job, todo), shutil.disk_usage(job.run.folder).free
+    if needed > free:
+        raise MaxiError(
+            f"{job.run.frames} needs {in_bytes(needed)} for {len(todo):,} videos and the disk has {in_bytes(free)} "
+            "left; make room, or choose `--format jpeg`, fewer `cache.n_frames` or a smaller `cache.short_side`"
+        )
+
+
+def _bytes_needed(job: Job, todo: Sequence[Video]) -> int:
+    config = job.config.cache
+    total = sum(n_pixels(v, config) for v in todo)
+    if config.format == "raw":
+        return 3 * total
+    sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
+    n_bytes = seen = 0
+    for packed in _packed(job, sample):
+        if isinstance(packed, Packed):
+            n_bytes += sum(map(len, packed.frames))
+            seen += packed.height * packed.width * len(packed.frames)
+    return round(n_bytes * total / max(1, seen))
+
+
+def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
+    found = zip(todo, _packed(job, todo), strict=True)
+    for video, packed in job.progress(found, len(todo), "cache"):
+        if isinstance(packed, Packed):
+            store.append(video.id, packed)
+        else:
+            store.lose(video.id, str(packed))
+
+
+def _packed(job: Job, videos: Sequence[Video]) -> Iterator[Packed | MaxiError]:
+    """Frames of these videos as they are stored, in order; packed in threads while the next are decoded."""
+    config = job.config.cache
+    requests = (Request(v.path, stored_indices(v, config)) for v in videos)
+    n_threads = n_workers(job.config)
+    pending: deque[Future[Packed | MaxiError]] = deque()
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-pack") as pool:
+        for _, frames in job.decoder.map(requests):
+            pending.append(pool.submit(_pack, frames, config))
+            size = frames.nbytes if isinstance(frames, np.ndarray) else 1
+            while len(pending) > min(n_threads, BYTES_AHEAD // size):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _pack(frames: Answer | MaxiError, config: CacheConfig) -> Packed | MaxiError:
+    return pack(frames, config) if isinstance(frames, np.ndarray) else MaxiError(str(frames))
+
+
+def in_bytes(n: float) -> str:
+    """A number of bytes for people: 3.1 MB."""
+    unit, size = next(
+        ((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if n >= s), ("kB", 1e3)
+    )
+    return f"{n / size:,.1f} {unit}"

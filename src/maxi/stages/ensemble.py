@@ -1,0 +1,146 @@
+"""Weights between the frozen and the fine-tuned model: accuracy along the way, and any point of it as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from maxi.errors import MaxiError
+from maxi.features import prepare
+from maxi.method import evaluation
+from maxi.method.metrics import signed
+from maxi.models.load import saved_beside
+from maxi.models.towers import Towers
+from maxi.models.video_clip import VideoCLIP
+from maxi.records import Video, read_json, read_jsonl, write_json
+from maxi.stages.chain import class_embeddings
+from maxi.stages.job import Job, fresh_model, videos_key
+from maxi.training.checkpoints import interpolate
+from maxi.video.decode import centre_indices
+from maxi.video.workers import Request
+
+ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
+CHUNK = 32  # videos decoded before the weights change
+
+
+def curve(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
+    """Write `ensemble.json`: accuracy of (1 - alpha) x frozen + alpha x fine-tuned weights on labelled videos.
+
+    Every video is decoded once for all ratios; gains are paired over the frozen model. Raises MaxiError when the run
+    has no labelled videos or no longer holds its last checkpoint.
+    """
+    run, config = job.run, job.config
+    if not run.eval.manifest.exists():
+        raise MaxiError(f"{run.folder} has no labelled videos; name some with --on")
+    videos = read_jsonl(run.eval.manifest, Video)
+    names = sorted({str(v.label) for v in videos})
+    labels = evaluation.label_indices(videos, names)
+    ends = _ends(job)
+    model = ends.model
+    ratios = sorted({0.0, *alphas})
+    texts = []
+    for alpha in ratios:
+        ends.become(alpha)
+        texts.append(class_embeddings(job, model, names))
+    scores = np.zeros((len(ratios), len(videos), len(names)), np.float32)
+    requests = [
+        Request(v.path, tuple(centre_indices(v.n_frames, config.eval.n_frames))) for v in videos
+    ]
+    read = np.zeros(len(videos), dtype=bool)
+    answers = iter(job.progress(enumerate(job.decoder.map(requests)), len(videos), "ensemble"))
+    while chunk := list(islice(_readable(answers), CHUNK)):
+        for k, alpha in enumerate(ratios):
+            ends.become(alpha)
+            for i, frames in chunk:
+                scores[k, i] = _embed(model, frames) @ texts[k].T
+        read[[i for i, _ in chunk]] = True
+    if not read.any():
+        raise MaxiError(f"{run.eval.manifest}: none of the labelled videos can be read any more")
+    rows = []
+    for alpha, table in zip(ratios, scores[:, read], strict=True):
+        row = {"alpha": alpha, **evaluation.evaluate(table, labels[read], names)}
+        row["gain"] = evaluation.compare(scores[0, read], table, labels[read])["top1"]
+        rows.append(row)
+    conditions = {
+        "prompt": config.eval.prompt,
+        "class_texts": config.eval.names,
+        "n_frames": config.eval.n_frames,
+        "videos": videos_key(videos),
+        "backbone": config.backbone,
+    }
+    write_json(run.folder / "ensemble.json", {"rows": rows, "conditions": conditions})
+    return rows
+
+
+def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The curve for the terminal."""
+    yield f"alpha  top-1   top-5   gain in top-1   on {rows[0]['n']:,} labelled videos"
+    for row in rows:
+        gain = signed(row["gain"]["gain"], row["gain"]["interval"]) if row["alpha"] else "frozen"
+        yield f"{row['alpha']:5.2f}  {row['top1']:5.1f}   {row['top5']:5.1f}   {gain}"
+
+
+def save_between(job: Job, alpha: float, folder: Path) -> None:
+    """Write the model with the share `alpha` of the fine-tuned weights."""
+    ends = _ends(job)
+    ends.become(alpha)
+    ends.model.save(folder)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """A model, its trained parameters before and after training, on the CPU, and its temporal blocks then."""
+
+    model: VideoCLIP
+    original: dict[str, Tensor]
+    tuned: dict[str, Tensor]
+    blocks: tuple[int, int]
+
+    @torch.no_grad()
+    def become(self, alpha: float) -> None:
+        """Give the model the weights at `alpha`; at 0 it is the frozen one, with that one's attention."""
+        parameters = dict(self.model.named_parameters())
+        for name, value in interpolate(self.original, self.tuned, alpha).items():
+            parameters[name].copy_(value)
+        if isinstance(self.model.backbone, Towers):
+            self.model.backbone.temporal_blocks = self.blocks[alpha > 0]
+
+
+def _ends(job: Job) -> _Ends:
+    run = job.run
+    name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
+    file = run.folder / "checkpoints" / name
+    if not file.is_file():
+        raise MaxiError(
+            f"{run.folder}: no fine-tuned weights in checkpoints/; run `maxi train` again"
+        )
+    tuned = load_file(file)
+    model = fresh_model(job.config)
+    parameters = dict(model.named_parameters())
+    before = getattr(model.backbone, "temporal_blocks", 0)
+    return _Ends(
+        model,
+        {n: parameters[n].detach().cpu().clone() for n in tuned},
+        tuned,
+        (before, saved_beside(str(run.model)).temporal_blocks),
+    )
+
+
+@torch.inference_mode()
+def _embed(model: VideoCLIP, frames: np.ndarray) -> np.ndarray:
+    z_v: np.ndarray = model.encode_video(prepare(model, frames)[None])[0].float().cpu().numpy()
+    return z_v
+
+
+def _readable(answers: Iterator[Any]) -> Iterator[tuple[int, np.ndarray]]:
+    for i, (_, frames) in answers:
+        if isinstance(frames, np.ndarray):
+            yield i, frames

@@ -1,0 +1,149 @@
+"""Evaluate: the frozen and the adapted model on the same videos, names, prompt, frames and view."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxi.method import evaluation
+from maxi.models.video_clip import VideoCLIP
+from maxi.randomness import shuffled
+from maxi.records import (
+    Video,
+    digest,
+    read_jsonl,
+    write_json,
+    write_text,
+)
+from maxi.run import is_current, require
+from maxi.stages.chain import class_embeddings
+from maxi.stages.job import Job, embed, videos_key
+from maxi.stages.train import training_inputs
+from maxi.text.phrasebook import canonical_keys
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Write `predictions.jsonl`, and with labelled videos in `eval/` also `results.json`.
+
+    Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
+    """
+    run, config = job.run, job.config
+    require(run.training, "train", training_inputs(job))
+    models = {"frozen": None, "adapted": run.model}
+    if run.control.model.is_dir():
+        if is_current(run.control.training, training_inputs(job)):
+            models["shuffled"] = run.control.model
+        else:
+            log.warning(
+                "the control was trained on other bags or settings and is left out; add --control shuffled"
+            )
+    videos = read_jsonl(run.manifest, Video)
+    chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
+    labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
+    names = list(names or sorted({v.label for v in labelled if v.label is not None}))
+    evaluation.label_indices(labelled, names)
+    dictionary = job.names()
+    groups = [([v for v in videos if v.id in chosen], dictionary), (labelled, names)]
+
+    found: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
+    for kind, folder in models.items():
+        model = job.model(folder)
+        for tables, (of, among) in zip(found, groups, strict=True):
+            # What a control makes of videos without labels shows nothing.
+            if of and (kind != "shuffled" or of is labelled):
+                tables[kind] = _scores(job, model, of, among)
+    sample, scores = _aligned(found[0])
+    rows = evaluation.predictions(sample, scores, dictionary)
+    write_rows(run.predictions, ({**row, "label": None} for row in rows))
+    if not labelled:
+        run.results.unlink(missing_ok=True)
+        return []
+    left, scores = _aligned(found[1])
+    write_rows(run.eval.predictions, evaluation.predictions(left, scores, names))
+    records = _records(job, left, scores, names, videos)
+    write_json(run.results, records)
+    return records
+
+
+def _aligned(
+    tables: dict[str, tuple[list[Video], np.ndarray]],
+) -> tuple[list[Video], dict[str, np.ndarray]]:
+    """The videos that every model could read, and each model's scores of them, row by row."""
+    kept = [{v.id: i for i, v in enumerate(videos)} for videos, _ in tables.values()]
+    first = next(iter(tables.values()))[0]
+    common = [v for v in first if all(v.id in rows for rows in kept)]
+    return common, {
+        kind: table[[rows[v.id] for v in common]]
+        for rows, (kind, (_, table)) in zip(kept, tables.items(), strict=True)
+    }
+
+
+def _scores(
+    job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
+) -> tuple[list[Video], np.ndarray]:
+    z_l = class_embeddings(job, model, names)
+    kept, z_v = embed(job, model, videos, job.config.eval.n_frames)
+    return kept, z_v @ z_l.T
+
+
+def _records(
+    job: Job,
+    videos: Sequence[Video],
+    scores: dict[str, np.ndarray],
+    names: Sequence[str],
+    trained: Sequence[Video],
+) -> list[dict[str, Any]]:
+    """A record per model and split: all labelled videos, and those whose name was or was not in the dictionary."""
+    config = job.config
+    labels = evaluation.label_indices(videos, names)
+    known = {canonical_keys(name)[0] for name in job.names()}
+    is_known = [canonical_keys(name)[0] in known for name in names]
+    seen = np.array([is_known[k] for k in labels])
+    splits = {"all": np.ones(len(labels), dtype=bool), "seen": seen, "unseen": ~seen}
+    contents_trained = {v.id.partition("-")[0] for v in trained}
+    again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
+    if again:
+        log.warning(
+            "%d of %d labelled videos are also among the unlabelled ones", again, len(videos)
+        )
+    conditions = {
+        "backbone": config.backbone,
+        "weights": job.fingerprint,
+        "prompt": config.eval.prompt,
+        "class_texts": config.eval.names,
+        "n_frames": config.eval.n_frames,
+        "views": "1 clip x 1 centre crop",
+        "normalisation": config.normalisation,
+        "names": digest(list(names)),
+        "n_names": len(names),
+        "names_in_dictionary": sum(is_known),
+        "videos": videos_key(videos),
+        "videos_also_unlabelled": again,
+        "alpha": config.train.alpha,
+        "trainable": config.train.trainable,
+        "settings": digest(
+            config.model_dump(mode="json", exclude={"device", "workers", "deadline"})
+        ),
+    }
+    records = []
+    for split, of in splits.items():
+        if not of.any() or (split != "all" and of.all()):
+            continue
+        for kind, table in scores.items():
+            record = {"model": kind, "split": split, "seed": config.seed}
+            record |= evaluation.evaluate(table[of], labels[of], names)
+            if kind != "frozen":
+                record["gain"] = evaluation.compare(scores["frozen"][of], table[of], labels[of])
+            records.append({**record, "conditions": conditions})
+    return records
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,189 @@
+"""What every stage works with: the run, its settings, decoders, models, and embeddings through the store."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from maxi.config import Config
+from maxi.errors import MaxiError
+from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
+from maxi.models.load import saved_spec
+from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.progress import bar, silent
+from maxi.records import (
+    Bag,
+    Skipped,
+    Video,
+    digest,
+    read_jsonl,
+    write_text,
+)
+from maxi.run import Run, lock, require, sources_of_bags
+from maxi.settings import dump_config
+from maxi.stages.index import check_skipped
+from maxi.training.distributed import World, n_processes, world
+from maxi.video.sources import read_names
+from maxi.video.workers import Decoder
+
+log = logging.getLogger(__name__)
+
+ALONE = World()
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+@dataclass
+class Job:
+    """What every stage works with: the run's folder, its settings, the decoders and the frozen model."""
+
+    run: Run
+    config: Config
+    decoder: Decoder
+    progress: Progress = bar
+    world: World = ALONE
+    _models: dict[str, VideoCLIP] = field(default_factory=dict)
+    _lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Keep other processes out of the run's folder until the job ends."""
+        if self.world.first:
+            self._lock = self._lock or lock(self.run.folder)
+
+    def model(self, folder: Path | None = None) -> VideoCLIP:
+        """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
+        saved = saved_spec(self.config.backbone, folder) if folder else ""
+        if saved not in self._models:
+            self._models.clear()
+            self._models[saved] = fresh_model(self.config, saved)
+        return self._models[saved]
+
+    def release(self) -> None:
+        """Free the memory of the model, which is loaded again when it is asked for."""
+        self._models.clear()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.model().backbone.fingerprint()
+
+    def names(self) -> list[str]:
+        return read_names(self.run.dictionary)
+
+    def save_settings(self) -> None:
+        if self.world.first:
+            write_text(self.run.config, [dump_config(self.config)])
+
+
+@contextmanager
+def open_job(
+    folder: Path, config: Config, progress: Progress = bar, *, together: bool = False
+) -> Iterator[Job]:
+    """A job on a run's folder, with decoders that end with the block.
+
+    With `together` all processes that `torchrun` started work on it; MaxiError when several do so otherwise.
+    """
+    if n_processes() > 1 and not together:
+        raise MaxiError(
+            "only `maxi train` works in several processes; run the other stages without torchrun"
+        )
+    with Decoder(n_workers(config), config.deadline) as decoder:
+        own = world() if together else World()
+        job = Job(Run(folder), config, decoder, progress if own.first else silent, own)
+        try:
+            if job.run.folder.is_dir():
+                job.lock()
+            yield job
+            own.leave()
+        finally:
+            if job._lock:
+                job._lock.close()
+
+
+def n_workers(config: Config) -> int:
+    """Processes that decode, and threads that read or write the cache."""
+    return config.workers or min(8, os.cpu_count() or 1)
+
+
+def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
+    """The backbone of these settings, or a saved model with the temperature it was trained with; for inference."""
+    return load_model(
+        saved or config.backbone,
+        resolve_device(config.device),
+        sigma=None if saved else config.train.sigma,
+        normalisation=config.normalisation,
+    )
+
+
+def resolve_device(name: str) -> str:
+    """`auto` is the GPU where there is one."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def embed(
+    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int
+) -> tuple[list[Video], np.ndarray]:
+    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ."""
+    backbone, trunk = model.backbone, job.config.train.trainable == "head"
+    kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
+    store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
+    try:
+        failed = embed_videos(
+            model, videos, store, job.decoder, n_frames=n_frames, trunk=trunk, progress=job.progress
+        )
+        kept = without(job, videos, failed)
+        return kept, embeddings(model, store, [v.id for v in kept], trunk=trunk)
+    finally:
+        store.close()
+
+
+def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> list[Video]:
+    """Leave out videos that could be decoded when they were indexed and cannot be now; too many end the run."""
+    if failed:
+        log.warning(
+            "%d videos can no longer be read, first %s: %s",
+            len(failed),
+            failed[0].path,
+            failed[0].reason,
+        )
+        check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
+    lost = {s.path for s in failed}
+    return [v for v in videos if v.path not in lost]
+
+
+def training_bags(job: Job) -> list[Bag]:
+    """The run's bags; MaxiError when they are older than what they were made from."""
+    require(job.run.bags, "bag", sources_of_bags(job.run))
+    return read_jsonl(job.run.bags, Bag)
+
+
+def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
+    """The videos of these bags, in their order; MaxiError when one is unknown or has two bags."""
+    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
+    for number, row in enumerate(bags, 1):
+        if row.video not in by_id:
+            raise MaxiError(
+                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
+                "mend the row or rerun `maxi bag`"
+            )
+    if twice := len(bags) - len({b.video for b in bags}):
+        raise MaxiError(
+            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
+        )
+    return [by_id[b.video] for b in bags]
+
+
+def videos_key(videos: Sequence[Video]) -> str:
+    """Digest of what is in the videos; neither paths nor labels change it."""
+    return digest([(v.id, v.n_frames) for v in videos])

@@ -1,0 +1,157 @@
+"""What a plan lets a training do: the batches of a few steps, from the source training has, and a watch on them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from maxi.errors import MaxiError
+from maxi.features import n_stored
+from maxi.models.video_clip import VideoCLIP
+from maxi.records import Bag, Video
+from maxi.run import Run
+from maxi.stages.job import Job
+from maxi.stages.train import training_batches, views_key
+from maxi.training.batches import Batches, Step, clip_bytes, epochs_decoded_at_once
+from maxi.video.frame_store import FrameStore
+
+SAMPLE = 16  # videos that are embedded where only the head is trained
+
+
+@dataclass(frozen=True)
+class Source:
+    """Batches for training, and what they bring along."""
+
+    batches: Batches
+    n_epochs: int = 1  # that come from one decoding
+    ahead: int = 0  # bytes of clips that wait when an epoch of decoding ends
+    seconds: float = 0.0  # to fill the store of features
+    features: int = 0  # bytes that the store is yet to grow by
+
+
+def stored(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
+    """Batches from the cache, which must be complete."""
+    store = FrameStore(job.run.frames, job.config.cache)
+    if missing := sum(v.id not in store and v.id not in store.lost for v in videos):
+        raise MaxiError(
+            f"{missing} of {len(videos)} videos are not in the cache that training reads; run `maxi cache "
+            f"{job.run.folder}` first (`--dry-run` tells its size)"
+        )
+    return Source(training_batches(job, model, videos)[0])
+
+
+def decoded(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
+    """Batches from the files, as training decodes them."""
+    config, side = job.config.train, model.backbone.image_size
+    n_epochs = epochs_decoded_at_once(videos, config, side)
+    ahead = len(videos) * (n_epochs - 1) * clip_bytes(config, side)
+    return Source(training_batches(job, model, videos)[0], n_epochs, ahead)
+
+
+def embedded(
+    job: Job, model: VideoCLIP, bags: Sequence[Bag], videos: Sequence[Video], *, folder: Path
+) -> Source:
+    """Batches whose features are those of a few videos: all have one size, and which they are costs nothing."""
+    moments: list[float] = []
+
+    def timed(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+        for item in job.progress(items, total, label):
+            moments.append(time.monotonic())
+            yield item
+        moments.append(time.monotonic())
+
+    few = replace(job, run=Run(folder), progress=timed)
+    batches, store = training_batches(few, model, videos[:SAMPLE])
+    assert store is not None
+    there = [bag for bag in bags[:SAMPLE] if bag.video in store]
+    store.close()
+    if not there:
+        raise MaxiError(f"none of the first {SAMPLE} videos can be read any more; see `maxi check`")
+
+    def borrowed(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for step in steps:
+            bags = tuple(there[i % len(there)] for i in range(len(step.bags)))
+            _, features = next(batches([replace(step, bags=bags)]))
+            yield step, features
+
+    key = views_key(job, model)
+    missing = len(videos) - n_stored(job.run.features, key)
+    return Source(
+        borrowed,
+        seconds=(moments[-1] - moments[0]) / (len(moments) - 1) * missing,
+        features=round(size_of(folder / "features") / len(there) * missing),
+    )
+
+
+class Recorded:
+    """Batches as they are made; the last one comes again when there is nothing more to make."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._making = threading.Lock()
+        self._last: tuple[Step, Tensor] | None = None
+        self._n_videos = 0
+
+    def __call__(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        made = self._batches(steps)
+        while True:
+            with self._making:
+                if (item := next(made, None)) is None:
+                    return
+            self._last = item
+            self._n_videos += len(item[0].bags)
+            yield item
+
+    def again(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        with self._making:  # the thread that makes batches ends with the one it is at
+            assert self._last is not None
+        last, inputs = self._last
+        for step in steps:
+            yield replace(step, bags=last.bags), inputs
+
+    def seen(self, n_videos: int) -> float:
+        """The share of all videos that batches were made of, at most 1."""
+        return min(1.0, self._n_videos / n_videos)
+
+
+class Trial:
+    """The first steps of a training, and when they were there."""
+
+    def __init__(self, job: Job, label: str, n: int) -> None:
+        self._job, self._label, self._n = job, label, n
+        self.rows: list[dict[str, Any]] = []
+        self.moments = [time.monotonic()]  # of the beginning, each row, the end
+
+    def progress(self, rows: Iterator[dict[str, Any]], total: int, label: str) -> Iterator[Any]:
+        """End the training early: it takes no step that nobody asks for."""
+        for row in self._job.progress(islice(rows, self._n), self._n, self._label):
+            self.moments.append(time.monotonic())
+            self.rows.append(row)
+            yield row
+
+    @property
+    def before_steps(self) -> float:
+        return self.moments[1] - self.moments[0] - float(self.rows[0]["seconds"])
+
+    @property
+    def between_steps(self) -> list[float]:
+        """Seconds from a step's end to the next one's beginning."""
+        ends = zip(self.moments[1:-1], self.moments[2:-1], self.rows[1:], strict=False)
+        return [later - end - row["seconds"] for end, later, row in ends]
+
+    @property
+    def after_steps(self) -> float:
+        return self.moments[-1] - self.moments[-2]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(p.stat().st_size for p in files if p.is_file())

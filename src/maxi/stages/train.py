@@ -1,0 +1,139 @@
+"""Improve: the stage that trains a run's model on its bags, and the control on bags dealt out at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.features import FeatureStore, embed_views, trunk_digest
+from maxi.method.bags import shuffle_bags
+from maxi.models.video_clip import VideoCLIP
+from maxi.records import Match, Video, digest, file_digest, read_json, read_jsonl, write_json
+from maxi.run import contents, is_current, meta_path, sign
+from maxi.stages.cache import fill_cache
+from maxi.stages.job import Job, bag_videos, fresh_model, n_workers, training_bags, without
+from maxi.training.batches import Batches, cached_views, decoded_clips
+from maxi.training.checkpoints import model_files
+from maxi.training.loop import train
+from maxi.training.stored_clips import stored_clips
+from maxi.video.frame_store import FrameStore, store_key
+
+
+def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
+    """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
+
+    With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run
+    gains is not owed to the matches.
+    """
+    config, run = job.config, job.run.control if control else job.run
+    bags = training_bags(job)
+    inputs, first = training_inputs(job), job.world.first
+    if is_current(run.training, inputs):
+        summary = dict(read_json(run.training))
+        if summary.get("weights") == model_digest(run.model):
+            return summary
+    job.world.wait()
+    if first:
+        meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
+        run.training.unlink(missing_ok=True)
+        run.create()
+    job.world.wait()
+    if control:
+        bags = shuffle_bags(bags, config.seed)
+    videos = bag_videos(job, bags)
+    job.release()
+    model = fresh_model(config)  # of its own: it is trained in place
+    batches, store = training_batches(job, model, videos)
+    try:
+        bags = [b for b in bags if store is None or b.video in store]
+        summary = train(
+            model,
+            bags,
+            batches,
+            config.train,
+            folder=run.folder,
+            seed=config.seed,
+            key=digest(job.fingerprint, _cache(job)),
+            names=job.names(),
+            scores=_scores(job),
+            progress=job.progress,
+            world=job.world,
+        )
+    finally:
+        if store:
+            store.close()
+    summary |= {"videos": len(bags)}
+    if first:
+        model.save(run.model)
+        summary["weights"] = model_digest(run.model)
+        write_json(run.training, summary)
+        sign(run.training, inputs)
+    job.world.wait()
+    return summary
+
+
+def _scores(job: Job) -> dict[str, float]:
+    """How sure each match is, where training asks for it."""
+    if job.config.train.curriculum == 1:
+        return {}
+    return {m.video: m.score for m in read_jsonl(job.run.matches, Match)}
+
+
+def training_inputs(job: Job) -> dict[str, Any]:
+    return {
+        "bags.jsonl": contents(job.run.bags),
+        "backbone": job.fingerprint,
+        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_cache(job)},
+        "scores": digest(sorted(_scores(job).items())),
+    }
+
+
+def _cache(job: Job) -> dict[str, str]:
+    """What training depends on beside `train.*` when it reads frames from the cache."""
+    config = job.config.cache
+    return {} if config.format == "none" else {"cache": store_key(config)}
+
+
+def model_digest(folder: Path) -> str:
+    """Digest of a saved model's weights; empty when there is none."""
+    return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
+
+
+def training_batches(
+    job: Job, model: VideoCLIP, videos: Sequence[Video]
+) -> tuple[Batches, FeatureStore | FrameStore | None]:
+    """What turns steps into inputs; with the store that they come from, filled, where there is one."""
+    config, seed = job.config.train, job.config.seed
+    if job.config.cache.format != "none":
+        frames = fill_cache(job, videos)
+        n_threads = n_workers(job.config)
+        return stored_clips(model, videos, frames, config, seed, n_threads=n_threads), frames
+    if config.trainable != "head":
+        return decoded_clips(model, videos, job.decoder, config, seed), None
+    if job.world.size > 1:
+        raise MaxiError(
+            "`trainable: head` trains on cached features in one process; leave out torchrun"
+        )
+    store = FeatureStore(job.run.features, views_key(job, model))
+    failed = embed_views(
+        model,
+        videos,
+        store,
+        job.decoder,
+        n_views=config.n_views,
+        n_frames=config.n_frames,
+        seed=seed,
+        scales=config.crop_scales,
+        progress=job.progress,
+    )
+    without(job, videos, failed)
+    return cached_views(store, config.n_views), store
+
+
+def views_key(job: Job, model: VideoCLIP) -> str:
+    """Name of the store of augmented views that training reads with these settings."""
+    config = job.config.train
+    views = (config.n_views, config.n_frames, config.crop_scales, job.config.seed)
+    return digest("views", trunk_digest(model.backbone), *views)

@@ -1,0 +1,1 @@
+"""From words to words: names, verbs, phrases, and what language models replied."""

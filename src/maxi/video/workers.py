@@ -1,0 +1,304 @@
+"""Decode in worker processes that can be killed, since FFmpeg may hang or crash on a broken file.
+
+A worker (`python -m maxi.video.workers`) reads one JSON line per request and answers with one JSON line,
+followed by the raw bytes of the frames. Nothing is unpickled from a process that decodes untrusted
+input, and the caller's script needs no `__main__` guard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi.errors import MaxiError
+from maxi.memory import peak_memory
+from maxi.video.decode import MAX_PIXELS, Probe, decode_frames, probe
+
+MEMORY_LIMIT = 8 * 2**30
+LINE_LIMIT = 2**16
+BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
+SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Frames to decode from a file, or what is in it when `indices` is None."""
+
+    path: str | Path
+    indices: tuple[int, ...] | None = None
+
+
+Answer: TypeAlias = Probe | NDArray[np.uint8]
+
+
+class Decoder:
+    """Worker processes that start when first needed and are killed at the end of the `with` block.
+
+    `deadline` is in seconds, for each request, and grows by one for each MiB of the file; a worker
+    is replaced after `max_tasks` requests, so that leaks end.
+    """
+
+    def __init__(
+        self, n_workers: int | None = None, deadline: float = 60.0, *, max_tasks: int = 500
+    ) -> None:
+        n_workers = n_workers or min(8, os.cpu_count() or 1)
+        self._workers = [_Worker(deadline, max_tasks) for _ in range(n_workers)]
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()  # one at a time needs one process
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="maxi-decoder")
+
+    def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
+        """Yield each request with its answer, in order; a failure is a MaxiError value, not raised.
+
+        At most two requests per worker are taken from `requests` ahead of the answers taken out, and
+        no more than 1 GiB holds if their answers are as large as the last one.
+        """
+        source = iter(requests)
+        limit = len(self._workers)  # until it is known how large answers are
+        pending: deque[tuple[Request, Future[Answer | MaxiError]]] = deque()
+        try:
+            while True:
+                for request in islice(source, max(0, limit - len(pending))):
+                    pending.append((request, self._threads.submit(self._run, request)))
+                if not pending:
+                    return
+                request, future = pending.popleft()
+                answer = future.result()
+                size = answer.nbytes if isinstance(answer, np.ndarray) else 1
+                limit = max(1, min(2 * len(self._workers), BYTES_AHEAD // size))
+                yield request, answer
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    def one(self, request: Request) -> Answer:
+        """Answer a single request; raises MaxiError that names the file."""
+        answer = self._threads.submit(self._run, request).result()
+        if isinstance(answer, MaxiError):
+            raise MaxiError(f"{request.path}: {answer}")
+        return answer
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def peak_memory(self) -> int:
+        """Bytes that the processes now running held in memory at most, as far as the system tells (Linux)."""
+        running = [w.process.pid for w in self._workers if w.process]
+        return sum(peak_memory(pid) for pid in running)
+
+    def close(self) -> None:
+        """Kill the workers at once, whatever they are doing, and wait until they are gone."""
+        for worker in self._workers:
+            worker.abandon()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, request: Request) -> Answer | MaxiError:
+        worker = self._idle.get()
+        try:
+            return worker.run(request)
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One process and its pipes, for one thread at a time; `abandon` may come from any."""
+
+    def __init__(self, deadline: float, max_tasks: int) -> None:
+        self.deadline = deadline
+        self.max_tasks = max_tasks
+        self.n_tasks = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.abandoned = False
+        self.lock = threading.Lock()
+
+    def run(self, request: Request) -> Answer | MaxiError:
+        process = self._ready()
+        if process is None:
+            return MaxiError("the decoder is closed")
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        deadline = self.deadline + _size(request.path) / SLOWEST
+        timer = threading.Timer(deadline, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = _exchange(process, request)
+        except MemoryError:
+            self.stop()
+            answer = MaxiError("needs more memory than there is")
+        except Exception:  # the process is gone, or no longer to be trusted
+            answer = None
+        finally:
+            timer.cancel()
+            timer.join()
+        if expired.is_set():
+            self.stop()
+            return MaxiError(f"decoding took longer than {deadline:.3g} s")
+        if answer is None:
+            code = self.stop()
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            return MaxiError(f"the decoder crashed ({how})")
+        return answer
+
+    def abandon(self) -> None:
+        """Kill the process and start no other."""
+        with self.lock:
+            self.abandoned = True
+            if self.process is not None:
+                self.process.kill()
+
+    def stop(self) -> int:
+        """End the process, if there is one, and return its exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.kill()
+        # Closing the pipes writes out what is left in them, to nobody.
+        with suppress(OSError), process:
+            pass
+        return process.wait()
+
+    def _ready(self) -> subprocess.Popen[bytes] | None:
+        """The running process, a new one if it is used up or gone, or None after `abandon`."""
+        if self.n_tasks >= self.max_tasks or (self.process and self.process.poll() is not None):
+            self.stop()
+        with self.lock:
+            if self.abandoned:
+                return None
+            if self.process is None:
+                self.process = _start()
+                self.n_tasks = 0
+            self.n_tasks += 1
+            return self.process
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Start a worker that finds the modules its parent finds and writes to nobody's terminal."""
+    search = [entry or os.getcwd() for entry in sys.path]
+    settings = {
+        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONSAFEPATH": "1",  # else a file av.py in the current folder is imported
+        "OPENBLAS_NUM_THREADS": "1",  # its thread buffers count against the memory limit
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "maxi.video.workers"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **settings},
+    )
+
+
+def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | MaxiError:
+    """Send a request and read its answer; raises when the process ends midway or talks nonsense."""
+    stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
+    message = {"path": os.path.abspath(request.path), "indices": request.indices}
+    stdin.write(json.dumps(message).encode() + b"\n")
+    stdin.flush()
+    line = stdout.readline(LINE_LIMIT)
+    if not line.endswith(b"\n"):
+        raise EOFError("no answer")
+    header = json.loads(line)
+    if "error" in header:
+        return MaxiError(str(header["error"]))
+    if request.indices is None:
+        return Probe(**header["probe"])
+    height, width = (int(side) for side in header["size"])
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ValueError("impossible size")
+    frames = np.empty((len(request.indices), height, width, 3), np.uint8)
+    if stdout.readinto(frames.data.cast("B")) != frames.nbytes:
+        raise EOFError("half an answer")
+    return frames
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """The worker's loop: answer requests until there are no more."""
+    for line in requests:
+        header, frames = _answer(json.loads(line))
+        replies.write(json.dumps(header).encode() + b"\n")
+        if frames is not None:
+            replies.write(frames.data.cast("B"))
+        replies.flush()
+
+
+def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    try:
+        if message["indices"] is None:
+            return {"probe": asdict(probe(message["path"]))}, None
+        frames = decode_frames(message["path"], message["indices"])
+    except MaxiError as error:
+        return {"error": str(error)}, None
+    except Exception as error:  # whatever a broken file brings up, the worker goes on
+        return {"error": f"cannot be decoded ({type(error).__name__}: {error})"[:1000]}, None
+    return {"size": frames.shape[1:3]}, frames
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    with suppress(OSError, ValueError):  # macOS has the limit but may refuse to set it
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.nice(10)
+    _limit_memory()
+    # Whatever a library prints must not get between the answers.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, replies)
+    os._exit(0)  # nobody is left to read what a normal end would still write
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+
+import pytest
+import torch
+
+from maxi.errors import MaxiError
+from maxi.models.load import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    load_backbone,
+    saved_spec,
+    staging,
+)
+from models import write_tiny_clip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_clip(tmp_path_factory.mktemp("clip") / "model")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty hub cache and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_the_ways_to_name_a_clip(folder):
+    by_name = load_backbone(f"clip:{folder}")
+    assert by_name.kind == "clip"
+    for spec in (str(folder), str(folder.parent)):  # a saved model, a run that has model/
+        assert load_backbone(spec).fingerprint() == by_name.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("spec", "pattern"),
+    [
+        ("object", "did you mean objects"),
+        ("runs/nothing", r"runs/nothing: no such folder; .* `clip:runs/nothing`"),
+        ("no_such_module:function", "cannot be imported"),
+        ("clip:./nothing/here", "no such folder, and not the id"),
+    ],
+)
+def test_unknown_names(spec, pattern, hub):
+    with pytest.raises(MaxiError, match=pattern):
+        load_backbone(spec)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(MaxiError, match="neither a saved model"):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("named", ["their_backbones:tiny", "", "..", None, ["clip"]])
+def test_a_saved_model_cannot_name_code(named, tmp_path, monkeypatch):
+    (tmp_path / "their_backbones.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "maxi.json").write_text(json.dumps({"backbone": named}))
+    with pytest.raises(MaxiError, match=r"maxi\.json: .*MODULE:FUNCTION:"):
+        load_backbone(str(tmp_path))
+    (tmp_path / "maxi.json").write_text("[]")
+    with pytest.raises(MaxiError, match=r"maxi\.json: "):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("spec", ["clip", "clip:openai/clip-vit-base-patch16"])
+def test_without_network_and_cache_one_sentence_names_the_embedded_choice(spec, hub, capfd):
+    start = time.monotonic()
+    with pytest.raises(MaxiError) as caught:
+        load_backbone(spec)
+    assert time.monotonic() - start < 10
+    assert str(caught.value) == (
+        "clip:openai/clip-vit-base-patch16 is neither a local folder nor in the cache, and the hub"
+        " cannot be reached; pass a local folder, or use `--backbone objects`"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_cached_model_needs_no_network(hub, folder):
+    cached = hub / "models--someone--tiny"
+    commit = "0" * 40
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    expected = load_backbone(str(folder)).fingerprint()
+    assert load_backbone("clip:someone/tiny").fingerprint() == expected
+    assert load_backbone(f"clip:someone/tiny@{commit}").fingerprint() == expected
+    with pytest.raises(MaxiError, match="the hub cannot be reached"):
+        load_backbone(f"clip:someone/tiny@{'1' * 40}")
+
+
+def test_a_backbone_from_outside(tmp_path, monkeypatch, folder):
+    (tmp_path / "their_backbones.py").write_text(
+        "from maxi.models.clip import load_clip\n"
+        f"def tiny(name, device):\n    return load_clip(name or {str(folder)!r}, device)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_backbone("their_backbones:tiny").kind == "clip"
+    saved = tmp_path / "with: colon"
+    load_backbone(str(folder)).save(saved)
+    assert load_backbone(f"their_backbones:tiny:{saved}").kind == "clip"
+    with pytest.raises(MaxiError, match="nothing"):
+        load_backbone(f"their_backbones:tiny:{tmp_path}/nothing")
+    sys.modules.pop("their_backbones")
+
+
+def test_a_saved_model_is_loaded_by_the_function_that_the_run_names(tmp_path):
+    assert (
+        saved_spec("objects", tmp_path) == saved_spec("clip:openai/some", tmp_path) == str(tmp_path)
+    )
+    assert saved_spec("runs/a", tmp_path) == str(tmp_path)
+    own = f"own.code:load:{tmp_path}"
+    assert saved_spec("own.code:load", tmp_path) == saved_spec("own.code:load:old", tmp_path) == own
+
+
+def test_normalisation(folder):
+    own, imagenet = load_backbone(str(folder)), load_backbone(str(folder), normalisation="imagenet")
+    assert own.mean == (0.48145466, 0.4578275, 0.40821073)
+    assert (imagenet.mean, imagenet.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    imagenet.std = own.std
+    assert own.fingerprint() != imagenet.fingerprint()
+    imagenet.mean = own.mean
+    assert own.fingerprint() == imagenet.fingerprint()
+
+
+def test_a_device_that_is_not_there(folder):
+    with pytest.raises(MaxiError, match="device 'nowhere' cannot be used"):
+        load_backbone(str(folder), "nowhere")
+
+
+def test_fingerprint_changes_with_one_bit_of_one_weight(folder):
+    backbone = load_backbone(str(folder))
+    before = backbone.fingerprint()
+    assert len(before) == 16
+    assert int(before, 16) >= 0
+    assert backbone.fingerprint() == before == load_backbone(str(folder)).fingerprint()
+    weight = next(p for _, p in backbone.named_parameters())
+    with torch.no_grad():
+        weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(torch.inf))
+    assert backbone.fingerprint() != before
+
+
+def test_a_failed_save_leaves_the_old_files(tmp_path):
+    (tmp_path / "a").write_text("old")
+
+    def save():
+        with staging(tmp_path) as part:
+            (part / "a").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        save()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_the_table():
+    assert list(BACKBONES) == ["clip", "miniature", "objects", "siglip"]

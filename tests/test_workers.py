@@ -1,0 +1,276 @@
+"""`maxi.video.workers`: a file may hang or crash its worker, and nothing else happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from maxi.errors import MaxiError
+from maxi.video import workers as decoding
+from maxi.video.decode import Probe, decode_frames, probe
+from maxi.video.workers import MEMORY_LIMIT, Decoder, Request
+from media import read_number, write_video
+
+SOURCE = str(Path(__file__).parents[1] / "src")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and signals")
+
+
+def workers() -> list[psutil.Process]:
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "maxi.video.workers" in process.cmdline()]
+
+
+@pytest.fixture(autouse=True)
+def no_worker_stays_behind() -> Iterator[None]:
+    assert workers() == []
+    yield
+    assert workers() == []
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "a.mp4", 12)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Path:
+    """A FIFO that nobody writes to: to open it is to wait for ever."""
+    path = tmp_path / "hanging.mp4"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_worker_answers_as_the_functions_do(tmp_path: Path, video: Path) -> None:
+    odd = write_video(tmp_path / "with space #é:.webm", 5, (321, 241))
+    with Decoder(1) as decoder:
+        assert decoder.one(Request(video)) == probe(video)
+        assert decoder.one(Request(str(odd))) == probe(odd)
+        frames = decoder.one(Request(odd, (4, 0, 4, 9)))
+        assert isinstance(frames, np.ndarray)
+        assert np.array_equal(frames, decode_frames(odd, [4, 0, 4, 9]))
+        frames += 1  # writable, as torch.from_numpy wants it
+
+
+def test_map_keeps_the_order_and_returns_failures_as_values(tmp_path: Path) -> None:
+    long = write_video(tmp_path / "long.mp4", 200, (320, 240))
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    requests = [
+        *(Request(long, (n,)) for n in (199, 0, 150, 1)),
+        Request(broken),
+        Request(tmp_path / "none.mp4", (0,)),
+        Request(long),
+    ]
+    with Decoder(2) as decoder:
+        answers = list(decoder.map(iter(requests)))
+    assert [request for request, _ in answers] == requests
+    values = [answer for _, answer in answers]
+    assert [read_number(value[0]) for value in values[:4]] == [199, 0, 150, 1]
+    assert isinstance(values[4], MaxiError)
+    assert "not a video" in str(values[4])
+    assert isinstance(values[5], MaxiError)
+    assert str(values[5]) == "does not exist"
+    assert isinstance(values[6], Probe)
+    assert values[6].n_frames == 200
+
+
+def test_one_raises_and_names_the_file(tmp_path: Path) -> None:
+    with Decoder(1) as decoder, pytest.raises(MaxiError, match=r"none\.mp4: does not exist"):
+        decoder.one(Request(tmp_path / "none.mp4"))
+
+
+def test_map_takes_requests_as_they_are_needed(video: Path) -> None:
+    taken = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal taken
+        for n in range(100):
+            taken += 1
+            yield Request(video, (n % 12,))
+
+    with Decoder(2) as decoder:
+        answers = decoder.map(requests())
+        assert taken == 0
+        next(answers)
+        for done in range(1, 10):
+            next(answers)
+            assert taken == done + 4
+        answers.close()
+        # What was under way when its reader left does no harm to the next.
+        assert [type(answer) for _, answer in decoder.map([Request(video)])] == [Probe]
+
+
+def test_map_takes_few_requests_ahead_when_their_answers_are_large(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = decode_frames(video, [0]).nbytes
+    monkeypatch.setattr(decoding, "BYTES_AHEAD", 10 * size)
+    taken = []
+
+    def requests() -> Iterator[Request]:
+        for n in [1, 1, 5, 5, 5, 5, 5, 100, 100, 100, 1, 1, 1, 1]:
+            taken.append(n)
+            yield Request(video, (0,) * n)
+
+    with Decoder(2) as decoder:
+        ahead = []
+        for n, (request, answer) in enumerate(decoder.map(requests())):
+            assert isinstance(answer, np.ndarray)
+            assert len(answer) == len(request.indices or ()) == taken[n]
+            ahead.append(len(taken) - n)
+    # The answer in hand counts: two of five frames are under way at a time, one of a hundred.
+    assert ahead == [2, 4, 4, 3, 2, 2, 2, 2, 1, 1, 1, 3, 2, 1]
+
+
+@posix
+def test_a_hanging_worker_is_killed_and_replaced(video: Path, hanging: Path) -> None:
+    with Decoder(1, deadline=1.5) as decoder:
+        start = time.monotonic()
+        requests = [Request(video), Request(hanging, (0,)), Request(video)]
+        before, hung, after = (answer for _, answer in decoder.map(requests))
+        assert time.monotonic() - start < 10
+    assert before == after == probe(video)
+    assert isinstance(hung, MaxiError)
+    assert str(hung) == "decoding took longer than 1.5 s"
+
+
+@posix
+def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
+    with Decoder(1) as decoder:
+        decoder.one(Request(video))
+        (worker,) = workers()
+        crash = threading.Timer(0.3, worker.send_signal, [signal.SIGSEGV])
+        crash.start()
+        requests = [Request(hanging), Request(video)]
+        crashed, after = (answer for _, answer in decoder.map(requests))
+        # One that dies while it has nothing to do costs none.
+        (worker,) = workers()
+        worker.kill()
+        psutil.wait_procs([worker], timeout=5)
+        assert decoder.one(Request(video)) == after
+    assert isinstance(crashed, MaxiError)
+    assert str(crashed) == "the decoder crashed (signal 11)"
+    assert after == probe(video)
+
+
+def test_a_worker_is_replaced_after_its_share(video: Path) -> None:
+    pids = []
+    with Decoder(1, max_tasks=2) as decoder:
+        for _ in range(5):
+            decoder.one(Request(video, (3,)))
+            pids += [worker.pid for worker in workers()]
+    assert len(pids) == 5
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+
+
+def test_single_requests_need_one_process(video: Path) -> None:
+    with Decoder(4) as decoder:
+        for _ in range(3):
+            decoder.one(Request(video))
+        assert len(workers()) == 1
+
+
+@posix
+def test_the_end_of_the_block_kills_hanging_workers_at_once(hanging: Path) -> None:
+    with Decoder(2) as decoder:
+        answers = decoder.map([Request(hanging)] * 9)
+        reader = threading.Thread(target=lambda: next(answers, None), daemon=True)
+        reader.start()
+        while len(workers()) < 2:
+            time.sleep(0.01)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    reader.join(5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil reads limits on Linux only")
+def test_the_memory_of_a_worker_is_limited(video: Path) -> None:
+    with Decoder(1) as decoder:
+        decoder.one(Request(video))
+        (worker,) = workers()
+        assert worker.rlimit(psutil.RLIMIT_AS)[0] == MEMORY_LIMIT
+
+
+@posix
+def test_ctrl_c_is_left_to_the_parent(video: Path) -> None:
+    with Decoder(1) as decoder:
+        decoder.one(Request(video))
+        (worker,) = workers()
+        worker.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        decoder.one(Request(video))
+        assert workers() == [worker]
+
+
+@posix
+def test_ctrl_c_ends_a_plain_script_and_its_workers(
+    tmp_path: Path, video: Path, hanging: Path
+) -> None:
+    # No `__main__` guard, the package only on `sys.path`, and a trap for careless imports.
+    if sys.version_info >= (3, 11):
+        (tmp_path / "av.py").write_text("raise SystemExit('the wrong av')")
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        f"import sys; sys.path.insert(0, {SOURCE!r})\n"
+        "from maxi.video.workers import Decoder, Request\n"
+        "with Decoder(1) as decoder:\n"
+        f"    print(decoder.one(Request({str(video)!r})).n_frames, flush=True)\n"
+        f"    decoder.one(Request({str(hanging)!r}))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.Popen(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "12\n"
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) == 1
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers
+    _, complaints = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in complaints
+    assert process.returncode != 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+def test_a_worker_ends_with_its_parent(video: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from maxi.video.workers import Decoder, Request\n"
+        "decoder = Decoder(1)\n"
+        "decoder.one(Request(sys.argv[1]))\n"
+        "print(decoder._workers[0].process.pid, flush=True)\n"
+        "os._exit(0)\n"  # no `close`, no interpreter to clean up
+    )
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    command = [sys.executable, "-c", script, str(video)]
+    pid = int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker is still there")
+
+
+def test_reading_videos_loads_no_torch() -> None:
+    check = "import sys, maxi.video.workers, maxi.video.sources; assert 'torch' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    subprocess.run([sys.executable, "-c", check], env=environment, check=True)
