@@ -34,7 +34,7 @@ def write_clip(
     from transformers import CLIPConfig, CLIPModel
 
     from maxi.models.clip_tokenizer import clip_tokenizer
-    from maxi.models.load import quiet_transformers
+    from maxi.models.hugging_face import quiet_transformers
 
     tokenizer = clip_tokenizer()
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}

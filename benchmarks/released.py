@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxi.config import TrainConfig
-from maxi.models.load import quiet_transformers
+from maxi.models.hugging_face import quiet_transformers
 
 LENGTH = 77
 

@@ -103,7 +103,7 @@ def write_clip(folder: Path, size: int = 32) -> None:
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-    from maxi.models.load import quiet_transformers
+    from maxi.models.hugging_face import quiet_transformers
 
     alphabet = sorted(ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), "<|startoftext|>", "<|endoftext|>"]

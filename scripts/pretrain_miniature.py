@@ -34,7 +34,8 @@ from maxi.miniature.scenes import Scene, draw_still, frames, phase, points
 from maxi.miniature.tokens import word_tokenizer
 from maxi.models.clip import Clip
 from maxi.models.foreign import CLIP_MEAN, CLIP_STD
-from maxi.models.load import quiet_transformers, staging
+from maxi.models.hugging_face import quiet_transformers
+from maxi.models.saving import staging
 from maxi.models.towers import Preprocessing
 from maxi.randomness import generator
 from maxi.records import digest, write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from maxi.miniature.tokens import word_tokenizer
-from maxi.models.load import quiet_transformers
+from maxi.models.hugging_face import quiet_transformers
 from maxi.records import write_json
 
 WORDS = ["photo", "of", "the", "video", "person", "playing", "guitar", "riding", "horse"]

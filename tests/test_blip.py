@@ -20,7 +20,7 @@ from maxi.miniature.actions import ACTIONS
 from maxi.models import blip as blips
 from maxi.models.blip import Blip, load_blip, nearly_equal
 from maxi.models.clip import CLIP_MEAN, CLIP_STD
-from maxi.models.load import quiet_transformers
+from maxi.models.hugging_face import quiet_transformers
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.records import Caption, Video, read_jsonl

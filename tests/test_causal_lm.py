@@ -10,7 +10,7 @@ import torch
 from maxi.errors import MaxiError
 from maxi.method.expansion import expand
 from maxi.models.causal_lm import Language, load_language
-from maxi.models.load import quiet_transformers
+from maxi.models.hugging_face import quiet_transformers
 from models import tiny_tokenizer, write_tiny_clip
 
 TEMPLATE = "{% for m in messages %}user {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}reply {% endif %}"

@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from maxi.errors import MaxiError
-from maxi.models.load import (
-    BACKBONES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    load_backbone,
-    saved_spec,
-    staging,
-)
+from maxi.models.load import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, load_backbone, saved_spec
+from maxi.models.saving import staging
 from models import write_tiny_clip
 
 

@@ -1,9 +1,9 @@
-"""The one exception that users see, and the lookup that explains a miss."""
+"""The one exception that users see, and what its sentences are made of."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -30,3 +30,14 @@ def choose(table: Mapping[str, T], name: str, kind: str) -> T:
         return found
     near = get_close_matches(name, table, n=3, cutoff=0.4) or sorted(table)
     raise MaxiError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type when it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def some(names: Sequence[str], n: int = 4) -> str:
+    """The first few names of a list, and how many more there are."""
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(names[:n]) + more

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maxi.errors import MaxiError
-from maxi.models.load import Backbone
+from maxi.models.backbone import Backbone
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import generator
 from maxi.records import Skipped, Video

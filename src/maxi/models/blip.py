@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, first_line
 from maxi.models.hugging_face import (
     SAFELY,
     check_files,
@@ -22,10 +22,10 @@ from maxi.models.hugging_face import (
     check_vocabulary,
     locate,
     model_type,
+    quiet_transformers,
     read_tokenizer,
     reading,
 )
-from maxi.models.load import first_line, quiet_transformers
 
 DEFAULT = "Salesforce/blip-image-captioning-large"
 """ViT-L/16 at 384 pixels, as in the paper (appendix B)."""

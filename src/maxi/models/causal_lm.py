@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, first_line
 from maxi.models.hugging_face import (
     SAFELY,
     check_files,
@@ -19,7 +19,6 @@ from maxi.models.hugging_face import (
     read_tokenizer,
     reading,
 )
-from maxi.models.load import first_line
 from maxi.randomness import generator
 from maxi.records import digest, file_digest
 from maxi.text.reply_store import Replies

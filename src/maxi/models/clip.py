@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, some
 from maxi.models.blocks import Packed, causal, run, up_to
 from maxi.models.clip_tokenizer import clip_tokenizer, tidy
 from maxi.models.foreign import CLIP_MEAN, CLIP_STD, Found, is_archive, read_archive
@@ -21,7 +21,6 @@ from maxi.models.hugging_face import (
     read_tokenizer,
     reading,
 )
-from maxi.models.load import some
 from maxi.models.towers import (
     FIRST,
     Preprocessing,

@@ -12,8 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from maxi.errors import MaxiError
-from maxi.models.load import first_line, quiet_transformers, some
+from maxi.errors import MaxiError, first_line, some
 from maxi.records import read_json
 
 if TYPE_CHECKING:
@@ -131,6 +130,22 @@ def check_files(folder: Path, where: str) -> None:
             f"{where} has no tokenizer (tokenizer.json, vocab.txt, spiece.model, or vocab.json and merges.txt);"
             " copy it from the original model"
         )
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' reports and bars off the terminal; what matters is raised as MaxiError."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -1,87 +1,28 @@
-"""The table of backbones, the protocol they follow, and what they share in handling weights."""
+"""The table of backbones, and how one is found by its name or folder."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from maxi.errors import MaxiError, choose
+from maxi.errors import MaxiError, choose, first_line
+from maxi.models.backbone import Backbone, Normalisation
+from maxi.models.saving import SETTINGS
 from maxi.records import read_json
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    pass
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SETTINGS = "maxi.json"  # marks a saved model and holds what its weights do not
-
-Normalisation = Literal["model", "imagenet"]
-
 # `module:function`, and the folder after it that the function is to load.
 _OWN = re.compile(r"(?P<code>[\w.]+:\w+)(?::(?P<folder>.+))?")
-
-
-class Backbone(Protocol):
-    """An `nn.Module` with an image and a text encoder, each split into a trunk and a small head.
-
-    F and G are the widths of the two trunks, D that of the joint space, P the patches along one
-    side. `mean` and `std` are on a scale of 0 to 1; the short side is resized to `resize_to`.
-    """
-
-    kind: str
-    image_size: int
-    resize_to: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def image_trunk(self, pixels: Tensor) -> Tensor:
-        """Everything before the head: (B, C, H, W) -> (B, F)."""
-
-    def image_head(self, features: Tensor) -> Tensor:
-        """The raw embedding of a frame: (B, F) -> (B, D)."""
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Trunk and head: (B, C, H, W) -> (B, D)."""
-
-    def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Everything before the head: tokens (N, L) -> (N, G)."""
-
-    def text_head(self, features: Tensor) -> Tensor:
-        """The raw embedding of a text: (N, G) -> (N, D)."""
-
-    def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Trunk and head: tokens (N, L) -> (N, D)."""
-
-    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors (N, L), L the longest text of this call, cut at the model's limit."""
-
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """Patches in the joint space, for heatmaps: (B, C, H, W) -> (B, P, P, D)."""
-
-    def head_parameters(self) -> list[str]:
-        """Names of the parameters of both heads."""
-
-    def visual_parameters(self) -> list[str]:
-        """Names of the parameters of the image side; the others are the text side's."""
-
-    def fingerprint(self) -> str:
-        """16 hex digits that change with any weight and with the preprocessing."""
-
-    def save(self, folder: str | Path) -> None:
-        """Write what the loader of the same kind reads back, bit for bit."""
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
 
 
 def load_backbone(
@@ -216,68 +157,6 @@ BACKBONES: dict[str, Callable[[str, str], Backbone]] = {
     "siglip": _siglip,
 }
 """Name -> function of what follows the colon (or a saved folder) and the device."""
-
-
-def weights_digest(backbone: Backbone) -> str:
-    """16 hex digits of the sha256 over the preprocessing and all names, shapes and weights."""
-    import torch
-
-    sizes = (backbone.kind, backbone.image_size, backbone.resize_to)
-    sha = hashlib.sha256(repr((*sizes, backbone.mean, backbone.std)).encode())
-    for name, tensor in sorted(backbone.state_dict().items()):
-        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()[:16]
-
-
-@contextmanager
-def staging(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder`, each at once, when all are written.
-
-    Raises MaxiError when the disk is full; what was in `folder` stays.
-    """
-    from safetensors import SafetensorError
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".saving-", dir=folder) as part:
-        try:
-            yield Path(part)
-        except SafetensorError as error:  # its own type, also for a full disk
-            raise MaxiError(
-                f"{folder}: the model cannot be written ({first_line(error)});"
-                " make room, then add --resume"
-            ) from error
-        for file in sorted(Path(part).iterdir()):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
-            file.replace(folder / file.name)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' reports and bars off the terminal; what matters is raised as MaxiError."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type when it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def some(names: Sequence[str], n: int = 4) -> str:
-    """The first few names of a list, and how many more there are."""
-    more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(names[:n]) + more
 
 
 def _check_device(device: str) -> None:

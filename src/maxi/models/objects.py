@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maxi.errors import MaxiError
-from maxi.models.load import first_line, quiet_transformers, some, staging, weights_digest
+from maxi.errors import MaxiError, first_line, some
+from maxi.models.hugging_face import quiet_transformers
+from maxi.models.saving import staging, weights_digest
 from maxi.records import read_json, write_json
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from maxi.errors import MaxiError
 from maxi.models.blocks import across_frames, each_row, run
-from maxi.models.hugging_face import check_report
-from maxi.models.load import quiet_transformers, staging, weights_digest
+from maxi.models.hugging_face import check_report, quiet_transformers
+from maxi.models.saving import staging, weights_digest
 from maxi.records import digest, read_json, write_json
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxi.errors import MaxiError
-from maxi.models.load import some
+from maxi.errors import MaxiError, some
 
 State = dict[str, Tensor]
 
