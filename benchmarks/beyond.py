@@ -27,8 +27,13 @@ from maxi.miniature.videos import Order, render
 from maxi.progress import bar
 from maxi.records import Video, read_jsonl, write_json
 from maxi.run import Run
-from maxi.stages import adapt as pipeline
+from maxi.stages.bag import bag_run
+from maxi.stages.caption import caption_run
+from maxi.stages.expand import expand_run
+from maxi.stages.index import index_run, start_run
 from maxi.stages.job import Job, open_job
+from maxi.stages.match import match_run
+from maxi.stages.train import train_run
 
 SOFT = "soft matches as graded positives"
 WAYS: dict[str, Mapping[str, Any]] = {
@@ -43,16 +48,16 @@ WAYS: dict[str, Mapping[str, Any]] = {
 
 def prepare(job: Job, videos: Path, names: list[str]) -> None:
     """A run up to its bags, as `maxi adapt` makes it."""
-    pipeline.start(job, names)
-    pipeline.index(job, str(videos / "pool"))
-    for stage in (pipeline.match, pipeline.expand, pipeline.caption, pipeline.bag):
+    start_run(job, names)
+    index_run(job, str(videos / "pool"))
+    for stage in (match_run, expand_run, caption_run, bag_run):
         stage(job)
 
 
 def shuffled(run: Run, config: Config, split: Split) -> float:
     """The option with its bags dealt out at random."""
     with open_job(run.folder, config, bar) as job:
-        pipeline.improve(job, control=True)
+        train_run(job, control=True)
         return top1(scores_of(job, run.control.model, [split])["unseen"], split)
 
 

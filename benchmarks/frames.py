@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from maxi.progress import bar, silent
 from maxi.records import Bag, write_jsonl
 from maxi.settings import load_config
-from maxi.stages import adapt as pipeline
-from maxi.stages.job import n_workers
+from maxi.stages.cache import cache_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import n_workers, open_job
 from maxi.training.batches import Batches, decoded_clips, schedule
 from maxi.training.stored_clips import stored_clips
 from maxi.video.frame_store import FrameStore
@@ -91,9 +92,9 @@ def measure(folder: Path, n: int, repetitions: int) -> dict[str, list[tuple[floa
     config = load_config(
         None, [f"batch_size={n}"], backbone=f"clip:{folder / 'clip'}", device="cpu"
     )
-    with pipeline.open_job(folder / "run", config, silent) as job:
-        pipeline.start(job, ["one name", "another name"])
-        videos = pipeline.index(job, str(folder / "videos"))
+    with open_job(folder / "run", config, silent) as job:
+        start_run(job, ["one name", "another name"])
+        videos = index_run(job, str(folder / "videos"))
         bags = [Bag(v.id, "one name") for v in videos]
         write_jsonl(job.run.bags, bags)
         model = job.model()
@@ -108,7 +109,7 @@ def measure(folder: Path, n: int, repetitions: int) -> dict[str, list[tuple[floa
             job.config = config.model_copy(
                 update={"cache": config.cache.model_copy(update={"format": kind})}
             )
-            print(f"{kind}: {pipeline.cache(job)}")
+            print(f"{kind}: {cache_run(job)}")
             store = FrameStore(job.run.frames, job.config.cache)
             ways[kind] = stored_clips(
                 model, videos, store, config.train, 0, n_threads=n_workers(config)

@@ -63,7 +63,8 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
     from maxi.models.text_embeddings import label_embeddings
     from maxi.progress import silent
     from maxi.randomness import generator
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.index import start_run
+    from maxi.stages.job import open_job
 
     write_clip(folder / "clip")
     config, names, bank = settings(folder), shipped_names(n_names), sentence_bank()[:n_sentences]
@@ -73,8 +74,8 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
         chosen = generator("captions", config.seed, sample=video).choice(len(bank), N_CAPTIONS)
         return tuple(bank[i] for i in chosen)
 
-    with pipeline.open_job(folder / "run", config, silent) as job:
-        pipeline.start(job, names)
+    with open_job(folder / "run", config, silent) as job:
+        start_run(job, names)
         write_jsonl(job.run.manifest, (Video(v, f"{v}.mp4", 250, 25.0, 340, 256) for v in videos))
         write_jsonl(job.run.captions, (Caption(v, said(v), "retrieval") for v in videos))
 
@@ -152,21 +153,24 @@ def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
 def run_stages(folder: Path) -> list[Cost]:
     """Match, expand, bag and draw one epoch of batches in a folder that `make` filled."""
     from maxi.progress import silent
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.bag import bag_run
+    from maxi.stages.expand import expand_run
+    from maxi.stages.job import open_job
+    from maxi.stages.match import match_run
     from maxi.training.batches import collate_texts, schedule
 
     costs: list[Cost] = []
     config = settings(folder)
-    with pipeline.open_job(folder / "run", config, silent) as job:
+    with open_job(folder / "run", config, silent) as job:
         with clock(costs, "load", 1):
             job.model()
         n = sum(1 for _ in job.run.manifest.open("rb"))
         with clock(costs, "match", n):
-            matches = pipeline.match(job)
+            matches = match_run(job)
         with clock(costs, "expand", len(job.names())):
-            pipeline.expand(job)
+            expand_run(job)
         with clock(costs, "bag", len(matches)):
-            bags = pipeline.bag(job)
+            bags = bag_run(job)
         with clock(costs, "epoch", len(bags)):
             drawn = 0
             for step in schedule(bags, config.train, config.seed):
@@ -189,13 +193,14 @@ def read_bags(folder: Path) -> list[Cost]:
 def write_report(folder: Path) -> list[Cost]:
     """Write a finished run's report."""
     from maxi.progress import silent
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.job import open_job
+    from maxi.stages.report import report_run
 
     costs: list[Cost] = []
-    with pipeline.open_job(folder / "run", settings(folder), silent) as job:
+    with open_job(folder / "run", settings(folder), silent) as job:
         n = sum(1 for _ in job.run.manifest.open("rb"))
         with clock(costs, "report", n):
-            pipeline.report(job)
+            report_run(job)
     return costs
 
 

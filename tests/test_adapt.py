@@ -22,8 +22,18 @@ from maxi.progress import silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
-from maxi.stages import adapt as pipeline
-from maxi.stages import evaluate as comparison
+from maxi.stages import evaluate
+from maxi.stages.adapt import adapt
+from maxi.stages.bag import bag_run
+from maxi.stages.caption import caption_run
+from maxi.stages.classify import classify_videos
+from maxi.stages.evaluate import evaluate_run
+from maxi.stages.expand import expand_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import open_job
+from maxi.stages.match import match_run
+from maxi.stages.report import summary_of
+from maxi.stages.train import train_run
 
 SETTINGS = [
     "match.n_frames=2",
@@ -43,7 +53,7 @@ def settings(clip: Path, *more: str) -> Config:
 
 
 def run_adapt(videos: Path | str, actions: Path, out: Path, config: Config, **options: Any) -> Run:
-    return pipeline.adapt(str(videos), actions, out, config, **{"progress": silent, **options})
+    return adapt(str(videos), actions, out, config, **{"progress": silent, **options})
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +258,8 @@ def test_a_captioner_that_says_little_is_told_of(
     shutil.copytree(finished.folder, run.folder)
     (tmp_path / "captions.jsonl").write_text("")
     config = settings(tiny_clip, f"captioner=file:{tmp_path / 'captions.jsonl'}")
-    with pipeline.open_job(run.folder, config, silent) as job:
-        pipeline.caption(job)
+    with open_job(run.folder, config, silent) as job:
+        caption_run(job)
     assert "said nothing of 8 of 8 videos" in caplog.text
 
 
@@ -260,8 +270,8 @@ def test_what_stands_for_a_name_at_test(
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)
     before = run.eval.predictions.read_text()
-    with pipeline.open_job(run.folder, settings(tiny_clip, f"eval.names={names}"), silent) as job:
-        records = comparison.evaluate(job)
+    with open_job(run.folder, settings(tiny_clip, f"eval.names={names}"), silent) as job:
+        records = evaluate.evaluate_run(job)
     assert {r["conditions"]["class_texts"] for r in records} == {names}
     assert (run.eval.predictions.read_text() == before) == (names == "prompt")
 
@@ -309,8 +319,8 @@ def test_texts_stay_where_a_second_model_agrees(
     shutil.copytree(finished.folder, run.folder)
 
     def bags(*more: str) -> list[Bag]:
-        with pipeline.open_job(run.folder, settings(tiny_clip, *more), silent) as job:
-            return pipeline.bag(job)
+        with open_job(run.folder, settings(tiny_clip, *more), silent) as job:
+            return bag_run(job)
 
     whole = bags()
     agreed = bags(f"bag.agree={finished.model}")
@@ -327,7 +337,7 @@ def test_without_labels_no_gain_is_claimed(
 ) -> None:
     run = run_adapt(videos, actions, tmp_path / "run", settings(tiny_clip, "epochs=1"))
     assert not run.results.exists()
-    lines = list(pipeline.summary(run))
+    lines = list(summary_of(run))
     assert "no gain is claimed" in lines[0]
     assert "maxi verify" in lines[1]
 
@@ -338,16 +348,16 @@ def test_a_video_that_vanishes_midway_costs_only_itself(
     root = tmp_path / "v"
     shutil.copytree(videos, root)
     config = settings(tiny_clip, "epochs=1", "keep=1.0")
-    with pipeline.open_job(tmp_path / "run", config, silent) as job:
-        pipeline.start(job, ["playing guitar", "riding a horse", "high jump"])
-        pipeline.index(job, str(root))
+    with open_job(tmp_path / "run", config, silent) as job:
+        start_run(job, ["playing guitar", "riding a horse", "high jump"])
+        index_run(job, str(root))
         (root / "playing guitar" / "clip 0.mp4").unlink()
-        pipeline.expand(job)
-        assert len(pipeline.match(job)) == 7
-        pipeline.caption(job)
-        pipeline.bag(job)
-        pipeline.improve(job)
-        pipeline.evaluate(job)
+        expand_run(job)
+        assert len(match_run(job)) == 7
+        caption_run(job)
+        bag_run(job)
+        train_run(job)
+        evaluate_run(job)
     assert job.run.model.is_dir()
 
 
@@ -357,7 +367,7 @@ def test_models_are_compared_on_the_videos_that_both_could_read() -> None:
         "frozen": ([a, b, c], np.array([[1.0], [2.0], [3.0]])),
         "adapted": ([a, c], np.array([[4.0], [5.0]])),
     }
-    videos, scores = comparison._aligned(tables)
+    videos, scores = evaluate._aligned(tables)
     assert videos == [a, c]
     assert scores["frozen"].tolist() == [[1.0], [3.0]]
     assert scores["adapted"].tolist() == [[4.0], [5.0]]
@@ -365,10 +375,10 @@ def test_models_are_compared_on_the_videos_that_both_could_read() -> None:
 
 def test_a_run_is_held_by_one_process_at_a_time(finished: Run, tiny_clip: Path) -> None:
     def open_again() -> None:
-        with pipeline.open_job(finished.folder, settings(tiny_clip), silent):
+        with open_job(finished.folder, settings(tiny_clip), silent):
             pass
 
-    first = pipeline.open_job(finished.folder, settings(tiny_clip), silent)
+    first = open_job(finished.folder, settings(tiny_clip), silent)
     with first, pytest.raises(MaxiError, match="in use by another maxi"):
         open_again()
     open_again()
@@ -398,21 +408,19 @@ def test_another_model_in_its_place_is_noticed(
 
 def test_classify(finished: Run, videos: Path, tiny_clip: Path) -> None:
     one = next(videos.rglob("*.mp4"))
-    rows = list(pipeline.classify_videos(str(one), str(finished.folder), progress=silent))
+    rows = list(classify_videos(str(one), str(finished.folder), progress=silent))
     assert len(rows) == 1
     assert not isinstance(rows[0], MaxiError)
     assert sorted(rows[0].labels) == ["high jump", "playing guitar", "riding a horse"]
     assert sum(rows[0].scores) == pytest.approx(1, abs=1e-3)
     many = list(
-        pipeline.classify_videos(
+        classify_videos(
             str(videos), str(finished.model), actions=finished.dictionary, progress=silent
         )
     )
     assert len(many) == 8
-    windows = list(
-        pipeline.classify_videos(str(one), str(finished.folder), window=0.3, progress=silent)
-    )
+    windows = list(classify_videos(str(one), str(finished.folder), window=0.3, progress=silent))
     assert len(windows) > 1
     assert all(not isinstance(w, MaxiError) for w in windows)
     with pytest.raises(MaxiError, match="pass --actions"):
-        list(pipeline.classify_videos(str(one), f"clip:{tiny_clip}", progress=silent))
+        list(classify_videos(str(one), f"clip:{tiny_clip}", progress=silent))

@@ -25,7 +25,9 @@ from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.records import Caption, Video, read_jsonl
 from maxi.settings import load_config
-from maxi.stages import adapt as pipeline
+from maxi.stages.caption import caption_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import open_job
 from maxi.text.clean import clean
 from media import write_video
 from models import write_tiny_blip, write_tiny_clip
@@ -179,21 +181,21 @@ def test_the_caption_stage(videos, copy, tiny_clip, tmp_path, monkeypatch):
         return caption_all(self, videos)
 
     monkeypatch.setattr(Blip, "caption_all", spy)
-    with pipeline.open_job(tmp_path / "run", config, silent) as job:
-        pipeline.start(job, ["playing guitar", "riding a horse"])
-        pipeline.index(job, str(videos))
+    with open_job(tmp_path / "run", config, silent) as job:
+        start_run(job, ["playing guitar", "riding a horse"])
+        index_run(job, str(videos))
         with pytest.raises(KeyboardInterrupt):
-            pipeline.caption(job)
-        rows = pipeline.caption(job)
+            caption_run(job)
+        rows = caption_run(job)
         assert calls == [4, 4, 4], "goes on where it stopped"
-        assert pipeline.caption(job) == rows == read_jsonl(job.run.captions, Caption)
+        assert caption_run(job) == rows == read_jsonl(job.run.captions, Caption)
         assert len(calls) == 3, "current captions are kept"
         assert len(rows) == 8
         assert all(row.source == "blip" and row.captions for row in rows)
         assert all(clean(text) == text for row in rows for text in row.captions)
 
         shutil.copytree(write_tiny_blip(tmp_path / "other", seed=1), copy, dirs_exist_ok=True)
-        assert pipeline.caption(job) != rows, "other weights, other captions"
+        assert caption_run(job) != rows, "other weights, other captions"
         assert len(calls) == 5
 
 

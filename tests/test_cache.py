@@ -20,8 +20,15 @@ from maxi.progress import silent
 from maxi.records import Bag, Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
-from maxi.stages import adapt as pipeline
-from maxi.stages.cache import fill_cache
+from maxi.stages.bag import bag_run
+from maxi.stages.cache import cache_run, fill_cache, plan_cache
+from maxi.stages.caption import caption_run
+from maxi.stages.evaluate import evaluate_run
+from maxi.stages.expand import expand_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import open_job
+from maxi.stages.match import match_run
+from maxi.stages.train import train_run
 from maxi.training.distributed import World
 from maxi.video.frame_store import FrameStore
 from test_adapt import Interrupt, settings
@@ -39,10 +46,10 @@ def bagged(
 ) -> Run:
     """A run up to its bags."""
     out = tmp_path_factory.mktemp("runs") / "mine"
-    with pipeline.open_job(out, settings(tiny_clip), silent) as job:
-        pipeline.start(job, ["playing guitar", "riding a horse", "high jump"])
-        pipeline.index(job, str(videos))
-        for stage in (pipeline.expand, pipeline.match, pipeline.caption, pipeline.bag):
+    with open_job(out, settings(tiny_clip), silent) as job:
+        start_run(job, ["playing guitar", "riding a horse", "high jump"])
+        index_run(job, str(videos))
+        for stage in (expand_run, match_run, caption_run, bag_run):
             stage(job)
     return job.run
 
@@ -58,8 +65,8 @@ def stored(out: Run, config: Config) -> FrameStore:
 
 
 def train(out: Run, config: Config) -> dict[str, torch.Tensor]:
-    with pipeline.open_job(out.folder, config, silent) as job:
-        pipeline.improve(job)
+    with open_job(out.folder, config, silent) as job:
+        train_run(job)
     return load_file(out.model / "model.safetensors")
 
 
@@ -90,18 +97,18 @@ def test_the_size_is_told_before(kind: str, copy: Run) -> None:
 
 def test_a_disk_without_room_is_told_before(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(copy.config, ["cache.format=raw"])
-    with pipeline.open_job(copy.folder, config, silent) as job:
-        needed = pipeline.plan_cache(job).n_bytes
+    with open_job(copy.folder, config, silent) as job:
+        needed = plan_cache(job).n_bytes
         monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, needed - 1))
         with pytest.raises(
             MaxiError, match=r"frames needs .* for 7 videos and the disk has .* left"
         ):
-            pipeline.cache(job)
+            cache_run(job)
         assert not copy.frames.exists()
         monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, needed))
-        assert pipeline.cache(job) == (7, needed)
+        assert cache_run(job) == (7, needed)
         monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, 0))
-        assert pipeline.cache(job) == (7, needed)
+        assert cache_run(job) == (7, needed)
 
 
 def test_without_bags_it_says_what_to_run(copy: Run) -> None:
@@ -118,10 +125,10 @@ def test_training_from_all_frames_gives_the_weights_of_the_files(copy: Run) -> N
     assert json.loads(copy.training.read_text())["data_share"] <= 1
     files = load_config(copy.config)
     with (
-        pipeline.open_job(copy.folder, files, silent) as job,
+        open_job(copy.folder, files, silent) as job,
         pytest.raises(MaxiError, match="train"),
     ):
-        pipeline.evaluate(job)  # a model of other inputs
+        evaluate_run(job)  # a model of other inputs
     assert same(train(copy, files), cached)
 
 
@@ -140,10 +147,10 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     expected = train(whole, config)
     for stage, n in (("cache", 2), ("train", 2)):
         with (
-            pipeline.open_job(broken.folder, config, Interrupt(stage, n)) as job,
+            open_job(broken.folder, config, Interrupt(stage, n)) as job,
             pytest.raises(KeyboardInterrupt),
         ):
-            pipeline.improve(job)
+            train_run(job)
     assert same(train(broken, config), expected)
     files = [stored(out, config).folder / "shard-00000.bin" for out in runs]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -178,8 +185,8 @@ def test_a_video_that_vanished_costs_only_itself(
     gone = bags[2].video
     write_jsonl(copy.manifest, [replace(v, path="gone.mp4") if v.id == gone else v for v in videos])
     config = load_config(copy.config, ["cache.format=raw"])
-    with pipeline.open_job(copy.folder, config, silent) as job:
-        assert pipeline.cache(job).videos == len(bags) - 1
+    with open_job(copy.folder, config, silent) as job:
+        assert cache_run(job).videos == len(bags) - 1
     assert "1 videos can no longer be read, first gone.mp4" in caplog.text
     assert list(stored(copy, config).lost) == [gone]
     train(copy, config)
@@ -189,7 +196,7 @@ def test_a_video_that_vanished_costs_only_itself(
 def test_several_processes_need_a_whole_cache(copy: Run) -> None:
     config = load_config(copy.config, ["cache.format=raw"])
     videos = read_jsonl(copy.manifest, Video)
-    with pipeline.open_job(copy.folder, config, silent) as job:
+    with open_job(copy.folder, config, silent) as job:
         job.world = World(1, 2)
         with pytest.raises(MaxiError, match=r"8 of 8 videos are not in the cache; run `maxi cache"):
             fill_cache(job, videos)
@@ -202,8 +209,8 @@ def test_several_processes_need_a_whole_cache(copy: Run) -> None:
 
 def test_labels_reach_no_frame(copy: Run) -> None:
     config = load_config(copy.config, ["cache.format=raw"])
-    with pipeline.open_job(copy.folder, config, silent) as job:
-        pipeline.cache(job)
+    with open_job(copy.folder, config, silent) as job:
+        cache_run(job)
         before = [path.read_bytes() for path in sorted(stored(copy, config).folder.iterdir())]
         shutil.rmtree(copy.frames)
         videos = read_jsonl(copy.manifest, Video)
@@ -212,7 +219,7 @@ def test_labels_reach_no_frame(copy: Run) -> None:
         ]
         assert [v.label for v in mixed] != [v.label for v in videos]
         write_jsonl(copy.manifest, mixed)
-        pipeline.cache(job)
+        cache_run(job)
     assert [p.read_bytes() for p in sorted(stored(copy, config).folder.iterdir())] == before
 
 

@@ -18,9 +18,15 @@ from maxi.cli import main
 from maxi.progress import silent
 from maxi.run import Run
 from maxi.settings import load_config
-from maxi.stages import adapt as pipeline
 from maxi.stages import plan as planning
+from maxi.stages.bag import bag_run
+from maxi.stages.caption import caption_run
+from maxi.stages.expand import expand_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import open_job
+from maxi.stages.match import match_run
 from maxi.stages.plan import Times, lines_of, of_steps, of_training
+from maxi.stages.train import train_run
 from maxi.training.loop import train
 
 SETTINGS = [
@@ -40,10 +46,10 @@ def run(videos: Path, actions: Path, tiny_clip: Path, tmp_path_factory: Any) -> 
     """A run that has bags and is not trained."""
     folder = tmp_path_factory.mktemp("plans") / "mine"
     config = load_config(None, SETTINGS, backbone=f"clip:{tiny_clip}")
-    with pipeline.open_job(folder, config, silent) as job:
-        pipeline.start(job, actions.read_text().splitlines())
-        pipeline.index(job, str(videos))
-        for stage in (pipeline.match, pipeline.expand, pipeline.caption, pipeline.bag):
+    with open_job(folder, config, silent) as job:
+        start_run(job, actions.read_text().splitlines())
+        index_run(job, str(videos))
+        for stage in (match_run, expand_run, caption_run, bag_run):
             stage(job)
     return Run(folder)
 
@@ -120,8 +126,8 @@ def test_disk_and_memory_are_those_of_a_training(trainable: str, run: Run, tmp_p
     assert sizes["peak"] >= sizes["stays"] > sizes["checkpoint"] + sizes["model"]
     config = load_config(run.config, words[1::2])
     before = size(run.folder)
-    with pipeline.open_job(run.folder, config, silent) as job:
-        pipeline.improve(job)
+    with open_job(run.folder, config, silent) as job:
+        train_run(job)
     grown = size(run.folder) - before
     assert sizes["stays"] == pytest.approx(grown, rel=0.1)
     # Only what is left to do is planned: the features are there now.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from maxi.errors import MaxiError
 from maxi.models.backbone import Backbone
 from maxi.models.video_clip import VideoCLIP
+from maxi.progress import Progress
 from maxi.randomness import generator
 from maxi.records import Skipped, Video
 from maxi.video.decode import Probe, centre_indices, tsn_indices
@@ -179,7 +179,7 @@ def embed_videos(
     *,
     n_frames: int,
     trunk: bool,
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]],
+    progress: Progress,
 ) -> list[Skipped]:
     """Fill the store: z_v (D,) of each video's segment centres, or with `trunk` its frames' features (T, F).
 
@@ -212,7 +212,7 @@ def embed_views(
     n_frames: int,
     seed: int,
     scales: Sequence[float] = SCALES,
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]],
+    progress: Progress,
 ) -> list[Skipped]:
     """Fill the store with trunk features (n_views, T, F) of augmented clips; each file is decoded once."""
 
@@ -240,7 +240,7 @@ def _fill(
     indices: Callable[[Video], list[int]],
     row: Callable[[Frames, Video], Tensor],
     what: str,
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]],
+    progress: Progress,
 ) -> list[Skipped]:
     todo = [v for v in videos if v.id not in store]
     requests = (Request(v.path, tuple(indices(v))) for v in todo)

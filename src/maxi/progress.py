@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from tqdm import tqdm
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+"""Passes items on and shows how far they are: (items, their number, what is done with them)."""
 
 _interrupted = threading.Event()
 

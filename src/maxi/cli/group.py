@@ -1,4 +1,4 @@
-"""What all verbs of the `maxi` command share: the group, its errors, common options and settings."""
+"""What all verbs of the `maxi` command share: the group, its errors, common options, and how a run is opened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from maxi.errors import MaxiError
 from maxi.progress import heed_interrupts
 
 if TYPE_CHECKING:
-    from maxi.config import Config
+    from maxi.progress import Progress
+    from maxi.stages.job import Job
 
 INTERRUPTED = 130
 
@@ -151,16 +153,32 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
     return add
 
 
-def settings_of(config_file: Path | None, settings: tuple[str, ...], **options: Any) -> Config:
-    from maxi.settings import load_config
-
-    for name in ("max_skipped", "expander", "captioner", "base_url", "max_cost", "max_calls"):
-        if (value := options.pop(name, None)) is not None:
-            settings = (*settings, f"{name}={value}")
-    return load_config(config_file, settings, **options)
-
-
-def progress_of(context: click.Context) -> Any:
+def progress_of(context: click.Context) -> Progress:
     from maxi import progress
 
     return progress.silent if context.obj["quiet"] else progress.bar
+
+
+@contextmanager
+def open_run(
+    context: click.Context,
+    folder: Path,
+    settings: tuple[str, ...] = (),
+    *,
+    together: bool = False,
+    save: bool = True,
+    **options: Any,
+) -> Iterator[Job]:
+    """A job on the run in `folder`, with its own settings and the changes that the command line asks for.
+
+    With `save` the changes stay in the run's `config.yaml`.
+    """
+    from maxi.run import Run
+    from maxi.settings import load_config
+    from maxi.stages.job import open_job
+
+    config = load_config(Run(folder).existing().config, settings, **options)
+    with open_job(folder, config, progress_of(context), together=together) as job:
+        if save:
+            job.save_settings()
+        yield job

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from maxi.cli.group import main, progress_of, settings_of, shared_options
+from maxi.cli.group import main, open_run, progress_of, shared_options
 
-if TYPE_CHECKING:
-    from maxi.stages.job import Job
+NOTHING_TO_PAY = "no server is asked, nothing is to be paid"
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
 @main.command()
@@ -34,148 +34,94 @@ def index(
 
     Example: maxi index videos/ --actions actions.txt -o runs/mine
     """
-    from maxi.stages import adapt as pipeline
+    from maxi.settings import load_config
+    from maxi.stages.index import index_run, start_run
+    from maxi.stages.job import open_job, settings_to_resume
     from maxi.video.sources import read_names
 
-    config_file = config_file or pipeline.settings_to_resume(out, options["backbone"])
-    config = settings_of(config_file, settings, **options)
+    config_file = config_file or settings_to_resume(out, options["backbone"])
+    config = load_config(config_file, settings, **options)
     names = read_names(actions)
-    with pipeline.open_job(out, config, progress_of(context)) as job:
-        pipeline.start(job, names)
-        found = pipeline.index(job, videos)
-    click.echo(f"{len(found)} videos in {job.run.manifest}")
-
-
-def _stage(name: str, done: Callable[[Job, Any], str]) -> None:
-    """Add the verb of a stage: `maxi NAME RUN`, with `-s` kept in the run's settings."""
-    from_pipeline = {"train": "improve", "eval": "evaluate"}.get(name, name)
-
-    def run_stage(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
-        from maxi.run import Run
-        from maxi.stages import adapt as pipeline
-
-        config = settings_of(Run(run).existing().config, settings)
-        together = name == "train"
-        with pipeline.open_job(run, config, progress_of(context), together=together) as job:
-            job.save_settings()
-            result = done(job, getattr(pipeline, from_pipeline)(job))
-            if job.world.first:
-                click.echo(result)
-
-    run_stage.__doc__ = f"{HELP[name]}\n\n    Example: maxi {name} runs/mine"
-    command = click.pass_context(run_stage)
-    command = click.argument("run", type=click.Path(path_type=Path))(shared_options("set")(command))
-    main.command(name)(command)
-
-
-HELP = {
-    "match": "Match every video of RUN to its dictionary: matches.jsonl.",
-    "train": "Train on RUN's bags, going on from its last checkpoint: model/; on several GPUs with torchrun.",
-    "report": "Draw RUN's report.html anew.",
-}
-_stage(
-    "match",
-    lambda job, rows: f"{sum(r.kept for r in rows)} of {len(rows)} kept in {job.run.matches}",
-)
-_stage(
-    "train",
-    lambda job, done: (
-        f"{done['steps']} steps, {done.get('data_share', 0):.1%} of the time waiting for data; "
-        f"the adapted model is {job.run.model}"
-    ),
-)
-_stage("report", lambda job, path: f"the report is {path}")
+    with open_job(out, config, progress_of(context)) as job:
+        start_run(job, names)
+        indexed = index_run(job, videos)
+    click.echo(f"{len(indexed)} videos in {job.run.manifest}")
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--tflops",
-    type=click.FloatRange(0, min_open=True),
-    help="Also count operations, and divide by so many TFLOP/s.",
-)
-@shared_options("json", "set")
+@RUN
+@shared_options("set")
 @click.pass_context
-def plan(
+def match(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
+    """Match every video of RUN to its action names: matches.jsonl.
+
+    Example: maxi match runs/mine
+    """
+    from maxi.stages.match import match_run
+
+    with open_run(context, run, settings) as job:
+        matches = match_run(job)
+    click.echo(f"{sum(m.kept for m in matches)} of {len(matches)} kept in {job.run.matches}")
+
+
+@main.command()
+@RUN
+@shared_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def expand(
     context: click.Context,
     /,
     run: Path,
-    tflops: float | None,
-    as_json: bool,
-    settings: tuple[str, ...],
-) -> None:
-    """Take a few steps of training on RUN's bags, and tell time, memory and disk of the whole on this machine.
-
-    Example: maxi plan runs/mine -s batch_size=64
-    """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
-    from maxi.stages import plan as planning
-
-    config = settings_of(Run(run).existing().config, settings)
-    with pipeline.open_job(run, config, progress_of(context)) as job:
-        found = planning.plan(job, tflops=tflops)
-    for line in [json.dumps(found)] if as_json else planning.lines_of(found):
-        click.echo(line)
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@shared_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
-@click.pass_context
-def expand(context: click.Context, /, run: Path, **options: Any) -> None:
-    """Write phrases for each name of RUN's dictionary: phrases.jsonl.
-
-    Example: maxi expand runs/mine --expander openai:gpt-4o-mini --dry-run
-    """
-    _ask(context, run, "expand", **options)
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@shared_options("captioner", "base_url", "dry_run", "max_cost", "max_calls", "set")
-@click.pass_context
-def caption(context: click.Context, /, run: Path, **options: Any) -> None:
-    """Caption frames of every video of RUN: captions.jsonl.
-
-    Example: maxi caption runs/mine --captioner blip
-    """
-    _ask(context, run, "caption", **options)
-
-
-def _ask(
-    context: click.Context,
-    run: Path,
-    stage: str,
-    *,
     dry_run: bool,
     settings: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Run a stage that may ask a server, or only tell what that would cost."""
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
+    """Write phrases for each action name of RUN: phrases.jsonl.
 
-    config = settings_of(Run(run).existing().config, settings, **options)
-    with pipeline.open_job(run, config, progress_of(context)) as job:
+    Example: maxi expand runs/mine --expander openai:gpt-4o-mini --dry-run
+    """
+    from maxi.stages.expand import expand_run, plan_expand
+
+    with open_run(context, run, settings, save=not dry_run, **options) as job:
         if dry_run:
-            plans = getattr(pipeline, f"plan_{stage}")(job)
-            click.echo("\n".join(plans) or "no server is asked, nothing is to be paid")
+            click.echo("\n".join(plan_expand(job)) or NOTHING_TO_PAY)
             return
-        job.save_settings()
-        rows = getattr(pipeline, stage)(job)
-    if stage == "expand":
-        click.echo(f"{sum(len(r.texts) for r in rows)} phrases in {job.run.phrases}")
-    else:
-        click.echo(f"{len(rows)} videos captioned in {job.run.captions}")
+        phrases = expand_run(job)
+    click.echo(f"{sum(len(row.texts) for row in phrases)} phrases in {job.run.phrases}")
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
+@shared_options("captioner", "base_url", "dry_run", "max_cost", "max_calls", "set")
+@click.pass_context
+def caption(
+    context: click.Context,
+    /,
+    run: Path,
+    dry_run: bool,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Caption frames of every video of RUN: captions.jsonl.
+
+    Example: maxi caption runs/mine --captioner blip
+    """
+    from maxi.stages.caption import caption_run, plan_caption
+
+    with open_run(context, run, settings, save=not dry_run, **options) as job:
+        if dry_run:
+            click.echo("\n".join(plan_caption(job)) or NOTHING_TO_PAY)
+            return
+        captions = caption_run(job)
+    click.echo(f"{len(captions)} videos captioned in {job.run.captions}")
+
+
+@main.command()
+@RUN
 @click.option("--parts", help="Of captions: verbs | verbs+phrases | nouns.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, resolve_path=True),
     help="Drop-list: texts, one a line; with a tab and a number the text's weight.",
 )
 @shared_options("set")
@@ -192,20 +138,16 @@ def bag(
 
     Example: maxi bag runs/mine --weights drop.txt
     """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.bag import bag_run
 
-    given = {"bag.caption_parts": parts, "bag.weights": weights and str(weights.absolute())}
-    chosen = tuple(f"{key}={json.dumps(value)}" for key, value in given.items() if value)
-    config = settings_of(Run(run).existing().config, (*settings, *chosen))
-    with pipeline.open_job(run, config, progress_of(context)) as job:
-        job.save_settings()
-        rows = pipeline.bag(job)
-    click.echo(f"{len(rows)} bags in {job.run.bags}")
+    options: dict[str, Any] = {"bag.caption_parts": parts, "bag.weights": weights and str(weights)}
+    with open_run(context, run, settings, **options) as job:
+        bags = bag_run(job)
+    click.echo(f"{len(bags)} bags in {job.run.bags}")
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.option(
     "--format",
     "kind",
@@ -231,93 +173,71 @@ def cache(
 
     Example: maxi cache runs/mine --format jpeg --dry-run
     """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.cache import cache_run, check_cache, format_of, plan_cache
 
-    saved = Run(run).existing().config
-    config = settings_of(saved, settings)
-    if kind or config.cache.format == "none":
-        config = settings_of(saved, (*settings, f"cache.format={kind or 'raw'}"))
-    with pipeline.open_job(run, config, progress_of(context)) as job:
+    options: dict[str, Any] = {"cache.format": format_of(run, settings, kind)}
+    with open_run(context, run, settings, save=not (dry_run or check), **options) as job:
         if dry_run:
-            click.echo(f"{pipeline.plan_cache(job)} to be written to {job.run.frames}")
+            click.echo(f"{plan_cache(job)} to be written to {job.run.frames}")
             return
         if check:
-            for line in (damaged := pipeline.check_cache(job)):
-                click.echo(line)
-            if damaged:
-                raise SystemExit(1)
-            click.echo("nothing is damaged")
-            return
-        job.save_settings()
-        click.echo(f"{pipeline.cache(job)} in {job.run.frames}")
+            damaged = check_cache(job)
+            click.echo("\n".join(damaged) or "nothing is damaged")
+            context.exit(1 if damaged else 0)
+        click.echo(f"{cache_run(job)} in {job.run.frames}")
 
 
-@main.group("bags")
-def bags_group() -> None:
-    """Look at the bags of a run: one, all in figures, or what is wrong with them.
+@main.command()
+@RUN
+@shared_options("set")
+@click.pass_context
+def train(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
+    """Train on RUN's bags, going on from its last checkpoint: model/; on several GPUs with torchrun.
 
-    Example: maxi bags lint runs/mine
+    Example: maxi train runs/mine
     """
+    from maxi.stages.train import train_run
+
+    with open_run(context, run, settings, together=True) as job:
+        outcome = train_run(job)
+        if job.world.first:
+            click.echo(
+                f"{outcome['steps']} steps, {outcome['data_share']:.1%} of the time waiting for data; "
+                f"the adapted model is {job.run.model}"
+            )
 
 
-@bags_group.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("video")
-def show(run: Path, video: str) -> None:
-    """Show match, phrases, captions and bag of one VIDEO of RUN: its id, path or file name.
-
-    Example: maxi bags show runs/mine clip.mp4
-    """
-    from maxi.reports import bag_check as inspection
-    from maxi.run import Run
-
-    for line in inspection.show(Run(run).existing(), video):
-        click.echo(line)
-
-
-@bags_group.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@shared_options("json")
-def stats(run: Path, as_json: bool) -> None:
-    """Sizes, sources, commonest texts and agreement of RUN's bags.
-
-    Example: maxi bags stats runs/mine
-    """
-    from maxi.reports import bag_check as inspection
-    from maxi.run import Run
-
-    found = inspection.stats(Run(run).existing())
-    for line in [json.dumps(found, ensure_ascii=False)] if as_json else inspection.lines_of(found):
-        click.echo(line)
-
-
-@bags_group.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@main.command()
+@RUN
 @click.option(
-    "--names",
-    type=click.Path(path_type=Path),
-    help="Names of an evaluation, one a line (the run's own if left out).",
+    "--tflops",
+    type=click.FloatRange(0, min_open=True),
+    help="Also count operations, and divide by so many TFLOP/s.",
 )
-def lint(run: Path, names: Path | None) -> None:
-    """Warn where RUN's bags degenerate; exits with 1 when it finds something.
+@shared_options("json", "set")
+@click.pass_context
+def plan(
+    context: click.Context,
+    /,
+    run: Path,
+    tflops: float | None,
+    as_json: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Take a few steps of training on RUN's bags, and tell time, memory and disk of the whole on this machine.
 
-    Example: maxi bags lint runs/mine --names test-names.txt
+    Example: maxi plan runs/mine -s batch_size=64
     """
-    from maxi.reports import bag_check as inspection
-    from maxi.run import Run
-    from maxi.video.sources import read_names
+    from maxi.stages.plan import lines_of, plan_run
 
-    found = inspection.lint(Run(run).existing(), read_names(names) if names else None)
-    for line in found:
+    with open_run(context, run, settings, save=False) as job:
+        planned = plan_run(job, tflops=tflops)
+    for line in [json.dumps(planned)] if as_json else lines_of(planned):
         click.echo(line)
-    if found:
-        raise SystemExit(1)
-    click.echo("nothing found")
 
 
 @main.command("eval")
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.option(
     "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
 )
@@ -340,22 +260,36 @@ def evaluate(
 
     Example: maxi eval runs/mine --on heldout.csv
     """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.evaluate import evaluate_run
+    from maxi.stages.index import index_run
+    from maxi.stages.report import summary_of
     from maxi.video.sources import read_names
 
-    config = settings_of(Run(run).existing().config, settings)
-    with pipeline.open_job(run, config, progress_of(context)) as job:
-        job.save_settings()
+    with open_run(context, run, settings) as job:
         if labelled:
-            pipeline.index(job, labelled, job.run.eval)
-        pipeline.evaluate(job, names=read_names(names) if names else None)
-    for line in pipeline.summary(job.run):
+            index_run(job, labelled, job.run.eval)
+        evaluate_run(job, names=read_names(names) if names else None)
+    for line in summary_of(job.run):
         click.echo(line)
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
+@shared_options("set")
+@click.pass_context
+def report(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
+    """Draw RUN's report.html anew.
+
+    Example: maxi report runs/mine
+    """
+    from maxi.stages.report import report_run
+
+    with open_run(context, run, settings) as job:
+        click.echo(f"the report is {report_run(job)}")
+
+
+@main.command()
+@RUN
 @click.option(
     "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
 )
@@ -377,20 +311,81 @@ def ensemble(
 
     Example: maxi ensemble runs/mine --on validation.csv
     """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
-    from maxi.stages import ensemble as ensembling
+    from maxi.stages.ensemble import ensemble_run, lines_of, save_between
+    from maxi.stages.index import index_run
 
     if (alpha is None) != (out is None):
         raise click.UsageError("--alpha and -o go together")
-    config = settings_of(Run(run).existing().config, settings)
-    with pipeline.open_job(run, config, progress_of(context)) as job:
+    with open_run(context, run, settings, save=False) as job:
         if alpha is not None and out is not None:
-            ensembling.save_between(job, alpha, out)
+            save_between(job, alpha, out)
             click.echo(f"the model with alpha {alpha:g} is {out}")
             return
         if labelled:
-            pipeline.index(job, labelled, job.run.eval)
-        rows = ensembling.curve(job)
-    for line in [json.dumps(rows)] if as_json else ensembling.lines_of(rows):
+            index_run(job, labelled, job.run.eval)
+        curve = ensemble_run(job)
+    for line in [json.dumps(curve)] if as_json else lines_of(curve):
         click.echo(line)
+
+
+@main.group("bags")
+def bags_group() -> None:
+    """Look at the bags of a run: one, all in figures, or what is wrong with them.
+
+    Example: maxi bags lint runs/mine
+    """
+
+
+@bags_group.command()
+@RUN
+@click.argument("video")
+def show(run: Path, video: str) -> None:
+    """Show match, phrases, captions and bag of one VIDEO of RUN: its id, path or file name.
+
+    Example: maxi bags show runs/mine clip.mp4
+    """
+    from maxi.reports import bag_check as inspection
+    from maxi.run import Run
+
+    for line in inspection.show(Run(run).existing(), video):
+        click.echo(line)
+
+
+@bags_group.command()
+@RUN
+@shared_options("json")
+def stats(run: Path, as_json: bool) -> None:
+    """Sizes, sources, commonest texts and agreement of RUN's bags.
+
+    Example: maxi bags stats runs/mine
+    """
+    from maxi.reports import bag_check as inspection
+    from maxi.run import Run
+
+    found = inspection.stats(Run(run).existing())
+    for line in [json.dumps(found, ensure_ascii=False)] if as_json else inspection.lines_of(found):
+        click.echo(line)
+
+
+@bags_group.command()
+@RUN
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    help="Names of an evaluation, one a line (the run's own if left out).",
+)
+def lint(run: Path, names: Path | None) -> None:
+    """Warn where RUN's bags degenerate; exits with 1 when it finds something.
+
+    Example: maxi bags lint runs/mine --names test-names.txt
+    """
+    from maxi.reports import bag_check as inspection
+    from maxi.run import Run
+    from maxi.video.sources import read_names
+
+    found = inspection.lint(Run(run).existing(), read_names(names) if names else None)
+    for line in found:
+        click.echo(line)
+    if found:
+        raise SystemExit(1)
+    click.echo("nothing found")

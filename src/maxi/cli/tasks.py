@@ -1,17 +1,16 @@
 """The `maxi` command: verbs that parse, call one function, and print. Results go to stdout, progress to stderr.
 
-Here are the verbs for the whole of a task; those of single stages are in `stages.py`.
+Here are the verbs for a whole task; those of single stages are in `stages.py`.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from maxi.cli.group import main, progress_of, settings_of, shared_options
+from maxi.cli.group import main, open_run, progress_of, shared_options
 from maxi.errors import MaxiError
 
 
@@ -50,13 +49,16 @@ def adapt(
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
     """
-    from maxi.stages import adapt as pipeline
+    from maxi.settings import load_config
+    from maxi.stages.adapt import adapt
+    from maxi.stages.job import settings_to_resume
+    from maxi.stages.report import summary_of
 
     if resume and config_file is None:
-        config_file = pipeline.settings_to_resume(out, options["backbone"])
-    config = settings_of(config_file, settings, **options)
+        config_file = settings_to_resume(out, options["backbone"])
+    config = load_config(config_file, settings, **options)
 
-    run = pipeline.adapt(
+    run = adapt(
         videos,
         actions,
         out,
@@ -66,7 +68,7 @@ def adapt(
         resume=resume,
         progress=progress_of(context),
     )
-    for line in pipeline.summary(run):
+    for line in summary_of(run):
         click.echo(line)
 
 
@@ -126,37 +128,12 @@ def check(context: click.Context, /, videos: str, max_skipped: float | None, as_
 
     Example: maxi check videos/
     """
-    import tempfile
+    from maxi.stages.check import check_videos
 
-    from maxi.stages.index import check_skipped, index_videos
-    from maxi.video.sources import list_videos
-    from maxi.video.workers import Decoder
-
-    sources = list_videos(videos)
-    with Decoder() as decoder, tempfile.TemporaryDirectory() as folder:
-        found, skipped = index_videos(
-            sources,
-            decoder,
-            journal=Path(folder) / "journal",
-            known={},
-            progress=progress_of(context),
-        )
-    for row in skipped:
-        if as_json:
-            click.echo(
-                json.dumps(
-                    {"path": row.path, "kind": row.kind, "reason": row.reason}, ensure_ascii=False
-                )
-            )
-        else:
-            click.echo(f"{row.kind:10}  {row.path}: {row.reason}")
-    if not as_json:
-        short = sum(s.kind == "short" for s in skipped)
-        click.echo(
-            f"{len(sources)} files: {len(found) - short} readable, {short} end early, {len(skipped) - short} unreadable"
-        )
-    share = 0.05 if max_skipped is None else max_skipped
-    check_skipped(len(sources), skipped, share, "the list above")
+    checked = check_videos(videos, progress=progress_of(context))
+    for line in checked.json_lines() if as_json else checked.lines():
+        click.echo(line)
+    checked.refuse(max_skipped)
 
 
 @main.command()
@@ -190,7 +167,7 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     Example: maxi classify clip.mp4 --model runs/mine --actions other.txt
     """
     from maxi.method.classification import lines_of
-    from maxi.stages.adapt import classify_videos
+    from maxi.stages.classify import classify_videos
 
     as_json, as_csv = options.pop("as_json"), options.pop("as_csv")
     form = "json" if as_json else "csv" if as_csv else "text"
@@ -211,7 +188,7 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
         raise MaxiError(f"none of the {len(failed)} videos could be classified")
 
 
-@main.command()
+@main.command("convert")
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
@@ -222,7 +199,7 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     help="Layout to write.",
 )
 @click.option("--base", help="CLIP from which weights are taken that SOURCE lacks.")
-def convert(source: str, out: Path, to: str, base: str | None) -> None:
+def convert_model(source: str, out: Path, to: str, base: str | None) -> None:
     """Write a CLIP or SigLIP into the folder OUT in another layout.
 
     SOURCE is a run or model folder, `clip:ID`, `siglip:ID`, OpenAI's .pt, an open_clip folder or state dict, or a
@@ -230,9 +207,9 @@ def convert(source: str, out: Path, to: str, base: str | None) -> None:
 
     Example: maxi convert ViT-B-16.pt models/vit-b-16
     """
-    from maxi.models import export as exports
+    from maxi.models.export import convert
 
-    click.echo(exports.convert(source, out, to, base))
+    click.echo(convert(source, out, to, base))
 
 
 @main.command()
@@ -244,9 +221,7 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
 
     Example: maxi verify runs/mine -n 40
     """
-    from maxi.run import Run
-    from maxi.stages import adapt as pipeline
+    from maxi.stages.report import verify_run
 
-    config = settings_of(Run(run).existing().config, ())
-    with pipeline.open_job(run, config, progress_of(context)) as job:
-        click.echo(f"open {pipeline.verify(job, n)} in a browser")
+    with open_run(context, run, save=False) as job:
+        click.echo(f"open {verify_run(job, n)} in a browser")

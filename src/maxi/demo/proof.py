@@ -12,10 +12,9 @@ from maxi.demo.page import write_showcase
 from maxi.demo.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
 from maxi.method.metrics import mean_interval, signed
-from maxi.progress import bar
+from maxi.progress import Progress, bar
 from maxi.records import read_json, write_json
 from maxi.settings import load_config
-from maxi.stages.job import Progress
 
 
 def demo_config(overrides: tuple[str, ...] = (), **options: Any) -> Config:

@@ -22,11 +22,15 @@ from maxi.miniature import scenery
 from maxi.miniature.actions import BY_NAME, VALIDATION, partition
 from maxi.miniature.videos import Order, draw_clip, render
 from maxi.models.text_embeddings import label_embeddings
+from maxi.progress import Progress
 from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Video, read_json, read_jsonl
 from maxi.run import Run, meta_path, write_signed
-from maxi.stages.adapt import adapt, bag, improve, index
-from maxi.stages.job import Job, Progress, embed, open_job, videos_key
+from maxi.stages.adapt import adapt
+from maxi.stages.bag import bag_run
+from maxi.stages.index import index_run
+from maxi.stages.job import Job, embed, open_job, videos_key
+from maxi.stages.train import train_run
 from maxi.video.sources import list_videos
 
 
@@ -157,7 +161,7 @@ def run_trial(
 
 
 def labelled(job: Job, videos: Path, split: str) -> list[Video]:
-    return index(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
+    return index_run(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
 
 
 def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
@@ -229,8 +233,8 @@ def train_row(
         write_signed(run.matches, row.matches(names, truth, known, config.seed), inputs)
     with open_job(run.folder, config.model_copy(update=settings), progress) as job:
         job.save_settings()
-        bag(job)
-        improve(job)
+        bag_run(job)
+        train_run(job)
         return scores_of(job, run.model, splits)
 
 

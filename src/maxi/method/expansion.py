@@ -12,7 +12,7 @@ from typing import Any
 
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError, choose
-from maxi.progress import silent
+from maxi.progress import Progress, silent
 from maxi.records import Phrases
 from maxi.text import reply_parser as replies
 from maxi.text.chat import Chat, Plan, Question
@@ -32,7 +32,7 @@ class Context:
     n_phrases: int = 5
     chat: ChatConfig = field(default_factory=ChatConfig)
     device: str = "cpu"
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]] = silent
+    progress: Progress = silent
 
 
 Expander = Callable[[Sequence[str], Context], list[Phrases]]

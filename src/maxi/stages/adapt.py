@@ -1,68 +1,30 @@
-"""`adapt`: the stages in order, and what else the command does with a run."""
+"""`adapt`: the stages in order."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from maxi.config import Config
 from maxi.errors import MaxiError, choose
 from maxi.method import captioning, expansion
-from maxi.method.classification import Classifier, Prediction
-from maxi.method.metrics import signed
 from maxi.method.objectives import OBJECTIVES
-from maxi.progress import bar
-from maxi.records import (
-    read_json,
-    write_text,
-)
-from maxi.reports.model_card import write_card
-from maxi.reports.report import write_report
-from maxi.reports.verify import write_verify
+from maxi.progress import Progress, bar
 from maxi.run import Run
 from maxi.settings import load_config
-from maxi.stages.cache import cache, check_cache, plan_cache
-from maxi.stages.chain import bag, caption, expand, index, match, plan_caption, plan_expand
-from maxi.stages.evaluate import evaluate
-from maxi.stages.job import Job, Progress, fresh_model, open_job
-from maxi.stages.train import improve
+from maxi.stages.bag import bag_run
+from maxi.stages.caption import caption_run
+from maxi.stages.evaluate import evaluate_run
+from maxi.stages.expand import expand_run
+from maxi.stages.index import index_run, start_run
+from maxi.stages.job import Job, open_job
+from maxi.stages.match import match_run
+from maxi.stages.report import report_run
+from maxi.stages.train import train_run
 from maxi.text.clean import fill
-from maxi.text.phrasebook import shipped_book
 from maxi.text.verbs import VerbParser
 from maxi.training.logbooks import require_wandb
-from maxi.video.sources import EXTENSIONS, list_videos, read_names
-from maxi.video.workers import Decoder
-
-__all__ = [
-    "adapt",
-    "bag",
-    "cache",
-    "caption",
-    "check_cache",
-    "classify_videos",
-    "evaluate",
-    "expand",
-    "improve",
-    "index",
-    "match",
-    "open_job",
-    "plan_cache",
-    "plan_caption",
-    "plan_expand",
-    "report",
-    "settings_to_resume",
-    "start",
-    "summary",
-    "verify",
-]
-
-
-def report(job: Job) -> Path:
-    """Write `report.html`, and beside the model its card."""
-    if job.run.model.is_dir():
-        write_card(job.run, job.config, job.names())
-    return write_report(job.run.folder, job.decoder, seed=job.config.seed)
+from maxi.video.sources import list_videos, read_names
 
 
 def adapt(
@@ -100,22 +62,22 @@ def adapt(
         )
     with open_job(run.folder, config, progress) as job:
         check_settings(job)
-        start(job, names)
-        expand(job)
-        if len(index(job, videos)) < 2:
+        start_run(job, names)
+        expand_run(job)
+        if len(index_run(job, videos)) < 2:
             raise MaxiError(
                 f"{videos}: only one readable video; contrast needs at least two, better hundreds"
             )
         if labelled:
-            index(job, labelled, run.eval)
-        match(job)
-        caption(job)
-        bag(job)
-        improve(job)
+            index_run(job, labelled, run.eval)
+        match_run(job)
+        caption_run(job)
+        bag_run(job)
+        train_run(job)
         if control:
-            improve(job, control=True)
-        evaluate(job)
-        report(job)
+            train_run(job, control=True)
+        evaluate_run(job)
+        report_run(job)
     return run
 
 
@@ -142,96 +104,3 @@ def _check_labels(labelled: str) -> None:
         )
     if len({s.label for s in sources}) < 2:
         raise MaxiError(f"{labelled}: all videos have one label; evaluation needs at least two")
-
-
-def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
-    """The settings of the run to go on with, so that its flags need not be repeated; None for another backbone."""
-    run = Run(out)
-    if not run.config.is_file():
-        return None
-    return run.config if backbone in (None, load_config(run.config).backbone) else None
-
-
-def start(job: Job, names: Sequence[str]) -> None:
-    """Make the run's folder with its settings and its dictionary."""
-    job.run.create()
-    job.lock()
-    job.save_settings()
-    write_text(job.run.dictionary, (" ".join(name.split()) + "\n" for name in names))
-    if (
-        len(job.names()) < 2
-    ):  # read back: names that came as a list are checked like those of a file
-        raise MaxiError(
-            f"{job.run.dictionary}: one action name leaves nothing to tell apart; add others"
-        )
-
-
-def summary(run: Run) -> Iterator[str]:
-    """What a finished run came to, a few lines for the terminal."""
-    if run.results.exists():
-        records = [r for r in read_json(run.results) if r["split"] == "all"]
-        yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
-        for r in records:
-            gain = r.get("gain", {}).get("top1")
-            paired = f"   top-1 {signed(gain['gain'], gain['interval'])}" if gain else ""
-            yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
-    else:
-        rows = [
-            json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()
-        ]
-        same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in rows)
-        yield f"frozen and adapted agree on {same} of {len(rows)} videos; no labels, so no gain is claimed"
-        yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
-    yield f"model:  {run.model}"
-    if run.report.exists():
-        yield f"report: {run.report}"
-
-
-def verify(job: Job, n: int) -> Path:
-    """Write `verify.html`, on which a person judges `n` sampled clips."""
-    return write_verify(job.run.folder, job.decoder, n=n, seed=job.config.seed)
-
-
-def classify_videos(
-    videos: str,
-    spec: str,
-    *,
-    actions: Path | None = None,
-    window: float = 30.0,
-    prompt: str | None = None,
-    k: int = 5,
-    none: bool = False,
-    device: str | None = None,
-    progress: Progress = bar,
-) -> Iterator[Prediction | MaxiError]:
-    """Predictions for a file, or each video of a folder or list; a run brings its names, prompt and frames along.
-
-    A file that cannot be decoded gives a MaxiError in place of predictions; alone, it is raised.
-    """
-    run = Run(spec)
-    if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
-        run = Run(run.folder.parent)  # the model folder of a run
-    own = run.config.is_file()
-    config = load_config(run.config if own else None, backbone=None if own else spec, device=device)
-    if actions is None and not run.dictionary.is_file():
-        raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
-    names = read_names(actions or run.dictionary)
-    alone = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
-    paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
-    model = fresh_model(config, spec)
-    classifier = Classifier(
-        model,
-        names,
-        prompt=prompt or config.eval.prompt,
-        n_frames=config.eval.n_frames,
-        k=k,
-        others=list(shipped_book().labels) if none else (),
-    )
-    with Decoder(config.workers or None, config.deadline) as decoder:
-        for path in paths if alone else progress(paths, len(paths), "classify"):
-            try:
-                yield from classifier.windows(path, decoder, window)
-            except MaxiError as error:
-                if alone:
-                    raise
-                yield error

@@ -6,6 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from maxi.config import CacheConfig
 from maxi.errors import MaxiError
 from maxi.records import Skipped, Video, read_jsonl
+from maxi.run import Run
+from maxi.settings import load_config
 from maxi.stages.job import Job, bag_videos, n_workers, training_bags, without
 from maxi.video.frame_store import FrameStore, Packed, n_pixels, pack, stored_indices
 from maxi.video.workers import BYTES_AHEAD, Answer, Request
@@ -30,6 +33,12 @@ class Amount(NamedTuple):
         return f"{self.videos:,} videos, {in_bytes(self.n_bytes)}"
 
 
+def format_of(folder: Path, settings: Sequence[str], kind: str | None) -> str:
+    """How a run's frames are to be kept: as asked for, else as its settings say, else raw."""
+    configured = load_config(Run(folder).existing().config, settings).cache.format
+    return kind or ("raw" if configured == "none" else configured)
+
+
 def plan_cache(job: Job) -> Amount:
     """What `cache` would write, without writing: exact for raw frames, estimated from a few videos for JPEG."""
     videos = bag_videos(job, training_bags(job))
@@ -38,7 +47,7 @@ def plan_cache(job: Job) -> Amount:
     return Amount(len(todo), _bytes_needed(job, todo))
 
 
-def cache(job: Job) -> Amount:
+def cache_run(job: Job) -> Amount:
     """Store frames of every video that has a bag; goes on where it was interrupted."""
     videos = bag_videos(job, training_bags(job))
     store = fill_cache(job, videos)

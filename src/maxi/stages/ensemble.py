@@ -21,7 +21,7 @@ from maxi.models.load import saved_beside
 from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Video, read_json, read_jsonl, write_json
-from maxi.stages.chain import class_embeddings
+from maxi.stages.evaluate import class_embeddings
 from maxi.stages.job import Job, fresh_model, videos_key
 from maxi.training.checkpoints import interpolate
 from maxi.video.decode import centre_indices
@@ -31,7 +31,7 @@ ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
 CHUNK = 32  # videos decoded before the weights change
 
 
-def curve(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
+def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
     """Write `ensemble.json`: accuracy of (1 - alpha) x frozen + alpha x fine-tuned weights on labelled videos.
 
     Every video is decoded once for all ratios; gains are paired over the frozen model. Raises MaxiError when the run

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from maxi.method import evaluation
+from maxi.method import evaluation, expansion
+from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import (
@@ -21,15 +22,15 @@ from maxi.records import (
     write_text,
 )
 from maxi.run import is_current, require
-from maxi.stages.chain import class_embeddings
+from maxi.stages.expand import expansion_context
 from maxi.stages.job import Job, embed, videos_key
 from maxi.stages.train import training_inputs
 from maxi.text.phrasebook import canonical_keys
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Write `predictions.jsonl`, and with labelled videos in `eval/` also `results.json`.
 
     Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
@@ -41,7 +42,7 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
         if is_current(run.control.training, training_inputs(job)):
             models["shuffled"] = run.control.model
         else:
-            log.warning(
+            logger.warning(
                 "the control was trained on other bags or settings and is left out; add --control shuffled"
             )
     videos = read_jsonl(run.manifest, Video)
@@ -70,6 +71,20 @@ def evaluate(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, 
     records = _records(job, left, scores, names, videos)
     write_json(run.results, records)
     return records
+
+
+def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.ndarray:
+    """z_l (K, D) of the names among which videos are recognised, as `eval.names` says."""
+    config = job.config
+    if config.eval.names == "templates":
+        return label_embeddings(model, names, config.match.templates).numpy()
+    if config.eval.names == "prompt":
+        return label_embeddings(model, names, [config.eval.prompt]).numpy()
+    rows = expansion.expand(
+        names, config.expand.expander, config.expand.n_phrases, context=expansion_context(job)
+    )
+    found = {row.label: row.texts for row in rows}
+    return averaged_embeddings(model, names, found, config.eval.prompt).numpy()
 
 
 def _aligned(
@@ -110,7 +125,7 @@ def _records(
     contents_trained = {v.id.partition("-")[0] for v in trained}
     again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
     if again:
-        log.warning(
+        logger.warning(
             "%d of %d labelled videos are also among the unlabelled ones", again, len(videos)
         )
     conditions = {

@@ -1,20 +1,66 @@
-"""Index: files -> the videos that decode, and the list of those that do not."""
+"""Index: start a run with its action names and list its videos: those that decode, and those that do not."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from maxi.errors import MaxiError
-from maxi.records import Journal, Skipped, Video, digest
+from maxi.progress import Progress
+from maxi.records import Journal, Skipped, Video, digest, read_jsonl, write_jsonl, write_text
+from maxi.run import Run, is_current, write_signed
+from maxi.stages.job import Job, check_skipped
 from maxi.video.decode import Probe
-from maxi.video.sources import Source, video_id
+from maxi.video.sources import Source, list_videos, video_id
 from maxi.video.workers import Decoder, Request
 
-FEW_SKIPPED = 5  # so many unreadable files never stop a run
+logger = logging.getLogger(__name__)
+
+
+def start_run(job: Job, names: Sequence[str]) -> None:
+    """Make the run's folder with its settings and its dictionary."""
+    job.run.create()
+    job.lock()
+    job.save_settings()
+    write_text(job.run.dictionary, (" ".join(name.split()) + "\n" for name in names))
+    if (
+        len(job.names()) < 2
+    ):  # read back: names that came as a list are checked like those of a file
+        raise MaxiError(
+            f"{job.run.dictionary}: one action name leaves nothing to tell apart; add others"
+        )
+
+
+def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
+    """Write `manifest.jsonl` and `skipped.jsonl`; a current manifest's videos are not decoded again."""
+    run = run or job.run
+    run.create()
+    sources = list_videos(where)
+    inputs = {"files": listing(sources)}
+    if is_current(run.manifest, inputs):
+        return read_jsonl(run.manifest, Video)
+    old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
+    journal = run.folder / "index.journal"
+    videos, skipped = index_videos(
+        sources, job.decoder, journal=journal, known={v.id: v for v in old}, progress=job.progress
+    )
+    write_jsonl(run.skipped, skipped)
+    check_skipped(len(sources), skipped, job.config.index.max_skipped, str(run.skipped))
+    write_signed(run.manifest, videos, inputs)
+    journal.unlink(missing_ok=True)
+    if skipped:
+        short = sum(s.kind == "short" for s in skipped)
+        logger.warning(
+            "%d of %d files are unreadable and %d end early; see %s",
+            len(skipped) - short,
+            len(sources),
+            short,
+            run.skipped,
+        )
+    return videos
 
 
 def index_videos(
@@ -23,7 +69,7 @@ def index_videos(
     *,
     journal: Path,
     known: Mapping[str, Video],
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]],
+    progress: Progress,
 ) -> tuple[list[Video], list[Skipped]]:
     """Decode every file once: (videos ordered by id, files that are unreadable or end early).
 
@@ -90,20 +136,3 @@ def _named(found: Sequence[tuple[str, Source, Video]]) -> list[Video]:
         own = name if copies[name] == 1 else f"{name}-{copies[name]}"
         videos.append(replace(video, id=own, path=os.path.abspath(source.path), label=source.label))
     return sorted(videos, key=lambda v: v.id)
-
-
-def check_skipped(n_files: int, skipped: Sequence[Skipped], max_skipped: float, where: str) -> None:
-    """Raise MaxiError when nothing is readable, or too much is not (more than 5 files and the share `max_skipped`)."""
-    bad = [s for s in skipped if s.kind == "unreadable"]
-    if not bad:
-        return
-    first = f"first: {bad[0].path}: {bad[0].reason}"
-    if len(bad) == n_files:
-        raise MaxiError(
-            f"none of the {n_files} videos can be read ({first}); the list is in {where}"
-        )
-    if len(bad) > FEW_SKIPPED and len(bad) > max_skipped * n_files:
-        raise MaxiError(
-            f"{len(bad)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "
-            "or allow more with --max-skipped"
-        )

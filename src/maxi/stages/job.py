@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.progress import bar, silent
+from maxi.progress import Progress, bar, silent
 from maxi.records import (
     Bag,
     Skipped,
@@ -29,16 +29,15 @@ from maxi.records import (
     write_text,
 )
 from maxi.run import Run, lock, require, sources_of_bags
-from maxi.settings import dump_config
-from maxi.stages.index import check_skipped
+from maxi.settings import dump_config, load_config
 from maxi.training.distributed import World, n_processes, world
 from maxi.video.sources import read_names
 from maxi.video.workers import Decoder
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ALONE = World()
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+FEW_SKIPPED = 5  # so many unreadable files never stop a run
 
 
 @dataclass
@@ -107,6 +106,14 @@ def open_job(
                 job._lock.close()
 
 
+def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
+    """The settings of the run to go on with, so that its flags need not be repeated; None for another backbone."""
+    run = Run(out)
+    if not run.config.is_file():
+        return None
+    return run.config if backbone in (None, load_config(run.config).backbone) else None
+
+
 def n_workers(config: Config) -> int:
     """Processes that decode, and threads that read or write the cache."""
     return config.workers or min(8, os.cpu_count() or 1)
@@ -148,10 +155,27 @@ def embed(
         store.close()
 
 
+def check_skipped(n_files: int, skipped: Sequence[Skipped], max_skipped: float, where: str) -> None:
+    """Raise MaxiError when nothing is readable, or too much is not (more than 5 files and the share `max_skipped`)."""
+    bad = [s for s in skipped if s.kind == "unreadable"]
+    if not bad:
+        return
+    first = f"first: {bad[0].path}: {bad[0].reason}"
+    if len(bad) == n_files:
+        raise MaxiError(
+            f"none of the {n_files} videos can be read ({first}); the list is in {where}"
+        )
+    if len(bad) > FEW_SKIPPED and len(bad) > max_skipped * n_files:
+        raise MaxiError(
+            f"{len(bad)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "
+            "or allow more with --max-skipped"
+        )
+
+
 def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> list[Video]:
     """Leave out videos that could be decoded when they were indexed and cannot be now; too many end the run."""
     if failed:
-        log.warning(
+        logger.warning(
             "%d videos can no longer be read, first %s: %s",
             len(failed),
             failed[0].path,

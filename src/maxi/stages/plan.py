@@ -72,7 +72,7 @@ def n_checkpoints(steps: float, *, n_steps: int, checkpoint_seconds: float) -> i
     return math.ceil(n_steps / apart)
 
 
-def plan(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
+def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
     """Seconds and bytes of training on the run's bags, from the first step to the saved model, on this machine.
 
     It trains for a few steps in a folder of the run that is then removed. With `tflops`, an assumed speed in

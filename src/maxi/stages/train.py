@@ -21,7 +21,7 @@ from maxi.training.stored_clips import stored_clips
 from maxi.video.frame_store import FrameStore, store_key
 
 
-def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
+def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
     """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
 
     With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run

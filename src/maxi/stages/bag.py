@@ -1,0 +1,88 @@
+"""Bag: the texts of a video from its match, its phrases and its captions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxi.method.agreement import near_texts
+from maxi.method.bags import build_bags
+from maxi.models.text_embeddings import label_embeddings
+from maxi.models.video_clip import VideoCLIP
+from maxi.records import (
+    Bag,
+    Caption,
+    Journal,
+    Match,
+    Phrases,
+    Video,
+    digest,
+    read_jsonl,
+)
+from maxi.run import is_current, require, sources_of_bags, write_signed
+from maxi.stages.expand import with_files
+from maxi.stages.job import Job, bag_videos, embed, fresh_model, videos_key
+from maxi.text.verbs import VerbParser
+
+logger = logging.getLogger(__name__)
+
+
+def bag_run(job: Job) -> list[Bag]:
+    """Write `bags.jsonl` from matches, phrases and captions."""
+    run, config = job.run, job.config.bag
+    files = [Path(config.weights)] if config.weights else []
+    inputs = {**sources_of_bags(run), "settings": with_files(config.model_dump(), files)}
+    second = fresh_model(job.config, config.agree) if config.agree else None
+    if second:
+        inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
+    if not is_current(run.bags, inputs):
+        _make_bags(job, inputs, second)
+    bags = read_jsonl(run.bags, Bag)
+    empty = sum(not b.texts for b in bags)
+    if empty and not job.config.match.supervised:
+        logger.warning(
+            "%d of %d bags are empty and train on the class prompt alone", empty, len(bags)
+        )
+    return bags
+
+
+def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
+    run, config = job.run, job.config.bag
+    videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
+    names = {"dictionary.txt": digest(job.names())}
+    require(run.matches, "match", videos | names)
+    require(run.phrases, "expand", names)
+    require(run.captions, "caption", videos)
+    journal = Journal(run.folder / "bags.journal", Bag, digest(inputs))
+    try:
+        kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
+        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        by_video = {row.video: row for row in captions}
+        rows = build_bags(kept, phrases, by_video, VerbParser(), config)
+        for row in job.progress(rows, len(kept), "bag"):
+            journal.add(row)
+    finally:
+        journal.close()
+    found = _agreed(job, journal.done, second) if second else journal.done
+    write_signed(run.bags, found, inputs)
+    journal.path.unlink(missing_ok=True)
+
+
+def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
+    """The bags without the texts that the backbone or the second model finds far from their video."""
+    config, videos = job.config, bag_videos(job, bags)
+
+    def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
+        kept, z_v = embed(job, model, videos, config.match.n_frames)
+        found = {v.id: z for v, z in zip(kept, z_v, strict=True)}
+        # A video that can no longer be read is near to nothing.
+        rows = np.stack([found.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos])
+        return rows, lambda texts: label_embeddings(model, texts, [config.eval.prompt]).numpy()
+
+    models = [asked(job.model()), asked(second)]
+    return near_texts(bags, models, far=config.bag.far, seed=config.seed)

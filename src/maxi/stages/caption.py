@@ -1,0 +1,82 @@
+"""Caption: sentences of what the frames of every video of a run show."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from maxi.errors import MaxiError
+from maxi.method import captioning
+from maxi.records import (
+    Caption,
+    Journal,
+    Skipped,
+    Video,
+    digest,
+    read_jsonl,
+)
+from maxi.run import is_current, write_signed
+from maxi.stages.expand import asked_of_models, with_files
+from maxi.stages.job import Job, videos_key, without
+from maxi.text.chat import tell
+
+logger = logging.getLogger(__name__)
+
+MAX_SILENT = 0.2  # share of videos without captions that goes unmentioned
+
+
+def caption_run(job: Job) -> list[Caption]:
+    """Write `captions.jsonl`: captions of uniform frames of every video; resumed video by video."""
+    run, config = job.run, job.config.caption
+    videos = read_jsonl(run.manifest, Video)
+    inputs = {
+        "manifest.jsonl": videos_key(videos),
+        "backbone": job.fingerprint,
+        "settings": with_files(config.model_dump(), captioning.source_files(config.captioner)),
+        **asked_of_models(job, config.captioner),
+    }
+    if is_current(run.captions, inputs):
+        return read_jsonl(run.captions, Caption)
+    if config.captioner == "none":
+        write_signed(run.captions, [], inputs)
+        return []
+    context = captioning.Context(job.model(), job.config.chat)
+    captioner, sees = captioning.make_captioner(config.captioner, context)
+    source = config.captioner.partition(":")[0]
+    journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
+    done = {row.video for row in journal.done}
+    size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
+    todo = captioning.unfinished(videos, done, size)
+    requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
+    answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
+    failed = []
+    try:
+        shown = iter(job.progress(zip(todo, answers, strict=True), len(todo), "caption"))
+        while chunk := [(video, frames) for video, (_, frames) in islice(shown, size)]:
+            lost = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
+            failed += [Skipped(v.path, "unreadable", str(error)) for v, error in lost]
+            read = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
+            told = captioning.describe(captioner, read) if read else []
+            for (video, _), captions in zip(read, told, strict=True):
+                if video.id not in done:
+                    journal.add(Caption(video.id, captions, source))
+    finally:
+        journal.close()
+    without(job, videos, failed)
+    rows = sorted(journal.done, key=lambda row: row.video)
+    if (silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
+        logger.warning("%s said nothing of %d of %d videos", config.captioner, silent, len(rows))
+    write_signed(run.captions, rows, inputs)
+    journal.path.unlink(missing_ok=True)
+    return rows
+
+
+def plan_caption(job: Job) -> list[str]:
+    """What `caption` would ask of a server at most, without asking."""
+    config = job.config.caption
+    videos = read_jsonl(job.run.manifest, Video)
+    frames = sum(len(captioning.request(v, config.n_frames).indices or ()) for v in videos)
+    plan = captioning.plan(config.captioner, frames, job.config.chat)
+    return [f"{config.captioner}: {tell(plan)}"] if plan else []

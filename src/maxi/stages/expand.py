@@ -1,0 +1,67 @@
+"""Expand: phrases for every action name of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from maxi.method import expansion
+from maxi.records import (
+    Phrases,
+    digest,
+    read_jsonl,
+)
+from maxi.run import contents, is_current, write_signed
+from maxi.stages.job import Job, resolve_device
+from maxi.text.chat import tell
+
+logger = logging.getLogger(__name__)
+
+
+def expand_run(job: Job) -> list[Phrases]:
+    """Write `phrases.jsonl`: phrases for every dictionary entry."""
+    run, config, names = job.run, job.config.expand, job.names()
+    inputs = {
+        "dictionary.txt": digest(names),
+        "settings": with_files(config.model_dump(), _phrase_files(config.expander)),
+        **asked_of_models(job, config.expander),
+    }
+    if is_current(run.phrases, inputs):
+        return read_jsonl(run.phrases, Phrases)
+    rows = expansion.expand(
+        names, config.expander, config.n_phrases, context=expansion_context(job)
+    )
+    write_signed(run.phrases, rows, inputs)
+    return rows
+
+
+def plan_expand(job: Job) -> list[str]:
+    """What `expand` would ask of servers, one line for each, without asking."""
+    plans = expansion.plan(job.names(), job.config.expand.expander, expansion_context(job))
+    return [f"{source}: {tell(plan)}" for source, plan in plans]
+
+
+def expansion_context(job: Job) -> expansion.Context:
+    config = job.config
+    return expansion.Context(
+        config.expand.n_phrases, config.chat, resolve_device(config.device), job.progress
+    )
+
+
+def asked_of_models(job: Job, sources: str) -> dict[str, Any]:
+    """The settings of `chat` that decide what language models reply, where one of the sources is such a model."""
+    if not any(part.startswith(("openai:", "hf:")) for part in sources.split("+")):
+        return {}
+    return {"chat": job.config.chat.model_dump(include={"base_url", "temperature"})}
+
+
+def _phrase_files(expander: str) -> list[Path]:
+    sources = expansion.split_sources(expander)
+    return [Path(s.partition(":")[2]) for s in sources if s.startswith("file:")]
+
+
+def with_files(settings: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
+    """Settings with the contents of the files that they name, so that an edit is noticed."""
+    return {**settings, "files": [contents(path) for path in files]}

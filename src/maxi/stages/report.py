@@ -1,0 +1,48 @@
+"""Report: what a run came to, as a page, a card beside the model, a page to judge clips on, and a few lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from maxi.method.metrics import signed
+from maxi.records import read_json
+from maxi.reports.model_card import write_card
+from maxi.reports.report import write_report
+from maxi.reports.verify import write_verify
+from maxi.run import Run
+from maxi.stages.job import Job
+
+
+def report_run(job: Job) -> Path:
+    """Write `report.html`, and beside the model its card."""
+    if job.run.model.is_dir():
+        write_card(job.run, job.config, job.names())
+    return write_report(job.run.folder, job.decoder, seed=job.config.seed)
+
+
+def verify_run(job: Job, n: int) -> Path:
+    """Write `verify.html`, on which a person judges `n` sampled clips."""
+    return write_verify(job.run.folder, job.decoder, n=n, seed=job.config.seed)
+
+
+def summary_of(run: Run) -> Iterator[str]:
+    """What a finished run came to, a few lines for the terminal."""
+    if run.results.exists():
+        records = [r for r in read_json(run.results) if r["split"] == "all"]
+        yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
+        for r in records:
+            gain = r.get("gain", {}).get("top1")
+            paired = f"   top-1 {signed(gain['gain'], gain['interval'])}" if gain else ""
+            yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
+    else:
+        rows = [
+            json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()
+        ]
+        same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in rows)
+        yield f"frozen and adapted agree on {same} of {len(rows)} videos; no labels, so no gain is claimed"
+        yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
+    yield f"model:  {run.model}"
+    if run.report.exists():
+        yield f"report: {run.report}"
