@@ -19,13 +19,14 @@ import numpy as np
 
 from maxi.demo.proof import demo_config
 from maxi.demo.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of
+from maxi.files import read_json, write_json
 from maxi.method.evaluation import label_indices
 from maxi.method.matching import keep_confident, match
 from maxi.method.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
 from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
 from maxi.progress import bar
-from maxi.records import Match, Video, read_json, read_jsonl, write_json
+from maxi.records import Match, Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.job import Job, embed, open_job
 

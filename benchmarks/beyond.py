@@ -21,11 +21,12 @@ from bags import soft, top1
 from maxi.config import Config
 from maxi.demo.proof import demo_config
 from maxi.demo.trial import SIZES, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.files import write_json
 from maxi.method.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
 from maxi.miniature.videos import Order, render
 from maxi.progress import bar
-from maxi.records import Video, read_jsonl, write_json
+from maxi.records import Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.bag import bag_run
 from maxi.stages.caption import caption_run

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxi.files import write_json
 from maxi.method.bags import build_bags
-from maxi.records import Bag, Match, Phrases, write_json
+from maxi.records import Bag, Match, Phrases
 from maxi.text.phrasebook import shipped_book
 from maxi.text.verbs import VerbParser
 from maxi.training.batches import Batches, Step

@@ -23,8 +23,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from maxi.files import digest, write_json
 from maxi.memory import peak_memory
-from maxi.records import Bag, Caption, Video, digest, read_jsonl, write_json, write_jsonl
+from maxi.records import Bag, Caption, Video, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from maxi.config import Config

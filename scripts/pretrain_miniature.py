@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maxi.files import digest, write_json
 from maxi.miniature import captions
 from maxi.miniature.actions import Pose
 from maxi.miniature.body import JOINTS
@@ -38,7 +39,6 @@ from maxi.models.hugging_face import quiet_transformers
 from maxi.models.saving import staging
 from maxi.models.towers import Preprocessing
 from maxi.randomness import generator
-from maxi.records import digest, write_json
 from maxi.training.checkpoints import load_state, save_state
 
 SIDE, SHARD, IMAGE, PATCH = 100, 2000, 96, 12

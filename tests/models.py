@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from maxi.files import write_json
 from maxi.miniature.tokens import word_tokenizer
 from maxi.models.hugging_face import quiet_transformers
-from maxi.records import write_json
 
 WORDS = ["photo", "of", "the", "video", "person", "playing", "guitar", "riding", "horse"]
 

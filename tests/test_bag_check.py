@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.errors import MaxiError
-from maxi.records import Bag, BagText, Caption, Match, Phrases, Video, write_json, write_jsonl
+from maxi.files import write_json
+from maxi.records import Bag, BagText, Caption, Match, Phrases, Video, write_jsonl
 from maxi.reports.bag_check import lines_of, lint, show, stats
 from maxi.reports.tables import source_kind
 from maxi.run import Run

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from maxi.errors import MaxiError
+from maxi.files import write_json
 from maxi.models.blocks import FEW, Packed, across_frames, causal, each_row
 from maxi.models.clip import load_clip
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.records import write_json
 
 HEADS = 2
 

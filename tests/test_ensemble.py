@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from maxi.cli import main
+from maxi.files import read_json
 from maxi.progress import silent
-from maxi.records import read_json
 from maxi.run import Run
 from maxi.stages.adapt import adapt
 from test_adapt import settings

@@ -10,8 +10,9 @@ from maxi.config import Config
 from maxi.demo.page import MODELS, N_EXAMPLES, accuracy_figure, write_showcase
 from maxi.demo.proof import compare, demo_config, summarise
 from maxi.demo.trial import ROWS
+from maxi.files import write_json, write_text
 from maxi.method.metrics import wilson
-from maxi.records import Bag, BagText, Match, Video, write_json, write_jsonl, write_text
+from maxi.records import Bag, BagText, Match, Video, write_jsonl
 from media import write_video
 from test_report import EVIL, Page
 

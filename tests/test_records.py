@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxi.errors import MaxiError
+from maxi.files import read_json
 from maxi.records import (
     Bag,
     BagText,
@@ -17,7 +18,6 @@ from maxi.records import (
     Other,
     Phrases,
     Video,
-    read_json,
     read_jsonl,
     write_jsonl,
 )

@@ -15,7 +15,8 @@ import pytest
 
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.records import Bag, BagText, Caption, Match, Skipped, Video, write_json, write_jsonl
+from maxi.files import write_json
+from maxi.records import Bag, BagText, Caption, Match, Skipped, Video, write_jsonl
 from maxi.reports import figures
 from maxi.reports import tables as findings
 from maxi.reports.html import jpeg, read_rows

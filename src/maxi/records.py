@@ -5,7 +5,6 @@ Every table is JSON lines. Beside a finished table lies `<name>.meta.json`, whic
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from maxi.errors import MaxiError
+from maxi.files import ESCAPED, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,6 @@ class Bag:
     label: str
     texts: tuple[BagText, ...] = field(default=())
 
-
-# A file name that is no UTF-8 holds lone surrogates; written as `\\udcff` they are valid JSON and read back.
-ESCAPED = "backslashreplace"
 
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
@@ -272,40 +269,6 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     write_text(path, (line for row in rows for line in (_to_json(row), "\n")))
 
 
-def write_text(path: Path, pieces: Iterable[str]) -> None:
-    """Write text through a temporary file in the same folder, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        with part.open("w", encoding="utf-8", errors=ESCAPED) as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write one JSON document atomically."""
-    write_text(path, [json.dumps(data, ensure_ascii=False, indent=1), "\n"])
-
-
-def read_json(path: Path) -> Any:
-    """Read one JSON document; MaxiError when it is missing or malformed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise MaxiError(
-            f"{path} does not exist; run the stage that writes it, or `maxi adapt`"
-        ) from error
-    except ValueError as error:
-        raise MaxiError(
-            f"{path}: not valid JSON ({error}); remove it and run the stage again"
-        ) from error
-
-
 class Journal:
     """Rows written one by one while a long stage runs, so that an interruption costs only the row in work.
 
@@ -351,18 +314,3 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
-
-
-def digest(*parts: Any) -> str:
-    """A short, stable name of any JSON-like values: 16 hex digits."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """16 hex digits of a file's sha256."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()[:16]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from maxi.errors import MaxiError
-from maxi.records import digest, file_digest, read_json, write_json, write_jsonl
+from maxi.files import digest, file_digest, read_json, write_json
+from maxi.records import write_jsonl
 
 log = logging.getLogger(__name__)
 

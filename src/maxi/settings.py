@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from maxi.config import Config, Stage
 from maxi.errors import MaxiError
-from maxi.records import read_json
+from maxi.files import read_json
 
 RECIPES = {"miniature": "demo"}
 """Kinds of backbones whose recipe has another name than they."""

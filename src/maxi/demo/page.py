@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maxi.config import Config
+from maxi.files import write_text
 from maxi.miniature.actions import ACTIONS, N_KNOWN
 from maxi.miniature.scenery import OBJECTS
 from maxi.randomness import shuffled
-from maxi.records import Bag, BagText, Match, Video, read_jsonl, write_text
+from maxi.records import Bag, BagText, Match, Video, read_jsonl
 from maxi.reports import figures
 from maxi.reports.html import fill, previews
 from maxi.reports.tables import Rows, signed, source_kind

@@ -11,9 +11,9 @@ from maxi.config import Config
 from maxi.demo.page import write_showcase
 from maxi.demo.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
+from maxi.files import read_json, write_json
 from maxi.method.metrics import mean_interval, signed
 from maxi.progress import Progress, bar
-from maxi.records import read_json, write_json
 from maxi.settings import load_config
 
 

@@ -15,6 +15,7 @@ from lemminflect import getLemma
 from numpy.typing import NDArray
 
 from maxi.config import Config
+from maxi.files import read_json
 from maxi.method import evaluation
 from maxi.method.expansion import expand
 from maxi.miniature import captions as written
@@ -24,7 +25,7 @@ from maxi.miniature.videos import Order, draw_clip, render
 from maxi.models.text_embeddings import label_embeddings
 from maxi.progress import Progress
 from maxi.randomness import shuffled
-from maxi.records import Bag, Caption, Match, Video, read_json, read_jsonl
+from maxi.records import Bag, Caption, Match, Video, read_jsonl
 from maxi.run import Run, meta_path, write_signed
 from maxi.stages.adapt import adapt
 from maxi.stages.bag import bag_run

@@ -17,9 +17,9 @@ import av
 import numpy as np
 
 from maxi.errors import MaxiError
+from maxi.files import write_text
 from maxi.miniature.scenes import NO_SHIFT, Scene, draw_scene, frames
 from maxi.randomness import generator
-from maxi.records import write_text
 
 SIZES = ((160, 120), (176, 144), (128, 128), (192, 112), (144, 160))
 RATES = (8, 10, 12, 15)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from maxi.errors import MaxiError, first_line
+from maxi.files import digest, file_digest
 from maxi.models.hugging_face import (
     SAFELY,
     check_files,
@@ -20,7 +21,6 @@ from maxi.models.hugging_face import (
     reading,
 )
 from maxi.randomness import generator
-from maxi.records import digest, file_digest
 from maxi.text.reply_store import Replies
 
 

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.errors import MaxiError
+from maxi.files import write_json
 from maxi.models.clip import Clip, from_archive
 from maxi.models.foreign import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.saving import staging, weights_digest
 from maxi.models.towers import Towers
 from maxi.models.weight_names import to_openai
-from maxi.records import write_json
 
 FORMATS = ("hf", "open_clip", "onnx")
 GELUS = {"quick_gelu": True, "gelu": False}

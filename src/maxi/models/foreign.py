@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from maxi.errors import MaxiError
+from maxi.files import read_json
 from maxi.models.hugging_face import reading
 from maxi.models.weight_names import State, plain_names, shapes, to_hugging_face
-from maxi.records import read_json
 
 FILES = (".pt", ".pth", ".bin", ".safetensors")
 OPEN_CLIP = "open_clip_config.json"

@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from maxi.errors import MaxiError, first_line, some
-from maxi.records import read_json
+from maxi.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from maxi.errors import MaxiError, choose, first_line
+from maxi.files import read_json
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.saving import SETTINGS
-from maxi.records import read_json
 
 if TYPE_CHECKING:
     pass

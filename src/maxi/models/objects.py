@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.errors import MaxiError, first_line, some
+from maxi.files import read_json, write_json
 from maxi.models.hugging_face import quiet_transformers
 from maxi.models.saving import staging, weights_digest
-from maxi.records import read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import BertModel, PreTrainedTokenizerBase

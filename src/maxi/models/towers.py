@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from maxi.errors import MaxiError
+from maxi.files import digest, read_json, write_json
 from maxi.models.blocks import across_frames, each_row, run
 from maxi.models.hugging_face import check_report, quiet_transformers
 from maxi.models.saving import staging, weights_digest
-from maxi.records import digest, read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maxi.files import read_json, write_json
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.saving import SETTINGS
 from maxi.models.towers import Towers
-from maxi.records import read_json, write_json
 from maxi.settings import load_config
 
 Trainable = Literal["all", "head", "visual", "text"]

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from maxi.config import Config
+from maxi.files import read_json, write_text
 from maxi.method.metrics import signed
-from maxi.records import Match, read_json, read_jsonl, write_text
+from maxi.records import Match, read_jsonl
 from maxi.run import Run
 
 CARD = "README.md"

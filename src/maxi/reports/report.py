@@ -9,20 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
+from maxi.files import read_json, write_text
 from maxi.method.bags import bag_statistics
 from maxi.method.matching import entropy, warnings
 from maxi.randomness import shuffled
-from maxi.records import (
-    Bag,
-    Caption,
-    Match,
-    Row,
-    Skipped,
-    Video,
-    iterate_jsonl,
-    read_json,
-    write_text,
-)
+from maxi.records import Bag, Caption, Match, Row, Skipped, Video, iterate_jsonl
 from maxi.reports import figures
 from maxi.reports import tables as findings
 from maxi.reports.html import fill, previews, read_rows

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
+from maxi.files import file_digest, write_text
 from maxi.method.metrics import Z95, paired_difference
 from maxi.randomness import shuffled
-from maxi.records import Video, file_digest, iterate_jsonl, write_text
+from maxi.records import Video, iterate_jsonl
 from maxi.reports.html import fill, previews, read_rows
 from maxi.reports.tables import best, both
 from maxi.video.workers import Decoder

@@ -9,20 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from maxi.files import digest
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
 from maxi.models.text_embeddings import label_embeddings
 from maxi.models.video_clip import VideoCLIP
-from maxi.records import (
-    Bag,
-    Caption,
-    Journal,
-    Match,
-    Phrases,
-    Video,
-    digest,
-    read_jsonl,
-)
+from maxi.records import Bag, Caption, Journal, Match, Phrases, Video, read_jsonl
 from maxi.run import is_current, require, sources_of_bags, write_signed
 from maxi.stages.expand import with_files
 from maxi.stages.job import Job, bag_videos, embed, fresh_model, videos_key

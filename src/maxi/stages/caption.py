@@ -8,15 +8,9 @@ from itertools import islice
 from typing import Any
 
 from maxi.errors import MaxiError
+from maxi.files import digest
 from maxi.method import captioning
-from maxi.records import (
-    Caption,
-    Journal,
-    Skipped,
-    Video,
-    digest,
-    read_jsonl,
-)
+from maxi.records import Caption, Journal, Skipped, Video, read_jsonl
 from maxi.run import is_current, write_signed
 from maxi.stages.expand import asked_of_models, with_files
 from maxi.stages.job import Job, videos_key, without

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.features import prepare
+from maxi.files import read_json, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import signed
 from maxi.models.load import saved_beside
 from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
-from maxi.records import Video, read_json, read_jsonl, write_json
+from maxi.records import Video, read_jsonl
 from maxi.stages.evaluate import class_embeddings
 from maxi.stages.job import Job, fresh_model, videos_key
 from maxi.training.checkpoints import interpolate

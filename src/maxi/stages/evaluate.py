@@ -10,17 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from maxi.files import digest, write_json, write_text
 from maxi.method import evaluation, expansion
 from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
-from maxi.records import (
-    Video,
-    digest,
-    read_jsonl,
-    write_json,
-    write_text,
-)
+from maxi.records import Video, read_jsonl
 from maxi.run import is_current, require
 from maxi.stages.expand import expansion_context
 from maxi.stages.job import Job, embed, videos_key

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from maxi.files import digest
 from maxi.method import expansion
-from maxi.records import (
-    Phrases,
-    digest,
-    read_jsonl,
-)
+from maxi.records import Phrases, read_jsonl
 from maxi.run import contents, is_current, write_signed
 from maxi.stages.job import Job, resolve_device
 from maxi.text.chat import tell

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from maxi.errors import MaxiError
+from maxi.files import digest, write_text
 from maxi.progress import Progress
-from maxi.records import Journal, Skipped, Video, digest, read_jsonl, write_jsonl, write_text
+from maxi.records import Journal, Skipped, Video, read_jsonl, write_jsonl
 from maxi.run import Run, is_current, write_signed
 from maxi.stages.job import Job, check_skipped
 from maxi.video.decode import Probe

@@ -17,17 +17,11 @@ import torch
 from maxi.config import Config
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
+from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.progress import Progress, bar, silent
-from maxi.records import (
-    Bag,
-    Skipped,
-    Video,
-    digest,
-    read_jsonl,
-    write_text,
-)
+from maxi.records import Bag, Skipped, Video, read_jsonl
 from maxi.run import Run, lock, require, sources_of_bags
 from maxi.settings import dump_config, load_config
 from maxi.training.distributed import World, n_processes, world

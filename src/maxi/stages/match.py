@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from maxi.files import digest
 from maxi.method import matching
 from maxi.models.text_embeddings import label_embeddings
-from maxi.records import (
-    Match,
-    Video,
-    digest,
-    read_jsonl,
-)
+from maxi.records import Match, Video, read_jsonl
 from maxi.run import is_current, write_signed
 from maxi.stages.job import Job, embed, videos_key
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from maxi.files import read_json
 from maxi.method.metrics import signed
-from maxi.records import read_json
 from maxi.reports.model_card import write_card
 from maxi.reports.report import write_report
 from maxi.reports.verify import write_verify

@@ -8,9 +8,10 @@ from typing import Any
 
 from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_views, trunk_digest
+from maxi.files import digest, file_digest, read_json, write_json
 from maxi.method.bags import shuffle_bags
 from maxi.models.video_clip import VideoCLIP
-from maxi.records import Match, Video, digest, file_digest, read_json, read_jsonl, write_json
+from maxi.records import Match, Video, read_jsonl
 from maxi.run import contents, is_current, meta_path, sign
 from maxi.stages.cache import fill_cache
 from maxi.stages.job import Job, bag_videos, fresh_model, n_workers, training_bags, without

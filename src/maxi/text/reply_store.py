@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxi.records import digest, write_text
+from maxi.files import digest, write_text
 
 
 def cache_folder() -> Path:

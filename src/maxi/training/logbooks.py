@@ -13,7 +13,7 @@ from typing import Any
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.records import write_text
+from maxi.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
+from maxi.files import digest, write_text
 from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
-from maxi.records import Bag, digest, write_text
+from maxi.records import Bag
 from maxi.training.averaging import Average
 from maxi.training.batches import Batches, Step, epoch_sizes, n_batches, prefetch, schedule
 from maxi.training.checkpoints import interpolate, load_best, load_state, save_best, save_state

@@ -21,7 +21,8 @@ from PIL import Image
 
 from maxi.config import CacheConfig
 from maxi.errors import MaxiError
-from maxi.records import Video, digest, write_text
+from maxi.files import digest, write_text
+from maxi.records import Video
 from maxi.video.decode import centre_indices
 from maxi.video.transforms import shrink, shrunk_size
 
