@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inputs import VIT_B16, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
-from maxi.features import to_pixels
+from maxi.features.embedding import to_pixels
 from maxi.memory import peak_memory
 from maxi.models import blocks
 from maxi.models.video_clip import load_model

@@ -59,7 +59,7 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
     """Write a run of `n` made-up videos: manifest, dictionary, features and captions out of the shipped sentences."""
     import numpy as np
 
-    from maxi.features import FeatureStore
+    from maxi.features.store import FeatureStore
     from maxi.method.captioning import sentence_bank
     from maxi.models.text_embeddings import label_embeddings
     from maxi.progress import silent

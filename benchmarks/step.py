@@ -15,7 +15,7 @@ import torch
 
 from inputs import VIT_B16, batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
-from maxi.features import to_pixels
+from maxi.features.embedding import to_pixels
 from maxi.models.video_clip import load_model
 from maxi.records import Bag
 from maxi.training.batches import Step, collate_texts, schedule

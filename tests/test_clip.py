@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from maxi.errors import MaxiError
-from maxi.features import trunk_digest
+from maxi.features.embedding import trunk_digest
 from maxi.models.clip import load_clip
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.video_clip import VideoCLIP, load_model

@@ -59,7 +59,7 @@ def room(name: str) -> str:
 
 def test_every_file_is_in_a_room_or_on_the_ground_floor() -> None:
     outside = {name for name in files() if "/" not in name}
-    assert outside == {*GROUND.split(), "features"}
+    assert outside == {*GROUND.split()}
     assert {room(name) for name in files()} == {*ROOMS, "ground"}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.features import to_pixels
+from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.records import Bag, BagText

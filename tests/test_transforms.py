@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maxi import features
+from maxi.features import training_inputs
 from maxi.video.transforms import (
     Augment,
     _resize,
@@ -226,8 +226,8 @@ def test_operations_apply_in_the_order_drawn():
 def test_a_device_without_room_leaves_a_clip_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = np.random.default_rng(0).integers(256, size=(2, 40, 50, 3), dtype=np.uint8)
     cpu = torch.device("cpu")
-    expected = features.augmented(32, frames, "v", seed=0, epoch=0, device=cpu)
-    transform, places = features.train_transform, []
+    expected = training_inputs.augmented(32, frames, "v", seed=0, epoch=0, device=cpu)
+    transform, places = training_inputs.train_transform, []
 
     def full(images: torch.Tensor, *given: object) -> torch.Tensor:
         places.append(images.device.type)
@@ -235,7 +235,7 @@ def test_a_device_without_room_leaves_a_clip_to_the_cpu(monkeypatch: pytest.Monk
             raise torch.OutOfMemoryError("CUDA out of memory")
         return transform(images, *given)
 
-    monkeypatch.setattr(features, "train_transform", full)
-    found = features.augmented(32, frames, "v", seed=0, epoch=0, device=torch.device("meta"))
+    monkeypatch.setattr(training_inputs, "train_transform", full)
+    found = training_inputs.augmented(32, frames, "v", seed=0, epoch=0, device=torch.device("meta"))
     assert places == ["meta", "cpu"]
     assert torch.equal(found, expected)

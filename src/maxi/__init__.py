@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maxi.errors import MaxiError
-    from maxi.features import read_frames
+    from maxi.features.embedding import read_frames
     from maxi.method.bags import build_bags
     from maxi.method.captioning import caption
     from maxi.method.classification import classify
@@ -36,7 +36,7 @@ _HOME = {
     "load_model": "models.video_clip",
     "match": "method.matching",
     "mil_nce": "method.objectives",
-    "read_frames": "features",
+    "read_frames": "features.embedding",
     "train": "training.loop",
 }
 __all__ = [

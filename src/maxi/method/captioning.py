@@ -21,7 +21,7 @@ from PIL import Image
 
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError, choose
-from maxi.features import prepare
+from maxi.features.embedding import prepare
 from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Caption, Video, read_jsonl

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from maxi.errors import MaxiError
-from maxi.features import prepare
+from maxi.features.embedding import prepare
 from maxi.models.text_embeddings import label_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.video.decode import Probe, centre_indices

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maxi.errors import MaxiError
-from maxi.features import prepare
+from maxi.features.embedding import prepare
 from maxi.files import read_json, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import signed

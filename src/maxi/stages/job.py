@@ -16,7 +16,8 @@ import torch
 
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
+from maxi.features.embedding import embed_videos, embeddings, trunk_digest
+from maxi.features.store import FeatureStore
 from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model

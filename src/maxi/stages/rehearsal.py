@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from maxi.errors import MaxiError
-from maxi.features import n_stored
+from maxi.features.store import n_stored
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Video
 from maxi.run import Run

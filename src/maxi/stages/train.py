@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, embed_views, trunk_digest
+from maxi.features.embedding import trunk_digest
+from maxi.features.store import FeatureStore
+from maxi.features.training_inputs import embed_views
 from maxi.files import digest, file_digest, read_json, write_json
 from maxi.method.bags import shuffle_bags
 from maxi.models.video_clip import VideoCLIP

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, augmented, clip_device, training_indices
+from maxi.features.store import FeatureStore
+from maxi.features.training_inputs import augmented, clip_device, training_indices
 from maxi.method.bags import sample_bag
 from maxi.method.objectives import SINGLE
 from maxi.models.video_clip import VideoCLIP

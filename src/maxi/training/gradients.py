@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError, choose
-from maxi.features import to_pixels
+from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES, contrasted
 from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP

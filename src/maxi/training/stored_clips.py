@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.features import augmented, clip_device, training_indices
+from maxi.features.training_inputs import augmented, clip_device, training_indices
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Video
 from maxi.training.batches import Batches, Lost, Step, room

@@ -1,0 +1,1 @@
+"""Embeddings of videos, stored, and the inputs of training."""

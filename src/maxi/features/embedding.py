@@ -1,0 +1,131 @@
+"""Embed videos: frames in, rows of a store out, each video once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maxi.errors import MaxiError
+from maxi.features.store import ROWS, FeatureStore
+from maxi.models.backbone import Backbone
+from maxi.models.video_clip import VideoCLIP
+from maxi.progress import Progress
+from maxi.records import Skipped, Video
+from maxi.video.decode import Probe, centre_indices
+from maxi.video.transforms import eval_transform, normalise
+from maxi.video.workers import Decoder, Request
+
+
+def trunk_digest(backbone: Backbone) -> str:
+    """16 hex digits that change with what an image's trunk features depend on, but not with the heads."""
+    apart = {*backbone.head_parameters(), "model.logit_scale"}  # no image meets CLIP's temperature
+    sha = hashlib.sha256(
+        repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode()
+    )
+    for name, tensor in sorted(backbone.state_dict().items()):
+        if name not in apart:
+            sha.update(f"{name}{tuple(tensor.shape)}".encode())
+            sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+Frames = NDArray[np.uint8]
+
+
+def read_frames(path: str | Path, n_frames: int = 16) -> Tensor:
+    """Frames at the centres of `n_frames` equal segments of a video: uint8 (T, C, H, W), RGB.
+
+    Decoded in a process of its own; raises MaxiError when the file cannot be decoded.
+    """
+    with Decoder(1) as decoder:
+        probe = decoder.one(Request(path))
+        assert isinstance(probe, Probe)
+        frames = decoder.one(Request(path, tuple(centre_indices(probe.n_frames, n_frames))))
+    return torch.from_numpy(np.asarray(frames)).permute(0, 3, 1, 2)
+
+
+def prepare(model: VideoCLIP, frames: Frames) -> Tensor:
+    """Decoded frames (T, H, W, 3) -> pixels (T, 3, S, S) for the model: resized, centre-cropped, normalised."""
+    backbone = model.backbone
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, H, W, 3) -> (T, 3, H, W)
+    small = eval_transform(images, backbone.image_size, resize_to=backbone.resize_to)
+    return to_pixels(model, small)
+
+
+def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
+    """uint8 (..., C, S, S) -> float32 on the model's device, normalised as the backbone has it."""
+    return normalise(images.to(model.device), model.backbone.mean, model.backbone.std)
+
+
+def embed_videos(
+    model: VideoCLIP,
+    videos: Sequence[Video],
+    store: FeatureStore,
+    decoder: Decoder,
+    *,
+    n_frames: int,
+    trunk: bool,
+    progress: Progress,
+) -> list[Skipped]:
+    """Fill the store: z_v (D,) of each video's segment centres, or with `trunk` its frames' features (T, F).
+
+    One video is one forward pass, so that its row never depends on its neighbours. Returns the videos that can no
+    longer be decoded.
+    """
+
+    def row(frames: Frames, _: Video) -> Tensor:
+        pixels = prepare(model, frames)
+        return (model.video_trunk if trunk else model.encode_video)(pixels[None])[0]
+
+    return fill_store(
+        videos,
+        store,
+        decoder,
+        lambda v: centre_indices(v.n_frames, n_frames),
+        row,
+        "embed",
+        progress,
+    )
+
+
+@torch.inference_mode()
+def fill_store(
+    videos: Sequence[Video],
+    store: FeatureStore,
+    decoder: Decoder,
+    indices: Callable[[Video], list[int]],
+    row: Callable[[Frames, Video], Tensor],
+    what: str,
+    progress: Progress,
+) -> list[Skipped]:
+    todo = [v for v in videos if v.id not in store]
+    requests = (Request(v.path, tuple(indices(v))) for v in todo)
+    failed = []
+    results = zip(todo, decoder.map(requests), strict=True)
+    for video, (_, frames) in progress(results, len(todo), what) if todo else ():
+        if isinstance(frames, MaxiError):
+            failed.append(Skipped(video.path, "unreadable", str(frames)))
+            continue
+        assert isinstance(frames, np.ndarray)
+        store.append(video.id, row(frames, video).float().cpu().numpy())
+    return failed
+
+
+@torch.inference_mode()
+def embeddings(
+    model: VideoCLIP, store: FeatureStore, videos: Sequence[str], *, trunk: bool
+) -> NDArray[np.float32]:
+    """z_v (V, D) of stored videos, in their order; with `trunk` the model's head is applied to its frames' features."""
+    if not trunk:
+        return store.gather(videos)
+    parts = [
+        model.embed_features(torch.from_numpy(store.gather(videos[i : i + ROWS])).to(model.device))
+        for i in range(0, len(videos), ROWS)
+    ]
+    return torch.cat(parts).float().cpu().numpy()
