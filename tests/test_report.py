@@ -21,6 +21,7 @@ from maxi.reports import figures
 from maxi.reports import tables as findings
 from maxi.reports.html import jpeg, read_rows
 from maxi.reports.report import write_report
+from maxi.run import Run
 from maxi.settings import dump_config
 from maxi.video.workers import Decoder
 from media import write_video
@@ -147,7 +148,7 @@ def label(run: Path, videos: list[Video], adapted: dict[str, Any]) -> None:
 
 def test_unlabelled_run_claims_no_gain(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "my run", clips)
-    path = write_report(run, decoder)
+    path = write_report(Run(run), decoder)
     page = Page(path)
     assert path == run / "report.html"
     assert "No gain is claimed" in page.text
@@ -164,7 +165,7 @@ def test_unlabelled_run_claims_no_gain(tmp_path, clips, decoder):
 def test_gain_is_told_from_noise(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", clips)
     label(run, clips, record("adapted", 44.0, **gain(2.0, -3.0, 7.0)))
-    text = Page(write_report(run, decoder)).text
+    text = Page(write_report(Run(run), decoder)).text
     assert "No gain can be told from noise on 65 clips: +2.0 points" in text
     assert "No gain is claimed" not in text
     assert "right for 20.0 %" in text
@@ -226,7 +227,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path, clips, decoder):
     with (run / "config.yaml").open("a", encoding="utf-8") as file:
         file.write(f"# {EVIL}\n")
 
-    page = Page(write_report(run, decoder))
+    page = Page(write_report(Run(run), decoder))
     assert "script" not in page.tags
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(EVIL) > 15
@@ -237,7 +238,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path, clips, decoder):
 def test_page_needs_no_other_file(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", clips)
     label(run, clips, record("adapted", 44.0, **gain(2.0, -3.0, 7.0)))
-    path = write_report(run, decoder)
+    path = write_report(Run(run), decoder)
     page = Page(path)
     sources = page.values("src")
     assert len(sources) == 4 * (4 + 2 + 2)
@@ -255,15 +256,15 @@ def test_page_needs_no_other_file(tmp_path, clips, decoder):
 
 def test_same_run_gives_the_same_page(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", clips)
-    first = write_report(run, decoder).read_bytes()
-    assert write_report(run, decoder).read_bytes() == first
+    first = write_report(Run(run), decoder).read_bytes()
+    assert write_report(Run(run), decoder).read_bytes() == first
 
 
 def test_lost_clip_gets_a_placeholder(tmp_path, clips, decoder):
     gone = Video("gone", str(tmp_path / "gone.mp4"), 20, 10.0, 64, 48)
     empty = Video("empty", clips[0].path, 0, 10.0, 64, 48)
     run = lay_out(tmp_path / "run", [gone, clips[1], empty])
-    page = Page(write_report(run, decoder))
+    page = Page(write_report(Run(run), decoder))
     # Each of the two is an example; none of them changed its name.
     assert page.text.count("no preview: the file does not decode any more") == 2
 
@@ -274,7 +275,7 @@ def test_lost_clip_gets_a_placeholder(tmp_path, clips, decoder):
 def test_absent_file_leaves_its_section_out(tmp_path, clips, decoder, name):
     run = lay_out(tmp_path / "run", clips[:2])
     (run / name).unlink()
-    page = Page(write_report(run, decoder))
+    page = Page(write_report(Run(run), decoder))
     titles = {
         "matches.jsonl": "Matching",
         "bags.jsonl": "Bags",
@@ -290,7 +291,7 @@ def test_manifest_alone_is_enough(tmp_path, clips, decoder):
     run = tmp_path / "run"
     run.mkdir()
     write_jsonl(run / "manifest.jsonl", clips)
-    page = Page(write_report(run, decoder))
+    page = Page(write_report(Run(run), decoder))
     assert "adapted to 4 unlabelled videos" in page.text
     assert "nothing has been evaluated yet" in page.text
     assert "h2" not in page.tags
@@ -298,7 +299,7 @@ def test_manifest_alone_is_enough(tmp_path, clips, decoder):
 
 def test_folder_without_a_run_is_refused(tmp_path, decoder):
     with pytest.raises(MaxiError, match="holds no run"):
-        write_report(tmp_path, decoder)
+        write_report(Run(tmp_path), decoder)
 
 
 def test_malformed_row_is_named(tmp_path, clips, decoder):
@@ -306,13 +307,13 @@ def test_malformed_row_is_named(tmp_path, clips, decoder):
     with (run / "predictions.jsonl").open("a", encoding="utf-8") as file:
         file.write("[1, 2]\n")
     with pytest.raises(MaxiError, match=r"predictions\.jsonl:5"):
-        write_report(run, decoder)
+        write_report(Run(run), decoder)
 
 
 def test_collapsed_matches_are_warned_of_twice(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", clips)
     write_jsonl(run / "matches.jsonl", [Match(v.id, "singing", 0.3, True) for v in clips])
-    text = Page(write_report(run, decoder)).text
+    text = Page(write_report(Run(run), decoder)).text
     assert text.count("100% of the videos match one name") == 2
 
 
@@ -321,7 +322,7 @@ def test_large_collection_makes_a_small_page(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", many)
     skipped = [Skipped(f"bad{i}.mp4", "unreadable", "empty file") for i in range(400)]
     write_jsonl(run / "skipped.jsonl", skipped)
-    path = write_report(run, decoder)
+    path = write_report(Run(run), decoder)
     page = Page(path)
     assert path.stat().st_size < 600_000
     assert len(page.values("src")) == 4 * (12 + 8)
@@ -340,7 +341,7 @@ def test_examples_do_not_depend_on_the_order_of_rows(tmp_path, clips, decoder):
         write_jsonl(run / "manifest.jsonl", videos)
         matches = [Match(v.id, f"name {v.id}", 0.5, True) for v in videos]
         write_jsonl(run / "matches.jsonl", matches)
-        text = write_report(run, decoder).read_text(encoding="utf-8")
+        text = write_report(Run(run), decoder).read_text(encoding="utf-8")
         shown.append(re.findall(r"<h4>name (\d+) ", text))
     assert len(shown[0]) == 12
     assert shown[0] == shown[1]
@@ -423,7 +424,7 @@ def test_jpeg_fits_its_box():
 def test_page_fits_the_screen(tmp_path, clips, decoder, width):
     run = lay_out(tmp_path / "run", clips, ["an action with quite a long name " * 2, *NAMES])
     label(run, clips, record("adapted", 44.0, **gain(2.0, -3.0, 7.0)))
-    inner = escape(write_report(run, decoder).read_text(encoding="utf-8"))
+    inner = escape(write_report(Run(run), decoder).read_text(encoding="utf-8"))
     outer = tmp_path / "outer.html"
     # A window may refuse to be as narrow as a phone; a frame does not.
     script = """const frame = document.querySelector("iframe");

@@ -16,6 +16,7 @@ import maxi
 from maxi.errors import MaxiError
 from maxi.records import Video, write_jsonl
 from maxi.reports.verify import estimate, sample, stratify, write_verify
+from maxi.run import Run
 from maxi.video.workers import Decoder
 from media import write_video
 
@@ -195,7 +196,7 @@ class Cards(HTMLParser):
 def test_page_shows_clips_and_hides_models(tmp_path, decoder):
     clip = write_video(tmp_path / "clip.mp4", n_frames=6)
     run = lay_out(tmp_path / "run", collection(8, 30), clip)
-    path = write_verify(run, decoder, n=16, seed=3)
+    path = write_verify(Run(run), decoder, n=16, seed=3)
     assert path == run / "verify.html"
     page = Cards(path.read_text(encoding="utf-8"))
     assert len(page.images) == 16 * 8
@@ -209,13 +210,15 @@ def test_page_shows_clips_and_hides_models(tmp_path, decoder):
     assert first == {True, False}
     assert "http:" not in page.html
     assert "https:" not in page.html
-    assert path.read_bytes() == write_verify(run, decoder, n=16, seed=3).read_bytes()
+    assert path.read_bytes() == write_verify(Run(run), decoder, n=16, seed=3).read_bytes()
 
 
 def test_nothing_from_outside_becomes_markup(tmp_path, decoder):
     rows = [row(f"v{i}", EVIL, "walking & <b>running</b>") for i in range(12)]
     rows = [{**r, "path": EVIL} for r in rows]
-    page = Cards(write_verify(lay_out(tmp_path / "run", rows), decoder, n=10).read_text("utf-8"))
+    page = Cards(
+        write_verify(Run(lay_out(tmp_path / "run", rows)), decoder, n=10).read_text("utf-8")
+    )
     assert page.scripts == 2
     assert page.data["cards"][0]["path"] == EVIL
     assert page.html.count("no preview") == 10
@@ -223,12 +226,12 @@ def test_nothing_from_outside_becomes_markup(tmp_path, decoder):
 
 def test_unusable_runs_are_refused(tmp_path, decoder):
     with pytest.raises(MaxiError, match="at least 10"):
-        write_verify(lay_out(tmp_path / "run", collection(20, 20)), decoder, n=9)
+        write_verify(Run(lay_out(tmp_path / "run", collection(20, 20))), decoder, n=9)
     with pytest.raises(MaxiError, match="run `maxi adapt` first"):
-        write_verify(tmp_path, decoder)
+        write_verify(Run(tmp_path), decoder)
     only = [{"video": "a", "path": "a.mp4", "frozen": [["running", 0.3]]}]
     with pytest.raises(MaxiError, match="no predictions of both models"):
-        write_verify(lay_out(tmp_path / "one", only), decoder)
+        write_verify(Run(lay_out(tmp_path / "one", only)), decoder)
 
 
 CASES = [
@@ -293,7 +296,7 @@ document.getElementById("log").textContent = JSON.stringify(log);
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_judging_in_a_browser(tmp_path, decoder):
-    path = write_verify(lay_out(tmp_path / "run", collection(40, 40)), decoder, n=16)
+    path = write_verify(Run(lay_out(tmp_path / "run", collection(40, 40))), decoder, n=16)
     html = path.read_text(encoding="utf-8")
     data = Cards(html).data
     path.write_text(f"{html}<script>{CLICKS}</script>", encoding="utf-8")

@@ -52,7 +52,14 @@ class Run:
         self.training = self.folder / "training.json"
         self.predictions = self.folder / "predictions.jsonl"
         self.results = self.folder / "results.json"
+        self.ensemble = self.folder / "ensemble.json"
         self.report = self.folder / "report.html"
+        self.verify = self.folder / "verify.html"
+        # What training leaves beside the model.
+        self.checkpoints = self.folder / "checkpoints"
+        self.steps = self.folder / "train.jsonl"
+        self.tensorboard = self.folder / "tensorboard"
+        self.wandb = self.folder / "wandb.id"
 
     @property
     def eval(self) -> Run:
@@ -63,6 +70,10 @@ class Run:
     def control(self) -> Run:
         """The same training with shuffled bags: bags, training and model of its own."""
         return Run(self.folder / "control")
+
+    def journal(self, table: Path) -> Path:
+        """Where the rows of a table are noted while its stage runs."""
+        return table.with_suffix(".journal")
 
     def existing(self) -> Run:
         """Itself; MaxiError when there is no run in the folder."""

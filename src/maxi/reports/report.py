@@ -18,27 +18,28 @@ from maxi.reports import figures
 from maxi.reports import tables as findings
 from maxi.reports.html import fill, previews, read_rows
 from maxi.reports.tables import Rows
+from maxi.run import Run
 from maxi.video.workers import Decoder
 
 N_EXAMPLES, N_SKIPPED = 12, 50
 N_FRAMES, HEIGHT = 4, 120
 
 
-def write_report(run: Path, decoder: Decoder, *, seed: int = 0) -> Path:
+def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
     """Write `run/report.html` from the files the run has; what has no file is left out.
 
     `seed` chooses the example videos. Raises MaxiError when the folder holds no run, or a file in
     it is malformed.
     """
-    if not (run / "config.yaml").is_file() and not (run / "manifest.jsonl").is_file():
-        raise MaxiError(f"{run}: holds no run; give the folder that `maxi adapt` wrote")
-    names = _names(run / "dictionary.txt")
-    matches = _rows(run / "matches.jsonl", Match)
-    bags = _rows(run / "bags.jsonl", Bag)
-    predictions = read_rows(run / "predictions.jsonl")
-    answers = read_rows(run / "eval" / "predictions.jsonl")
-    train = read_rows(run / "train.jsonl")
-    results = read_json(run / "results.json") if (run / "results.json").is_file() else []
+    if not run.config.is_file() and not run.manifest.is_file():
+        raise MaxiError(f"{run.folder}: holds no run; give the folder that `maxi adapt` wrote")
+    names = _names(run.dictionary)
+    matches = _rows(run.matches, Match)
+    bags = _rows(run.bags, Bag)
+    predictions = read_rows(run.predictions)
+    answers = read_rows(run.eval.predictions)
+    train = read_rows(run.steps)
+    results = read_json(run.results) if run.results.is_file() else []
     names = names or sorted({m.label for m in matches})
 
     examples = _examples(matches, seed)
@@ -48,38 +49,37 @@ def write_report(run: Path, decoder: Decoder, *, seed: int = 0) -> Path:
     }
     by_id, n_videos = _chosen(run, {m.video for m in examples}, changed)
     strips = previews(decoder, list(by_id.values()), N_FRAMES, height=HEIGHT)
-    skipped = _rows(run / "skipped.jsonl", Skipped)
+    skipped = _rows(run.skipped, Skipped)
     summary = {
         "videos": n_videos,
         "skipped": len(skipped),
         "names": len(names),
         "kept": sum(m.kept for m in matches),
         "steps": len(train),
-        "backbone": _backbone(run / "config.yaml"),
+        "backbone": _backbone(run.config),
     }
     page = fill(
         "report.html.j2",
-        title=run.resolve().name,
+        title=run.folder.resolve().name,
         summary=summary,
         models=findings.MODELS,
         signed=findings.signed,
         outcome=findings.outcome(results),
         unlabelled=None if results else findings.unlabelled(predictions, names),
         match_entropy=entropy(matches, names) if matches else None,
-        verify=f"maxi verify {shlex.quote(str(run))} -n 40",
+        verify=f"maxi verify {shlex.quote(str(run.folder))} -n 40",
         warnings=warnings(matches, names) if matches else [],
-        examples=_shown(examples, by_id, strips, bags, run / "captions.jsonl"),
-        training=_training(train, read_rows(run / "control" / "train.jsonl")),
+        examples=_shown(examples, by_id, strips, bags, run.captions),
+        training=_training(train, read_rows(run.control.steps)),
         matching=_matching(matches),
         changes=_changes(predictions, answers, changed, by_id, strips),
         evaluation=_evaluation(results, answers),
         bags=_bags(bags),
         skipped=skipped[:N_SKIPPED],
-        settings=_text(run / "config.yaml"),
+        settings=_text(run.config),
     )
-    path = run / "report.html"
-    write_text(path, [page])
-    return path
+    write_text(run.report, [page])
+    return run.report
 
 
 def _rows(path: Path, cls: type[Row]) -> list[Row]:
@@ -110,15 +110,17 @@ def _examples(matches: Sequence[Match], seed: int) -> list[Match]:
 
 
 def _chosen(
-    run: Path, wanted: set[str], changed: Mapping[str, Rows]
+    run: Run, wanted: set[str], changed: Mapping[str, Rows]
 ) -> tuple[dict[str, Video], int]:
     """The videos of these ids, and the size of the collection, in one pass over the manifests."""
     wanted = wanted | {row["video"] for rows in changed.values() for row in rows}
     found: dict[str, Video] = {}
     count = 0
-    for folder in (run / "eval", run):
-        path, count = folder / "manifest.jsonl", 0
-        for video in iterate_jsonl(path, Video) if path.is_file() else ():
+    for collection in (run.eval, run):
+        count = 0
+        for video in (
+            iterate_jsonl(collection.manifest, Video) if collection.manifest.is_file() else ()
+        ):
             count += 1
             if video.id in wanted:
                 found[video.id] = video

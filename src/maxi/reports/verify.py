@@ -19,6 +19,7 @@ from maxi.randomness import shuffled
 from maxi.records import Video, iterate_jsonl
 from maxi.reports.html import fill, previews, read_rows
 from maxi.reports.tables import best, both
+from maxi.run import Run
 from maxi.video.workers import Decoder
 
 MODELS = ("frozen", "adapted")
@@ -28,7 +29,7 @@ N_LEAST = 2 * N_ENOUGH
 N_FRAMES, HEIGHT = 8, 200
 
 
-def write_verify(run: Path, decoder: Decoder, *, n: int = 40, seed: int = 0) -> Path:
+def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> Path:
     """Write `run/verify.html` with `n` clips of `run/predictions.jsonl`, chosen by `seed`.
 
     Raises MaxiError when there are no predictions of both models, or n is too small to estimate
@@ -38,14 +39,14 @@ def write_verify(run: Path, decoder: Decoder, *, n: int = 40, seed: int = 0) -> 
         raise MaxiError(
             f"-n {n}: too few clips to estimate anything from; judge at least {N_LEAST}"
         )
-    path = run / "predictions.jsonl"
+    path = run.predictions
     rows = {row["video"]: row for row in both(read_rows(path))}
     if not rows:
         raise MaxiError(f"{path}: holds no predictions of both models; run `maxi adapt` first")
     strata = stratify(rows)
     chosen = sample(strata, n, seed)
     wanted = set(chosen)
-    videos = {v.id: v for v in iterate_jsonl(run / "manifest.jsonl", Video) if v.id in wanted}
+    videos = {v.id: v for v in iterate_jsonl(run.manifest, Video) if v.id in wanted}
     frames = previews(decoder, list(videos.values()), N_FRAMES, height=HEIGHT)
     cards = [
         {
@@ -59,14 +60,16 @@ def write_verify(run: Path, decoder: Decoder, *, n: int = 40, seed: int = 0) -> 
     ]
     data = {
         "key": f"maxi-verify-{file_digest(path)}",
-        "run": run.resolve().name,
+        "run": run.folder.resolve().name,
         "seed": seed,
         "strata": {stratum: len(strata[stratum]) for stratum in STRATA},
         "cards": cards,
     }
-    page = fill("verify.html.j2", run=run.resolve().name, data=data, cards=cards, frames=frames)
-    write_text(run / "verify.html", [page])
-    return run / "verify.html"
+    page = fill(
+        "verify.html.j2", run=run.folder.resolve().name, data=data, cards=cards, frames=frames
+    )
+    write_text(run.verify, [page])
+    return run.verify
 
 
 def stratify(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, None]]:

@@ -49,7 +49,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
     require(run.matches, "match", videos | names)
     require(run.phrases, "expand", names)
     require(run.captions, "caption", videos)
-    journal = Journal(run.folder / "bags.journal", Bag, digest(inputs))
+    journal = Journal(run.journal(run.bags), Bag, digest(inputs))
     try:
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
         phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []

@@ -39,7 +39,7 @@ def caption_run(job: Job) -> list[Caption]:
     context = captioning.Context(job.model(), job.config.chat)
     captioner, sees = captioning.make_captioner(config.captioner, context)
     source = config.captioner.partition(":")[0]
-    journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
+    journal = Journal(run.journal(run.captions), Caption, digest(inputs))
     done = {row.video for row in journal.done}
     size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
     todo = captioning.unfinished(videos, done, size)

@@ -77,7 +77,7 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
         "videos": videos_key(videos),
         "backbone": config.backbone,
     }
-    write_json(run.folder / "ensemble.json", {"rows": rows, "conditions": conditions})
+    write_json(run.ensemble, {"rows": rows, "conditions": conditions})
     return rows
 
 
@@ -118,7 +118,7 @@ class _Ends:
 def _ends(job: Job) -> _Ends:
     run = job.run
     name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
-    file = run.folder / "checkpoints" / name
+    file = run.checkpoints / name
     if not file.is_file():
         raise MaxiError(
             f"{run.folder}: no fine-tuned weights in checkpoints/; run `maxi train` again"

@@ -44,7 +44,7 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
     if is_current(run.manifest, inputs):
         return read_jsonl(run.manifest, Video)
     old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
-    journal = run.folder / "index.journal"
+    journal = run.journal(run.manifest)
     videos, skipped = index_videos(
         sources, job.decoder, journal=journal, known={v.id: v for v in old}, progress=job.progress
     )

@@ -19,12 +19,12 @@ def report_run(job: Job) -> Path:
     """Write `report.html`, and beside the model its card."""
     if job.run.model.is_dir():
         write_card(job.run, job.config, job.names())
-    return write_report(job.run.folder, job.decoder, seed=job.config.seed)
+    return write_report(job.run, job.decoder, seed=job.config.seed)
 
 
 def verify_run(job: Job, n: int) -> Path:
     """Write `verify.html`, on which a person judges `n` sampled clips."""
-    return write_verify(job.run.folder, job.decoder, n=n, seed=job.config.seed)
+    return write_verify(job.run, job.decoder, n=n, seed=job.config.seed)
 
 
 def summary_of(run: Run) -> Iterator[str]:
