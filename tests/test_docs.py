@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
+import maxi
 from maxi.cli import main
 from maxi.config import Config, Stage
 from maxi.settings import full_key, load_config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
@@ -182,6 +186,16 @@ def test_options_of_all_verbs_are_documented() -> None:
     )
     for parameter in main.params:
         assert all(f"`{option}`" in before for option in parameter.opts), parameter.opts
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: maxi\.(\w+)$", text, re.M)) == sorted(maxi.__all__)
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = re.findall(r"- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(menu) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 def fields() -> list[str]:
