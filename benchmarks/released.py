@@ -1,9 +1,9 @@
 """The training step of the paper's released code in its literal form: the other side of the comparisons.
 
-Written from a description of it, in docs/method.md's terms: every prompt of every bag tokenised in every step, padded
-to 77 tokens and encoded, equal ones as often as they occur; all tokens through the last block; attention as product,
-softmax, product; one graph over everything; the mask of positives by nested loops over scalars; the softmax summed bag
-by bag; AdamW. Its clip of frames, batch and trained parameters are given, so that they can be ours.
+Written from a description of it, in docs/why/method.md's terms: every prompt of every bag tokenised in every step,
+padded to 77 tokens and encoded, equal ones as often as they occur; all tokens through the last block; attention as
+product, softmax, product; one graph over everything; the mask of positives by nested loops over scalars; the softmax
+summed bag by bag; AdamW. Its clip of frames, batch and trained parameters are given, so that they can be ours.
 """
 
 from __future__ import annotations

@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
+import maxi
 from maxi.cli import main
 from maxi.config import Config, Stage
 from maxi.settings import full_key, load_config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
@@ -118,7 +122,7 @@ def site(
 
 
 def test_there_is_something_to_test() -> None:
-    assert {p.name for p in PAGES} >= {"README.md", "cli.md", "configuration.md", "extending.md"}
+    assert {p.name for p in PAGES} >= {"README.md", "commands.md", "settings.md", "extending.md"}
     assert len(COMMANDS) >= len(verbs())
     for block in ALL:
         known = ("", "run") if block.language in ("console", "bash") else ("",)
@@ -157,7 +161,9 @@ def test_commands_parse(where: str, words: list[str], monkeypatch: pytest.Monkey
 
 def sections() -> dict[str, str]:
     parts = re.split(
-        r"^## `maxi ([\w ]+)`$", (DOCS / "cli.md").read_text(encoding="utf-8"), flags=re.M
+        r"^## `maxi ([\w ]+)`$",
+        (DOCS / "reference" / "commands.md").read_text(encoding="utf-8"),
+        flags=re.M,
     )
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -175,9 +181,21 @@ def test_every_option_is_documented(verb: str) -> None:
 
 
 def test_options_of_all_verbs_are_documented() -> None:
-    before = (DOCS / "cli.md").read_text(encoding="utf-8").partition("\n## `maxi ")[0]
+    before = (
+        (DOCS / "reference" / "commands.md").read_text(encoding="utf-8").partition("\n## `maxi ")[0]
+    )
     for parameter in main.params:
         assert all(f"`{option}`" in before for option in parameter.opts), parameter.opts
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: maxi\.(\w+)$", text, re.M)) == sorted(maxi.__all__)
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = re.findall(r"- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(menu) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 def fields() -> list[str]:
@@ -192,7 +210,7 @@ def fields() -> list[str]:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     row = re.compile(
         r"^\| `(?P<key>[a-z_.]+)` \| `(?P<default>[^`]+)` \| (?:`(?P<own>[^`]+)`)? ?\|", re.M
     )
@@ -218,9 +236,9 @@ def test_counts_of_shipped_data() -> None:
     from maxi.method.captioning import sentence_bank
     from maxi.text.phrasebook import shipped_book
 
-    method = (DOCS / "method.md").read_text(encoding="utf-8")
+    method = (DOCS / "why" / "method.md").read_text(encoding="utf-8")
     assert f"{len(shipped_book().labels):,} actions shipped" in method
-    for page in ("method.md", "pipeline.md"):
+    for page in ("why/method.md", "reference/files.md"):
         text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
         assert f"of {len(sentence_bank()):,} shipped sentences" in text
 

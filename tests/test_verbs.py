@@ -1,4 +1,4 @@
-"""The verb parser against sentences with a hand-written key; `docs/verbs.md` has the figures.
+"""The verb parser against sentences with a hand-written key; `docs/why/verbs.md` has the figures.
 
 `python tests/test_verbs.py` prints them, with the misses of the half on which rules may be mended.
 """

@@ -132,7 +132,7 @@ class TrainConfig(Stage):
 
     objective: str = Field(
         "mil_nce",
-        description="`mil_nce` is Eq. 2; others of Table 7 and the released code's forms: docs/method.md.",
+        description="`mil_nce` is Eq. 2; others of Table 7 and the released code's forms: docs/why/method.md.",
     )
     contrast: int | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Verbs, verb phrases and object nouns out of text (Sec. 3.2, appendix B); measured in `docs/verbs.md`."""
+"""Verbs, verb phrases and object nouns out of text (Sec. 3.2, appendix B); measured in `docs/why/verbs.md`."""
 
 from __future__ import annotations
 
