@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from maxi.backbones import first_line, quiet_transformers, some
-from maxi.errors import MaxiError
+from maxi.errors import MISTAKES, MaxiError, is_own_mistake
 from maxi.records import read_json
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def _fetch(name: str, where: str, otherwise: str) -> Path:
             f"{where} is not a local folder, and the hub has no such public model or revision;"
             " check the spelling, or log in if access to it is restricted"
         ) from error
+    except MISTAKES:
+        raise
     except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
         raise MaxiError(
             f"{where} is neither a local folder nor in the cache, and the hub cannot be"
@@ -147,6 +149,8 @@ def reading(where: str) -> Iterator[None]:
             " executed); pass a model with model.safetensors"
         ) from error
     except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
+        if is_own_mistake(error):
+            raise
         raise MaxiError(
             f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
         ) from error

@@ -9,7 +9,7 @@ import torch
 
 from maxi.backbones import first_line
 from maxi.cache import Replies
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, is_own_mistake
 from maxi.hub import (
     SAFELY,
     check_files,
@@ -117,6 +117,8 @@ def _try_out(language: Language) -> None:
     except MaxiError:
         raise
     except Exception as error:  # of any model's code
+        if is_own_mistake(error):
+            raise
         raise MaxiError(
             f"{language.where} cannot write ({first_line(error)}); pass another model"
         ) from error
