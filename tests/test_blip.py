@@ -312,8 +312,7 @@ def test_wrong_code_is_not_told_of_the_model(copy, monkeypatch):
     with pytest.raises(TypeError, match="positional argument"):
         load_blip(str(copy))
     monkeypatch.setattr(blips, "read_tokenizer", None)
-    with pytest.raises(TypeError, match="not callable"):
-        load_blip(str(copy))
+    refuse(copy, "and report this if it is whole")
 
 
 def test_weights_and_tokenizer_must_fit(copy):

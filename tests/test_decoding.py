@@ -214,9 +214,7 @@ def test_a_worker_that_does_not_start_is_not_a_crash_on_the_file(
     in_workers("av.py", "raise ImportError('libavcodec is not for this machine')")
     with Decoder(1) as decoder:
         for _ in range(2):
-            with pytest.raises(
-                WorkerError, match=r"does not start \(exit code 1\): ImportError: lib"
-            ):
+            with pytest.raises(WorkerError, match=r"does not start \(.+\): ImportError: lib"):
                 decoder.one(Request(video))
 
 

@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from maxi.backbones import first_line, quiet_transformers, some
-from maxi.errors import MISTAKES, MaxiError, is_own_mistake
+from maxi.errors import MISTAKES, MaxiError
 from maxi.records import read_json
 
 if TYPE_CHECKING:
@@ -149,10 +149,9 @@ def reading(where: str) -> Iterator[None]:
             " executed); pass a model with model.safetensors"
         ) from error
     except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
-        if is_own_mistake(error):
-            raise
         raise MaxiError(
-            f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
+            f"{where} cannot be read ({first_line(error)}); copy or download the folder again,"
+            " and report this if it is whole"
         ) from error
 
 
