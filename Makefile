@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The pinned versions need Python 3.11; on 3.10 the bounds of pyproject.toml hold alone.
-PINS := $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
+# The pinned versions need Python 3.11; on 3.10, and with `PINS=`, the bounds of pyproject.toml hold alone.
+PINS ?= $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 
 .PHONY: install test demo proof lint format clean
 

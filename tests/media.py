@@ -24,6 +24,7 @@ def write_video(
     gop: int | None = None,
     *,
     times: Sequence[int] | None = None,
+    title: str = "",
 ) -> Path:
     """Write a moving shape on a background that depends on `seed`; `size` is (width, height).
 
@@ -34,6 +35,8 @@ def write_video(
     codec = codec or CODECS.get(path.suffix.lower(), "libx264")
     base = Fraction(1, 1000) if times else 1 / Fraction(fps).limit_denominator(1001)
     with av.open(f"file:{path.absolute()}", "w") as container:
+        if title:
+            container.metadata["title"] = title
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt = _pixel_format(codec, size)

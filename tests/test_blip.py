@@ -310,6 +310,14 @@ def test_other_models_are_refused(tmp_path, copy):
     refuse(copy, r"cannot caption an image by itself \(The size of tensor")
 
 
+def test_wrong_code_is_not_told_of_the_model(copy, monkeypatch):
+    monkeypatch.setattr(Blip, "describe", lambda self: [])
+    with pytest.raises(TypeError, match="positional argument"):
+        load_blip(str(copy))
+    monkeypatch.setattr(blips, "read_tokenizer", None)
+    refuse(copy, "and report this if it is whole")
+
+
 def test_weights_and_tokenizer_must_fit(copy):
     weights = load_file(copy / "model.safetensors")
     name = "text_decoder.bert.embeddings.word_embeddings.weight"

@@ -73,6 +73,16 @@ def test_variable_frame_rate(tmp_path: Path, extension: str) -> None:
     assert numbers(path, list(range(10))) == list(range(10))
 
 
+@pytest.mark.parametrize("extension", ["mp4", "avi", "mkv"])
+def test_metadata_need_not_be_utf_8(tmp_path: Path, extension: str) -> None:
+    path = write_video(tmp_path / f"a.{extension}", 3, title="Caf?, a title of an old camera")
+    data = path.read_bytes()
+    assert data.count(b"Caf?") == 1
+    path.write_bytes(data.replace(b"Caf?", "Café".encode("latin-1")))
+    assert (probe(path).n_frames, probe(path).short) == (3, None)
+    assert numbers(path, [2]) == [2]
+
+
 def test_missing_frames_repeat_the_last(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
     assert numbers(path, [99, 2, 5]) == [4, 2, 4]

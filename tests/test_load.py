@@ -93,6 +93,12 @@ def test_a_cached_model_needs_no_network(hub, folder):
         load_backbone(f"clip:someone/tiny@{'1' * 40}")
 
 
+def test_wrong_code_is_not_told_of_the_hub(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repository: None)
+    with pytest.raises(TypeError, match="revision"):
+        load_backbone("clip:someone/tiny")
+
+
 def test_a_backbone_from_outside(tmp_path, monkeypatch, folder):
     (tmp_path / "their_backbones.py").write_text(
         "from maxi.models.clip import load_clip\n"

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from maxi.cli import main
 from maxi.errors import MaxiError
 from maxi.video import workers as decoding
 from maxi.video.decode import Probe, decode_frames, probe
-from maxi.video.workers import MEMORY_LIMIT, Decoder, Request
+from maxi.video.workers import MEMORY_LIMIT, Decoder, Request, WorkerError
 from media import read_number, write_video
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -161,6 +163,76 @@ def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
     assert isinstance(crashed, MaxiError)
     assert str(crashed) == "the decoder crashed (signal 11)"
     assert after == probe(video)
+
+
+@pytest.fixture
+def in_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Put a module before all others for the workers, whose parent has imported its own long ago."""
+
+    def put(name: str, code: str) -> None:
+        folder = tmp_path / "first on the path"
+        folder.mkdir()
+        (folder / name).write_text(code)
+        monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+
+    return put
+
+
+def test_wrong_code_in_a_worker_is_not_told_of_the_file(
+    video: Path, in_workers: Callable[[str, str], None]
+) -> None:
+    # As in a PyAV that no longer takes an argument.
+    in_workers("sitecustomize.py", "import av\n\ndef opened(file): ...\n\nav.open = opened\n")
+    with Decoder(1) as decoder:
+        with pytest.raises(WorkerError, match="failed: TypeError: opened") as caught:
+            decoder.one(Request(video))
+        assert 'video.py", line' in str(caught.value.__cause__)
+        with pytest.raises(WorkerError):
+            list(decoder.map([Request(video)]))
+        with pytest.raises(MaxiError, match="does not exist"):
+            decoder.one(Request("none.mp4"))
+    told = CliRunner().invoke(main, ["check", str(video.parent)])
+    assert told.exit_code == 1
+    assert told.stdout == ""
+    assert "unexpected error (WorkerError: the decoder failed: TypeError: opened" in told.stderr
+
+
+def test_debug_shows_the_workers_traceback(
+    video: Path, in_workers: Callable[[str, str], None]
+) -> None:
+    in_workers("sitecustomize.py", "import av\n\ndef opened(file): ...\n\nav.open = opened\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "maxi", "--debug", "check", str(video)]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 1
+    assert "in decode_frames" in shown.stderr or "in probe" in shown.stderr
+
+
+def test_a_worker_that_does_not_start_is_not_a_crash_on_the_file(
+    video: Path, in_workers: Callable[[str, str], None]
+) -> None:
+    in_workers("av.py", "raise ImportError('libavcodec is not for this machine')")
+    with Decoder(1) as decoder:
+        for _ in range(2):
+            with pytest.raises(WorkerError, match=r"does not start \(.+\): ImportError: lib"):
+                decoder.one(Request(video))
+
+
+@pytest.mark.parametrize("error", ["av.error.NotImplementedError(38, 'x')", "ValueError('odd')"])
+def test_what_broken_files_bring_up_is_told_of_the_file(
+    video: Path, in_workers: Callable[[str, str], None], error: str
+) -> None:
+    in_workers(
+        "sitecustomize.py",
+        f"import av, maxi.video\n\ndef probe(path):\n    raise {error}\n\nmaxi.video.probe = probe\n",
+    )
+    with Decoder(1) as decoder, pytest.raises(MaxiError, match="cannot be decoded"):
+        decoder.one(Request(video))
+
+
+def test_impossible_indices_are_the_callers_error(video: Path) -> None:
+    with pytest.raises(ValueError, match="from 0 on"):
+        Request(video, ())
 
 
 def test_a_worker_is_replaced_after_its_share(video: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
@@ -12,6 +13,24 @@ T = TypeVar("T")
 
 class MaxiError(Exception):
     """Something the user can act on: one sentence that says where, what, and what to do next."""
+
+
+MISTAKES = (
+    TypeError,
+    AttributeError,
+    NameError,
+    ImportError,
+    AssertionError,
+    NotImplementedError,
+)
+"""What wrong code raises and a bad file does not: never told as a fault of what the user gave."""
+
+
+def is_own_mistake(error: Exception) -> bool:
+    """Whether wrong code of this package raised an error, where other people's code runs on a user's files as well."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = frame.f_globals.get("__name__", "")
+    return isinstance(error, MISTAKES) and module.partition(".")[0] == "maxi"
 
 
 def choose(table: Mapping[str, T], name: str, kind: str) -> T:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from maxi.errors import MaxiError, first_line
+from maxi.errors import MaxiError, first_line, is_own_mistake
 from maxi.models.hugging_face import (
     SAFELY,
     check_files,
@@ -187,6 +187,8 @@ def _try_out(blip: Blip, where: str) -> None:
     try:
         blip.describe([np.zeros((64, 64, 3), np.uint8)])
     except Exception as error:  # of any model's code
+        if is_own_mistake(error):
+            raise
         raise MaxiError(
             f"{where} cannot caption an image by itself ({first_line(error)}); pass one such as BLIP"
         ) from error

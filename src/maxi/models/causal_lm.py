@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from maxi.errors import MaxiError, first_line
+from maxi.errors import MaxiError, first_line, is_own_mistake
 from maxi.files import digest, file_digest
 from maxi.models.hugging_face import (
     SAFELY,
@@ -116,6 +116,8 @@ def _try_out(language: Language) -> None:
     except MaxiError:
         raise
     except Exception as error:  # of any model's code
+        if is_own_mistake(error):
+            raise
         raise MaxiError(
             f"{language.where} cannot write ({first_line(error)}); pass another model"
         ) from error

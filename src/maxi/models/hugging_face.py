@@ -12,7 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from maxi.errors import MaxiError, first_line, some
+from maxi.errors import MISTAKES, MaxiError, first_line, some
 from maxi.files import read_json
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def _fetch(name: str, where: str, otherwise: str) -> Path:
             f"{where} is not a local folder, and the hub has no such public model or revision;"
             " check the spelling, or log in if access to it is restricted"
         ) from error
+    except MISTAKES:
+        raise
     except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
         raise MaxiError(
             f"{where} is neither a local folder nor in the cache, and the hub cannot be"
@@ -163,7 +165,8 @@ def reading(where: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
         raise MaxiError(
-            f"{where} cannot be read ({first_line(error)}); copy or download the folder again"
+            f"{where} cannot be read ({first_line(error)}); copy or download the folder again,"
+            " and report this if it is whole"
         ) from error
 
 

@@ -157,11 +157,14 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> Stat
             continue
         try:
             step, log = int(info["step"]), list(info["log"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        try:
             weights = load_file(path / "weights.safetensors")
             moments = load_file(path / "optimiser.safetensors")
             averaged = path / "average.safetensors"
             average = load_file(averaged) if averaged.exists() else {}
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        except (OSError, SafetensorError):
             continue
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -30,6 +30,11 @@ MAX_ERRORS = 100
 
 # Demuxers that read the one file they are given; playlists and `concat` scripts name further ones.
 FORMATS = "mov,avi,matroska,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg"
+
+# Titles and the like need not be UTF-8. PyAV 19 reads them whatever they are, earlier ones only when told so.
+METADATA: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,7 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
     Indices count decoded frames from 0; they may repeat and need no order. Where fewer frames come,
     the last is repeated. Raises MaxiError with the plain reason when the file cannot be used.
     """
-    if not indices or min(indices) < 0:
-        raise ValueError("indices must be one or more numbers from 0 on")
+    check_indices(indices)
     places: dict[int, list[int]] = defaultdict(list)
     for place, index in enumerate(indices):
         places[index].append(place)
@@ -99,6 +103,12 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
         if missing := [place for group in places.values() for place in group]:
             frames[missing] = _rgb(frame, height, width)
     return frames
+
+
+def check_indices(indices: Sequence[int]) -> None:
+    """Raise ValueError for indices that no video has: the caller's mistake."""
+    if not indices or min(indices) < 0:
+        raise ValueError("indices must be one or more numbers from 0 on")
 
 
 def centre_indices(n_total: int, n: int) -> list[int]:
@@ -129,7 +139,7 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = av.open(
             "file:" + os.path.abspath(path),
             options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
+            **METADATA,
         )
     except MemoryError as error:
         raise MaxiError("needs more memory than there is") from error
@@ -234,7 +244,7 @@ def _shortage(
     if stream.frames and "mov" not in container.format.name:
         early = n_frames < 0.9 * stream.frames
         return f"{n_frames} of {stream.frames} frames decode" if early else None
-    if stream.duration is not None and stream.time_base is not None:
+    if stream.duration is not None and stream.time_base:
         promised = float(stream.duration * stream.time_base)
         begin = float((stream.start_time or 0) * stream.time_base)
     else:

@@ -1,8 +1,8 @@
 """Decode in worker processes that can be killed, since FFmpeg may hang or crash on a broken file.
 
 A worker (`python -m maxi.video.workers`) reads one JSON line per request and answers with one JSON line,
-followed by the raw bytes of the frames. Nothing is unpickled from a process that decodes untrusted
-input, and the caller's script needs no `__main__` guard.
+followed by the raw bytes of the frames; its first line says that it is ready. Nothing is unpickled
+from a process that decodes untrusted input, and the caller's script needs no `__main__` guard.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,15 +26,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeAlias, cast
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
-from maxi.errors import MaxiError
+from maxi.errors import MISTAKES, MaxiError
 from maxi.memory import peak_memory
-from maxi.video.decode import MAX_PIXELS, Probe, decode_frames, probe
+from maxi.video.decode import MAX_PIXELS, Probe, check_indices, decode_frames, probe
 
 MEMORY_LIMIT = 8 * 2**30
 LINE_LIMIT = 2**16
+TRACE_LIMIT = 2**13  # characters, each up to six bytes of a line
+READY = b"ready\n"
 BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
 
@@ -45,8 +49,16 @@ class Request:
     path: str | Path
     indices: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.indices is not None:
+            check_indices(self.indices)
+
 
 Answer: TypeAlias = Probe | NDArray[np.uint8]
+
+
+class WorkerError(Exception):
+    """The decoder's own code fails, whatever the file; the cause is the worker's traceback."""
 
 
 class Decoder:
@@ -69,6 +81,7 @@ class Decoder:
     def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
         """Yield each request with its answer, in order; a failure is a MaxiError value, not raised.
 
+        Raises WorkerError where the decoder itself is broken, which is no fault of a file.
         At most two requests per worker are taken from `requests` ahead of the answers taken out, and
         no more than 1 GiB holds if their answers are as large as the last one.
         """
@@ -147,6 +160,11 @@ class _Worker:
         process = self._ready()
         if process is None:
             return MaxiError("the decoder is closed")
+        if self.n_tasks == 1 and (output := _await_ready(process)) is not None:
+            how = _ending(self.stop())
+            if self.abandoned:
+                return MaxiError("the decoder is closed")
+            raise _worker_error(f"does not start ({how})", output)
         expired = threading.Event()
 
         def expire() -> None:
@@ -162,8 +180,11 @@ class _Worker:
         except MemoryError:
             self.stop()
             answer = MaxiError("needs more memory than there is")
-        except Exception:  # the process is gone, or no longer to be trusted
+        except (OSError, EOFError, ValueError):  # the process is gone, or talks nonsense
             answer = None
+        except Exception:
+            self.stop()  # it may be in the middle of an answer
+            raise
         finally:
             timer.cancel()
             timer.join()
@@ -171,9 +192,7 @@ class _Worker:
             self.stop()
             return MaxiError(f"decoding took longer than {deadline:.3g} s")
         if answer is None:
-            code = self.stop()
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            return MaxiError(f"the decoder crashed ({how})")
+            return MaxiError(f"the decoder crashed ({_ending(self.stop())})")
         return answer
 
     def abandon(self) -> None:
@@ -208,6 +227,10 @@ class _Worker:
             return self.process
 
 
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
 def _size(path: str | Path) -> int:
     try:
         return os.stat(path).st_size
@@ -227,13 +250,23 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "maxi.video.workers"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,  # until it is ready
         env={**os.environ, **settings},
     )
 
 
+def _await_ready(process: subprocess.Popen[bytes]) -> str | None:
+    """Wait until a new process is ready; what it wrote instead where it ends before."""
+    output = []
+    for line in cast(BufferedReader, process.stdout):
+        if line.endswith(READY):
+            return None
+        output.append(line.decode(errors="replace"))
+    return "".join(output)
+
+
 def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | MaxiError:
-    """Send a request and read its answer; raises when the process ends midway or talks nonsense."""
+    """Send a request and read its answer; raises when the process ends midway, talks nonsense or is wrong code."""
     stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
     message = {"path": os.path.abspath(request.path), "indices": request.indices}
     stdin.write(json.dumps(message).encode() + b"\n")
@@ -244,6 +277,8 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
     header = json.loads(line)
     if "error" in header:
         return MaxiError(str(header["error"]))
+    if "mistake" in header:
+        raise _worker_error("failed", str(header["mistake"]))
     if request.indices is None:
         return Probe(**header["probe"])
     height, width = (int(side) for side in header["size"])
@@ -253,6 +288,13 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
     if stdout.readinto(frames.data.cast("B")) != frames.nbytes:
         raise EOFError("half an answer")
     return frames
+
+
+def _worker_error(what: str, trace: str) -> WorkerError:
+    reason = trace.strip().rpartition("\n")[2]
+    error = WorkerError(f"the decoder {what}: {reason}")
+    error.__cause__ = WorkerError(trace)
+    return error
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -273,6 +315,8 @@ def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] 
     except MaxiError as error:
         return {"error": str(error)}, None
     except Exception as error:  # whatever a broken file brings up, the worker goes on
+        if isinstance(error, MISTAKES) and not isinstance(error, av.FFmpegError):
+            return {"mistake": traceback.format_exc()[-TRACE_LIMIT:]}, None
         return {"error": f"cannot be decoded ({type(error).__name__}: {error})"[:1000]}, None
     return {"size": frames.shape[1:3]}, frames
 
@@ -294,8 +338,12 @@ def _main() -> None:
     _limit_memory()
     # Whatever a library prints must not get between the answers.
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     with suppress(BrokenPipeError):
+        replies.write(READY)
+        replies.flush()
         serve(sys.stdin.buffer, replies)
     os._exit(0)  # nobody is left to read what a normal end would still write
 
