@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"  # models this small only lose time by sharing work
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small only lose time by sharing work
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,6 +20,10 @@ from maxi.training.batches import Step
 from maxi.training.distributed import World, world
 from maxi.training.gradients import Contrast, Share
 
+SIGMA = 0.1
+# What float32 may lose: sums of about 100 terms, and logits that are 1 / SIGMA times a cosine. A share forgotten,
+# counted twice or misplaced is a thousand times that.
+ROUNDING = 100 / SIGMA * 2**-24
 N = 7  # ragged: no number of processes or chunk size divides it
 WORDS = ("photo", "of the video", "person", "playing guitar", "riding", "horse of", "the", "x")
 
@@ -86,7 +90,7 @@ if __name__ == "__main__":
     if here.first:
         refuse(refused)
     config = TrainConfig(n_bag=3, learn_sigma=True)
-    model = load_model(f"clip:{clip}", sigma=0.1)
+    model = load_model(f"clip:{clip}", sigma=SIGMA)
     try:
         gradient(model, 2, config, here)
     except torch.OutOfMemoryError:  # in every process, so that the others do not wait for ever

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,10 +25,14 @@ class Server:
     keys: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     per_question: dict[str, Any] = field(default_factory=dict)
+    hangs_after: float = math.inf  # questions
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def next(self, body: dict[str, Any]) -> Any:
         with self.lock:
             self.asked.append(body)
+            if len(self.asked) > self.hangs_after:
+                return "HANG"
             text = json.dumps(body["messages"])
             for part, answer in self.per_question.items():
                 if part in text:
@@ -56,8 +60,7 @@ def serving() -> Iterator[Server]:
                     answer, {"error": {"message": f"told to fail, key {server.keys[-1]}"}}
                 )
             if answer == "HANG":
-                time.sleep(3)
-                answer = GOOD
+                server.ended.wait()
             if answer == "HALF":
                 return self.send_raw(200, b'{"choices": [{"message": {"cont', length=4000)
             if answer == "NOISE":
@@ -92,5 +95,6 @@ def serving() -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.ended.set()
         httpd.shutdown()
         httpd.server_close()

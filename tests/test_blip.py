@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -230,10 +229,8 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "Salesforce/blip-image-captioning-large"])
 def test_without_network_and_cache_one_sentence_names_another_choice(name, hub, capfd):
-    start = time.monotonic()
     with pytest.raises(MaxiError) as caught:
         load_blip(name)
-    assert time.monotonic() - start < 10
     assert str(caught.value) == (
         "blip:Salesforce/blip-image-captioning-large is neither a local folder nor in the cache, and"
         " the hub cannot be reached; pass a local folder, or use `-s captioner=retrieval`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -70,9 +71,12 @@ def test_asks_in_the_papers_words_and_never_twice(server: Server, tmp_path: Path
 @pytest.mark.parametrize("fault", [408, 409, 429, 500, 503, "HANG", "HALF"])
 def test_faults_that_pass_are_tried_again(server: Server, fault: Any) -> None:
     server.script = [fault, fault]
-    rows = expand(["waving"], "openai:small", context=context(server, timeout=1.0))
+    hangs = fault == "HANG"
+    asked = context(server, timeout=2.0 if hangs else 600.0, retries=9 if hangs else 2)
+    rows = expand(["waving"], "openai:small", context=asked)
     assert len(rows[0].texts) == 5
-    assert len(server.asked) == 3
+    # On a busy machine a good answer, too, may come too late for a client that does not wait.
+    assert len(server.asked) >= 3 if hangs else len(server.asked) == 3
 
 
 def test_a_server_that_stays_away_ends_in_a_sentence_and_keeps_what_came(server: Server) -> None:
@@ -244,15 +248,19 @@ def test_adapt_on_real_clips_killed_midway_asks_nothing_twice(
     line += ["--actions", str(tmp_path / "actions.txt"), "-o", str(out), "--resume"]
     line += ["--backbone", f"clip:{tiny_clip}", "--base-url", server.url]
     line += ["--expander", "openai:small", "--captioner", "openai:eyes"]
-    sizes = "match.n_frames=2 train.n_frames=2 eval.n_frames=2 epochs=1 batch_size=4 workers=2 chat.parallel=1"
-    for setting in sizes.split():
+    sizes = "match.n_frames=2 train.n_frames=2 eval.n_frames=2 epochs=1 batch_size=4 workers=2"
+    for setting in [*sizes.split(), "chat.parallel=1", "chat.timeout=600"]:
         line += ["-s", setting]
+    server.hangs_after = (
+        11  # the twelfth question is under way when it dies, however fast the machine
+    )
     process = subprocess.Popen(line, stderr=subprocess.PIPE)
     while len(server.asked) < 12 and process.poll() is None:  # 2 names, 40 frames
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert 12 <= len(server.asked) < 42
+    assert len(server.asked) == 12, process.stderr and process.stderr.read()
+    server.hangs_after = math.inf
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     asked = Counter(str(body["messages"]) for body in server.asked)

@@ -71,8 +71,8 @@ def test_wrong_usage_is_2() -> None:
 
 def test_check(tmp_path: Path) -> None:
     write_video(tmp_path / "good.mp4")
-    write_video(tmp_path / "whole.avi", n_frames=100)
-    (tmp_path / "cut.avi").write_bytes((tmp_path / "whole.avi").read_bytes()[:6000])
+    whole = write_video(tmp_path / "whole.avi", n_frames=100)
+    (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (tmp_path / "text.mp4").write_text("this is no video")
     (tmp_path / "empty.mkv").touch()
     result = run("-q", "check", tmp_path)
@@ -275,18 +275,16 @@ def test_ctrl_c_is_130_and_leaves_no_process(
         text=True,
     )
     log = tmp_path / "run" / "bags.jsonl.meta.json"
-    for _ in range(1200):
-        if log.exists() or process.poll() is not None:
-            break
+    while not log.exists() and process.poll() is None:
         time.sleep(0.1)
     children = psutil.Process(process.pid).children(recursive=True)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    psutil.wait_procs(children, timeout=10)
+    psutil.wait_procs(children, timeout=600)
     assert not [c for c in children if c.is_running()]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from contrast import ROUNDING, SIGMA
 from maxi.progress import silent
 from maxi.run import Run, meta_path
 from maxi.stages.adapt import adapt
 from maxi.training.distributed import World
 from test_adapt import settings
+
+STORING = 4 * 2**-24  # two steps of two trainings, each of which rounds every weight to float32
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,10 @@ def finished(
     """A run of one process: eight videos in ragged batches of graphs of two."""
     out = tmp_path_factory.mktemp("runs") / "one"
     sizes = "batch_size=8", "micro_batch=2"
-    config = settings(tiny_clip, *sizes, "learn_sigma=true", "distill=0.5", "alpha=1")
+    # With so large an `eps` a step is proportional to the gradient. AdamW's own first steps have the size of the
+    # learning rate whatever the gradient's, so where that is nothing but rounding, rounding would decide their sign.
+    steps = "eps=1", "lr=0.1", "weight_decay=0", f"sigma={SIGMA}"
+    config = settings(tiny_clip, *sizes, *steps, "learn_sigma=true", "distill=0.5", "alpha=1")
     return adapt(str(videos), actions, out, config, progress=silent)
 
 
@@ -43,9 +49,14 @@ def train_together(run: Run, n: int, *more: str) -> subprocess.CompletedProcess[
         [*torchrun, "-m", "maxi", "-q", "train", str(run.folder), *more],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=1800,
     )
+
+
+def whole(model: Path) -> Tensor:
+    """All weights of a saved model, one behind the other."""
+    tensors = load_file(model / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
 
 
 def losses(run: Run) -> list[float]:
@@ -54,7 +65,9 @@ def losses(run: Run) -> list[float]:
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_several_processes_train_the_model_of_one(n: int, finished: Run, tmp_path: Path) -> None:
+def test_several_processes_train_the_model_of_one(
+    n: int, finished: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
     run = Run(tmp_path / "run")
     shutil.copytree(finished.folder, run.folder)
     for path in (run.model, run.folder / "checkpoints"):
@@ -64,13 +77,11 @@ def test_several_processes_train_the_model_of_one(n: int, finished: Run, tmp_pat
     done = train_together(run, n)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the adapted model is") == 1
-    assert losses(run) == pytest.approx(losses(finished), rel=1e-4)
-    one = load_file(finished.model / "model.safetensors")
-    many = load_file(run.model / "model.safetensors")
-    assert one.keys() == many.keys()
-    # Keys have no gradient through their bias: AdamW makes steps of its rounding.
-    for name, tensor in ((n, t) for n, t in one.items() if not n.endswith("k_proj.bias")):
-        torch.testing.assert_close(many[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    assert losses(run) == pytest.approx(losses(finished), rel=ROUNDING)
+    start, one, many = (whole(folder) for folder in (tiny_clip, finished.model, run.model))
+    moved, stored = (one - start).norm(), one.norm()
+    assert moved > 1000 * STORING * stored  # otherwise there would be nothing to compare
+    assert (many - one).norm() <= ROUNDING * moved + STORING * stored
     assert run.training.is_file()
 
 

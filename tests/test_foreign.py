@@ -243,7 +243,7 @@ def test_hugging_face_there_and_back(tmp_path: Path) -> None:
     clip = load_clip(str(write_tiny_clip(tmp_path / "hf")))
     convert(f"clip:{tmp_path / 'hf'}", tmp_path / "open_clip", "open_clip")
     again = load_clip(str(tmp_path / "open_clip"))
-    assert torch.allclose(cosines(again, PIXELS), cosines(clip, PIXELS), atol=1e-6)
+    assert torch.allclose(cosines(again, PIXELS), cosines(clip, PIXELS), atol=1e-5)
     assert to_openai(clip.model.state_dict()).keys() == to_openai(again.model.state_dict()).keys()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from contrast import N, gradient
+from contrast import ROUNDING, SIGMA, N, gradient
 from maxi.config import TrainConfig
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.training.batches import kept_patches
@@ -24,7 +23,7 @@ CONFIG = TrainConfig(n_bag=3, learn_sigma=True)
 
 @pytest.fixture
 def model(tiny_clip: Path) -> VideoCLIP:
-    return load_model(f"clip:{tiny_clip}", sigma=0.1)
+    return load_model(f"clip:{tiny_clip}", sigma=SIGMA)
 
 
 def far(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
@@ -56,8 +55,8 @@ def test_graphs_of_any_size_have_the_gradient_of_one(
     model.backbone.temporal_blocks = config.temporal_blocks
     loss, whole = gradient(model, N, config)
     same, found = gradient(model, micro, config)
-    assert same == pytest.approx(loss, rel=1e-6)
-    assert far(found, whole) <= 1e-5
+    assert same == pytest.approx(loss, rel=ROUNDING)
+    assert far(found, whole) <= ROUNDING
 
 
 @pytest.mark.parametrize(("n", "refused"), [(2, "back"), (4, "forth")])
@@ -72,13 +71,12 @@ def test_processes_together_have_the_gradient_of_one(
         [*torchrun, f"--nproc-per-node={n}", str(script), str(tiny_clip), str(out), refused],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     found = load_file(out)
-    assert float(found.pop("loss")) == pytest.approx(loss, rel=1e-6)
-    assert far(found, whole) <= 1e-5
+    assert float(found.pop("loss")) == pytest.approx(loss, rel=ROUNDING)
+    assert far(found, whole) <= ROUNDING
 
 
 def test_recomputing_blocks_changes_nothing(model: VideoCLIP) -> None:
@@ -97,8 +95,8 @@ def test_a_compiled_image_encoder_has_the_same_gradient(
     monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="aot_eager"))
     loss, expected = gradient(model, 3, CONFIG)
     same, found = gradient(model, 3, CONFIG.model_copy(update={"compile": True}))
-    assert same == pytest.approx(loss, rel=1e-5)
-    assert far(found, expected) <= 1e-5
+    assert same == pytest.approx(loss, rel=ROUNDING)
+    assert far(found, expected) <= ROUNDING
 
 
 def test_bfloat16_is_near(model: VideoCLIP) -> None:
@@ -141,9 +139,9 @@ def test_patches_that_are_kept_are_a_draw_of_seed_epoch_and_video(model: VideoCL
 def test_distillation_pulls_towards_the_frozen_model(model: VideoCLIP, tiny_clip: Path) -> None:
     config = CONFIG.model_copy(update={"distill": 2.0})
     plain, _ = gradient(model, N, CONFIG)
-    same, _ = gradient(model, N, config, frozen=load_model(f"clip:{tiny_clip}", sigma=0.1))
-    assert same == pytest.approx(plain, abs=1e-5), "nothing has drifted yet"
-    frozen = load_model(f"clip:{tiny_clip}", sigma=0.1)
+    same, _ = gradient(model, N, config, frozen=load_model(f"clip:{tiny_clip}", sigma=SIGMA))
+    assert same == pytest.approx(plain, abs=ROUNDING), "nothing has drifted yet"
+    frozen = load_model(f"clip:{tiny_clip}", sigma=SIGMA)
     with torch.no_grad():
         model.backbone.model.visual_projection.weight.add_(0.1)
     moved, of_moved = gradient(model, N, CONFIG)
@@ -151,5 +149,5 @@ def test_distillation_pulls_towards_the_frozen_model(model: VideoCLIP, tiny_clip
     assert pulled > moved + 1e-3
     assert far(whole, of_moved) > 1e-3
     chunked, found = gradient(model, 2, config, frozen=frozen)
-    assert chunked == pytest.approx(pulled, rel=1e-6)
-    assert far(found, whole) <= 1e-5
+    assert chunked == pytest.approx(pulled, rel=ROUNDING)
+    assert far(found, whole) <= ROUNDING

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 
 import pytest
 import torch
@@ -69,10 +68,8 @@ def test_a_saved_model_cannot_name_code(named, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("spec", ["clip", "clip:openai/clip-vit-base-patch16"])
 def test_without_network_and_cache_one_sentence_names_the_embedded_choice(spec, hub, capfd):
-    start = time.monotonic()
     with pytest.raises(MaxiError) as caught:
         load_backbone(spec)
-    assert time.monotonic() - start < 10
     assert str(caught.value) == (
         "clip:openai/clip-vit-base-patch16 is neither a local folder nor in the cache, and the hub"
         " cannot be reached; pass a local folder, or use `--backbone objects`"

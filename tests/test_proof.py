@@ -112,7 +112,7 @@ except Exception as error:
         input=code,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1800,
         env={**os.environ},
         check=True,
     )

@@ -443,5 +443,5 @@ def dump_dom(page: Path) -> str:
         command += ["--disable-background-networking", "--disable-component-update"]
         command += ["--disable-sync", f"--user-data-dir={profile}", "--window-size=1400,900"]
         command += ["--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     return done.stdout

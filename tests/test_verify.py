@@ -304,7 +304,7 @@ def test_judging_in_a_browser(tmp_path, decoder):
         command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         command += ["--disable-background-networking", "--disable-component-update"]
         command += ["--disable-sync", f"--user-data-dir={profile}", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     found = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found is not None
     log = json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and signals")
 
 
 def workers() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "maxi.video.workers" in process.cmdline()]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "maxi.video.workers" in process.cmdline():
+                found.append(process)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -136,14 +141,16 @@ def test_map_takes_few_requests_ahead_when_their_answers_are_large(
 
 @posix
 def test_a_hanging_worker_is_killed_and_replaced(video: Path, hanging: Path) -> None:
-    with Decoder(1, deadline=1.5) as decoder:
-        start = time.monotonic()
-        requests = [Request(video), Request(hanging, (0,)), Request(video)]
-        before, hung, after = (answer for _, answer in decoder.map(requests))
-        assert time.monotonic() - start < 10
+    with Decoder(1) as decoder:
+        before = decoder.one(Request(video))
+        (worker,) = decoder._workers
+        patient, worker.deadline = worker.deadline, 0.5
+        ((_, hung),) = decoder.map([Request(hanging, (0,))])
+        worker.deadline = patient  # no answer is late because the machine is busy
+        after = decoder.one(Request(video))
     assert before == after == probe(video)
     assert isinstance(hung, MaxiError)
-    assert str(hung) == "decoding took longer than 1.5 s"
+    assert str(hung) == "decoding took longer than 0.5 s"
 
 
 @posix
@@ -151,17 +158,23 @@ def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
     with Decoder(1) as decoder:
         decoder.one(Request(video))
         (worker,) = workers()
-        crash = threading.Timer(0.3, worker.send_signal, [signal.SIGSEGV])
-        crash.start()
+        ends = []
+
+        def crash() -> None:
+            ends.append(os.open(hanging, os.O_WRONLY))  # waits until the worker opens the other end
+            worker.send_signal(signal.SIGSEGV)
+
+        threading.Thread(target=crash, daemon=True).start()
         requests = [Request(hanging), Request(video)]
         crashed, after = (answer for _, answer in decoder.map(requests))
         # One that dies while it has nothing to do costs none.
         (worker,) = workers()
         worker.kill()
-        psutil.wait_procs([worker], timeout=5)
+        psutil.wait_procs([worker])
         assert decoder.one(Request(video)) == after
     assert isinstance(crashed, MaxiError)
     assert str(crashed) == "the decoder crashed (signal 11)"
+    os.close(*ends)
     assert after == probe(video)
 
 
@@ -254,15 +267,15 @@ def test_single_requests_need_one_process(video: Path) -> None:
 
 @posix
 def test_the_end_of_the_block_kills_hanging_workers_at_once(hanging: Path) -> None:
-    with Decoder(2) as decoder:
+    with Decoder(2, deadline=3600) as decoder:
         answers = decoder.map([Request(hanging)] * 9)
         reader = threading.Thread(target=lambda: next(answers, None), daemon=True)
         reader.start()
         while len(workers()) < 2:
             time.sleep(0.01)
         start = time.monotonic()
-    assert time.monotonic() - start < 5
-    reader.join(5)
+    assert time.monotonic() - start < 1800  # half of what they would have had
+    reader.join()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="psutil reads limits on Linux only")
@@ -316,10 +329,10 @@ def test_ctrl_c_ends_a_plain_script_and_its_workers(
     assert len(family) == 1
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers
-    _, complaints = process.communicate(timeout=10)
+    _, complaints = process.communicate(timeout=600)
     assert "KeyboardInterrupt" in complaints
     assert process.returncode != 0
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=600)
     assert alive == []
 
 
@@ -335,7 +348,7 @@ def test_a_worker_ends_with_its_parent(video: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     command = [sys.executable, "-c", script, str(video)]
     pid = int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
-    for _ in range(100):
+    for _ in range(12_000):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return
         time.sleep(0.05)
