@@ -152,18 +152,18 @@ def recompute(bench: Bench) -> Row:
     """Gradient checkpointing: memory for time."""
 
     def on() -> Numbers:
-        bench.model.backbone.recompute = True
+        bench.model.backbone.image_blocks.recompute = True
         try:
             return bench.videos()
         finally:
-            bench.model.backbone.recompute = False
+            bench.model.backbone.image_blocks.recompute = False
 
     return Row("frames", bench.videos, on)
 
 
 def patch_dropout(bench: Bench) -> Row:
     names = [str(i) for i in range(len(bench.pixels))]
-    kept = kept_patches(names, 0, bench.model.backbone.n_patches, 0.5, 0)
+    kept = kept_patches(names, 0, bench.model.backbone.image_blocks.n_patches, 0.5, 0)
 
     def on() -> Numbers:
         return bench.back(bench.model.encode_video(bench.pixels, kept))

@@ -54,7 +54,7 @@ def test_temporal_blocks_of_a_model(tiny_clip: Path, tmp_path: Path) -> None:
     still = frames[:, :1].expand(-1, 4, -1, -1, -1)
     one = model.encode_video(frames[:, :1])
     for n in (1, 2):
-        model.backbone.temporal_blocks = n
+        model.backbone.image_blocks.temporal = n
         assert not torch.allclose(model.encode_video(frames), plain, atol=1e-4)
         assert model.backbone.fingerprint() != prints
         # A still picture has nothing to tell across frames, and one frame has no neighbours.
@@ -113,7 +113,7 @@ def test_a_backbone_without_blocks_is_told(tmp_path: Path) -> None:
     from maxi.training.loop import equip
 
     class Other(torch.nn.Module):
-        kind = "other"
+        kind, image_blocks = "other", None
 
     model = VideoCLIP(Other())
     equip(model, TrainConfig())

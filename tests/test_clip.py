@@ -145,15 +145,6 @@ def test_tokens_are_cut_at_the_models_limit_and_keep_their_end(clip):
     assert clip.tokenize(["x", "a photo"])["input_ids"].shape == (2, 4)
 
 
-@torch.no_grad()
-def test_patches_in_the_joint_space(clip, folder):
-    weights = load_file(folder / "model.safetensors")
-    expected = vision_tokens(weights, pixels())[:, 1:] @ weights["visual_projection.weight"].T
-    patches = clip.patch_features(pixels())
-    assert patches.shape == (3, 4, 4, 16)
-    torch.testing.assert_close(patches.flatten(1, 2), expected, rtol=1e-4, atol=1e-4)
-
-
 def test_saved_and_loaded_bit_for_bit(folder, tmp_path):
     clip = load_clip(str(folder))
     with torch.no_grad():
@@ -416,3 +407,14 @@ def test_a_malicious_bin_file_is_refused_unexecuted(copy, tmp_path, monkeypatch)
     torch.save({"a": Harmful()}, copy / "pytorch_model.bin")
     refuse(copy, "cannot be read")
     assert not (tmp_path / "harm").exists()
+
+
+@torch.no_grad()
+def test_calling_the_model_gives_the_terms_of_eq_2(folder: Path) -> None:
+    model = load_model(f"clip:{folder}", sigma=0.05)
+    tokens = model.backbone.tokenize(["riding a horse", "playing guitar"])
+    clips = frames()
+    logits = model(clips, tokens)
+    cosines = torch.einsum("id,nd->in", model.encode_video(clips), model.encode_text(tokens))
+    assert logits.shape == (len(clips), 2)
+    torch.testing.assert_close(logits, cosines / 0.05, rtol=1e-5, atol=1e-5)

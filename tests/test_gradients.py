@@ -52,7 +52,7 @@ def test_graphs_of_any_size_have_the_gradient_of_one(
     micro: int, update: dict[str, object], model: VideoCLIP
 ) -> None:
     config = CONFIG.model_copy(update=update)
-    model.backbone.temporal_blocks = config.temporal_blocks
+    model.backbone.image_blocks.temporal = config.temporal_blocks
     loss, whole = gradient(model, N, config)
     same, found = gradient(model, micro, config)
     assert same == pytest.approx(loss, rel=ROUNDING)
@@ -81,7 +81,7 @@ def test_processes_together_have_the_gradient_of_one(
 
 def test_recomputing_blocks_changes_nothing(model: VideoCLIP) -> None:
     loss, expected = gradient(model, 3, CONFIG)
-    model.backbone.recompute = True
+    model.backbone.image_blocks.recompute = True
     same, found = gradient(model, 3, CONFIG)
     assert same == loss
     assert far(found, expected) == 0

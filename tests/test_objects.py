@@ -96,13 +96,6 @@ def test_padding_changes_no_text_and_long_texts_are_cut(packaged):
     assert packaged.tokenize(["golf " * 500])["input_ids"].shape == (1, 256)
 
 
-@torch.no_grad()
-def test_patches(packaged):
-    patches = packaged.patch_features(pixels())
-    assert patches.shape == (2, 7, 7, 384)
-    torch.testing.assert_close(patches.norm(dim=-1), torch.ones(2, 7, 7))
-
-
 def test_batch_norm_statistics_are_frozen_in_training(backbone):
     model = VideoCLIP(backbone)
     before = {n: b.clone() for n, b in backbone.named_buffers()}

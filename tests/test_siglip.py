@@ -79,19 +79,6 @@ def test_texts_are_small_letters_padded_to_the_models_length(siglip):
     assert first > len(siglip.tokenizer("horse")["input_ids"]), "a text may not end itself"
 
 
-@torch.no_grad()
-def test_patches_in_the_joint_space(siglip):
-    """Of an image that is one patch all over, each patch is the image's own embedding."""
-    tower = siglip.model.vision_model
-    places = tower.embeddings.position_embedding.weight.clone()
-    tower.embeddings.position_embedding.weight.zero_()
-    flat = pixels(1)[:, :, :8, :8].repeat(1, 1, 4, 4)
-    patches = siglip.patch_features(flat)
-    assert patches.shape == (1, 4, 4, 32)
-    torch.testing.assert_close(patches[0, 2, 1], siglip.encode_image(flat)[0], rtol=1e-4, atol=1e-4)
-    tower.embeddings.position_embedding.weight.copy_(places)
-
-
 @pytest.mark.parametrize("trainable", ["all", "head", "visual", "text"])
 def test_freeze_trains_what_it_names(folder, trainable):
     model = VideoCLIP(load_siglip(str(folder)))

@@ -28,7 +28,6 @@ from maxi.models.towers import (
     patches_of,
     read_preprocessing,
     read_towers,
-    square,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class Clip(Towers):
             packed.causal,
             at=packed.ends.to(device),
             attend_at=packed.at_ends,
-            recompute=self.recompute,
+            recompute=self.image_blocks.recompute,
         )
         return ends[packed.order.argsort().to(device)]
 
@@ -95,7 +94,7 @@ class Clip(Towers):
             causal,
             at=at,
             attend_at=up_to(last),
-            recompute=self.recompute,
+            recompute=self.image_blocks.recompute,
         )[:, 0]
 
     def text_head(self, features: Tensor) -> Tensor:
@@ -109,14 +108,6 @@ class Clip(Towers):
         No attention mask: attention is causal, so the end of a text never sees padding after it.
         """
         return self.ids([tidy(text) for text in texts], padding=True)
-
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, P, P, D): patches through the class token's last steps (App. C.1)."""
-        tower = self.model.vision_model
-        patches = self.image_head(
-            tower.post_layernorm(tower(pixel_values=pixels).last_hidden_state[:, 1:])
-        )
-        return square(patches)
 
     def head_parameters(self) -> list[str]:
         """Names of the two projections."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,9 @@ from maxi.models.saving import staging, weights_digest
 from maxi.models.towers import Towers
 from maxi.models.weight_names import to_openai
 
-FORMATS = ("hf", "open_clip", "onnx")
+LAYOUTS = {"hf": ("clip", "siglip"), "open_clip": ("clip",), "onnx": ("clip", "siglip")}
+"""Kinds of backbones that each layout can hold."""
+
 GELUS = {"quick_gelu": True, "gelu": False}
 NEAR = 1e-4  # how far ONNX Runtime's embeddings may be from ours, of unit vectors
 
@@ -56,20 +58,20 @@ def convert(source: str, out: str | Path, to: str = "hf", base: str | None = Non
 
 def _towers(spec: str) -> Towers:
     backbone = load_backbone(spec)
-    if not isinstance(backbone, Towers):
+    if backbone.kind not in LAYOUTS["hf"]:
         raise MaxiError(f"{spec} is {backbone.kind!r}; pass a CLIP or a SigLIP")
     if blocks := saved_beside(spec).temporal_blocks:
         raise MaxiError(
             f"{spec}: its last {blocks} image blocks attend across frames, which no other layout can say; "
             "use the folder as it is"
         )
-    return backbone
+    return cast(Towers, backbone)
 
 
 def _clip(model: Towers, spec: str) -> Clip:
-    if not isinstance(model, Clip):
+    if model.kind not in LAYOUTS["open_clip"]:
         raise MaxiError(f"{spec} is no CLIP but {model.kind!r}; pass a CLIP, or --to hf")
-    return model
+    return cast(Clip, model)
 
 
 def save_open_clip(clip: Clip, folder: str | Path) -> None:

@@ -79,6 +79,7 @@ class Objects(nn.Module):
     kind = "objects"
     image_size = 224
     resize_to = 256  # image_size / 0.875, as the classifier was evaluated
+    image_blocks = None
 
     def __init__(
         self, image: nn.Module, text: BertModel, tokenizer: PreTrainedTokenizerBase
@@ -99,8 +100,10 @@ class Objects(nn.Module):
         self.image.eval()
         return self
 
-    def image_trunk(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, F)."""
+    def image_trunk(
+        self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
+    ) -> Tensor:
+        """(B, C, H, W) -> (B, F), of each frame by itself."""
         return self._feature_map(pixels).mean((-2, -1))
 
     def image_head(self, features: Tensor) -> Tensor:
@@ -133,10 +136,6 @@ class Objects(nn.Module):
             list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
-
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, P, P, D): the head at each place of the feature map."""
-        return self.image_head(self._feature_map(pixels).movedim(1, -1))
 
     def head_parameters(self) -> list[str]:
         """Names of the classifier's last layer, the class names' embeddings and their mean."""

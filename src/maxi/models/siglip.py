@@ -18,7 +18,7 @@ from maxi.models.hugging_face import (
     read_tokenizer,
     reading,
 )
-from maxi.models.towers import LAST, Towers, patches_of, read_preprocessing, read_towers, square
+from maxi.models.towers import LAST, Towers, patches_of, read_preprocessing, read_towers
 
 DEFAULT = "google/siglip2-base-patch16-224"
 HALF = (0.5, 0.5, 0.5)
@@ -57,7 +57,9 @@ class Siglip(Towers):
         """Tokens (N, L) -> (N, G): the last token after the last layer norm."""
         tower = self.model.text_model
         words = tower.embeddings(input_ids=tokens["input_ids"].to(self.model.device))
-        last = run(tower.encoder.layers, words, each_row, at=LAST, recompute=self.recompute)
+        last = run(
+            tower.encoder.layers, words, each_row, at=LAST, recompute=self.image_blocks.recompute
+        )
         pooled: Tensor = tower.final_layer_norm(last[:, 0])
         return pooled
 
@@ -69,15 +71,6 @@ class Siglip(Towers):
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` (N, L), in small letters, padded to the model's L: it was trained so, without a mask."""
         return self.ids([text.lower() for text in texts], padding="max_length")
-
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, P, P, D): each patch as if the probe attended to it alone."""
-        tower = self.model.vision_model
-        tokens = tower.post_layernorm(tower.encoder(tower.embeddings(pixels)).last_hidden_state)
-        attention = tower.head.attention
-        weight, bias = (t.chunk(3)[2] for t in (attention.in_proj_weight, attention.in_proj_bias))
-        patches = self.image_head(attention.out_proj(tokens @ weight.T + bias))
-        return square(patches)
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters of the pooling head's last block and of the text's projection."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from maxi.errors import MaxiError
 from maxi.files import digest, read_json, write_json
+from maxi.models.backbone import ImageBlocks
 from maxi.models.blocks import across_frames, each_row, run
 from maxi.models.hugging_face import check_report, quiet_transformers
 from maxi.models.saving import staging, weights_digest
@@ -37,12 +37,6 @@ class Towers(nn.Module, ABC):
     kind: str
     fixed_length = False  # whether every text has the model's full number of tokens
     packed = True  # texts end to end where the model allows it; an export, which knows no lengths, wants them padded
-    temporal_blocks = (
-        0  # last blocks of the image tower whose attention reads neighbouring frames (App. C.4)
-    )
-    recompute = (
-        False  # whether the way back computes each block anew instead of keeping what it computed
-    )
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, *, preprocessing: Preprocessing
@@ -55,7 +49,10 @@ class Towers(nn.Module, ABC):
                 model.register_buffer(name, value.detach().clone())
         self.model = model
         self.tokenizer = tokenizer
-        self.image_size = int(model.config.vision_config.image_size)
+        vision = model.config.vision_config
+        self.image_size = int(vision.image_size)
+        n_patches = (self.image_size // int(vision.patch_size)) ** 2
+        self.image_blocks = ImageBlocks(int(vision.num_hidden_layers), n_patches)
         self.resize_to, self.mean, self.std = preprocessing
 
     @abstractmethod
@@ -64,7 +61,7 @@ class Towers(nn.Module, ABC):
     ) -> Tensor:
         """(B * T, C, H, W) -> (B * T, F), the T = `n_frames` frames of a video next to each other.
 
-        Frames meet in the last `temporal_blocks` blocks alone. `kept` (B, P) are the patches of each video's frames
+        Frames meet in the last temporal blocks alone. `kept` (B, P) are the patches of each video's frames
         that are read at all (patch dropout).
         """
 
@@ -93,27 +90,19 @@ class Towers(nn.Module, ABC):
         """Tensors (N, L)."""
 
     @abstractmethod
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, P, P, D)."""
-
-    @abstractmethod
     def head_parameters(self) -> list[str]:
         """Names of the parameters of both heads."""
 
     def run_frames(self, tower: Any, tokens: Tensor, n_frames: int, at: Any = None) -> Tensor:
         """Tokens (B * T, L, W) through the image tower's blocks; see `blocks.run`."""
         blocks = list(tower.encoder.layers)
-        apart = len(blocks) - self.temporal_blocks
-        whole = {"at": at, "recompute": self.recompute}
-        if not self.temporal_blocks:
+        temporal, recompute = self.image_blocks.temporal, self.image_blocks.recompute
+        whole = {"at": at, "recompute": recompute}
+        if not temporal:
             return run(blocks, tokens, each_row, **whole)
-        tokens = run(blocks[:apart], tokens, each_row, recompute=self.recompute)
+        apart = len(blocks) - temporal
+        tokens = run(blocks[:apart], tokens, each_row, recompute=recompute)
         return run(blocks[apart:], tokens, across_frames(n_frames), **whole)
-
-    @property
-    def n_patches(self) -> int:
-        """Patches of a frame."""
-        return (self.image_size // int(self.model.config.vision_config.patch_size)) ** 2
 
     def ids(self, texts: Sequence[str], padding: bool | str) -> dict[str, Tensor]:
         """`input_ids` (N, L) of texts, cut at the model's limit."""
@@ -140,7 +129,7 @@ class Towers(nn.Module, ABC):
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight, with the preprocessing and with temporal attention."""
         own = weights_digest(self)
-        return digest(own, self.temporal_blocks) if self.temporal_blocks else own
+        return digest(own, self.image_blocks.temporal) if self.image_blocks.temporal else own
 
     def save(self, folder: str | Path) -> None:
         """Write a Hugging Face folder: safetensors, json and the tokenizer."""
@@ -168,12 +157,6 @@ def patches_of(tokens: Tensor, kept: Tensor) -> Tensor:
     n_frames = len(tokens) // len(kept)
     index = kept.repeat_interleave(n_frames, 0)[:, :, None].expand(-1, -1, tokens.shape[-1])
     return tokens.gather(1, index)
-
-
-def square(patches: Tensor) -> Tensor:
-    """(B, P * P, D) -> (B, P, P, D)."""
-    n_side = math.isqrt(patches.shape[1])
-    return patches.reshape(-1, n_side, n_side, patches.shape[-1])
 
 
 def read_towers(folder: Path, config: Any, kind: Any, where: str) -> Any:

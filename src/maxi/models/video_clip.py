@@ -15,7 +15,6 @@ from maxi.files import read_json, write_json
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.saving import SETTINGS
-from maxi.models.towers import Towers
 from maxi.settings import load_config
 
 Trainable = Literal["all", "head", "visual", "text"]
@@ -39,6 +38,15 @@ class VideoCLIP(nn.Module):
         """Where the model computes."""
         return self.logit_scale.device
 
+    def forward(self, frames: Tensor, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Logits (B, N) of B videos against N texts: cosines over sigma (the terms of Eq. 2).
+
+        `frames` (B, T, C, H, W) are float32, normalised as the backbone has it; `tokens` (N, L) are what its
+        `tokenize` returns.
+        """
+        cosines = self.encode_video(frames) @ self.encode_text(tokens).T  # (B, D) x (D, N)
+        return cosines * self.logit_scale.exp()
+
     def encode_video(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
         """Frames (B, T, C, H, W) -> z_v (B, D): mean over T of raw embeddings, then unit norm.
 
@@ -49,10 +57,7 @@ class VideoCLIP(nn.Module):
     def video_trunk(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
         """Frames (B, T, C, H, W) -> trunk features (B, T, F)."""
         pixels, n_frames = frames.flatten(0, 1), frames.shape[1]  # (B * T, C, H, W)
-        if isinstance(self.backbone, Towers):
-            features = self.backbone.image_trunk(pixels, n_frames=n_frames, kept=kept)
-        else:
-            features = self.backbone.image_trunk(pixels)
+        features = self.backbone.image_trunk(pixels, n_frames=n_frames, kept=kept)
         rows: Tensor = features.unflatten(0, (-1, n_frames))  # (B * T, F) -> (B, T, F)
         return rows
 
@@ -93,8 +98,8 @@ class VideoCLIP(nn.Module):
             "backbone": self.backbone.kind,
             "sigma": math.exp(-self.logit_scale.item()),
         }
-        if isinstance(self.backbone, Towers) and self.backbone.temporal_blocks:
-            own["temporal_blocks"] = self.backbone.temporal_blocks
+        if (blocks := self.backbone.image_blocks) and blocks.temporal:
+            own["temporal_blocks"] = blocks.temporal
         write_json(path, {**settings, **own})
 
 
@@ -110,8 +115,7 @@ def load_model(
     `sigma` unset is the one a saved model was trained with, or the recipe's for this backbone.
     """
     backbone, saved = load_backbone(spec, device, normalisation=normalisation), saved_beside(spec)
-    if isinstance(backbone, Towers):
-        depth = backbone.model.config.vision_config.num_hidden_layers
-        backbone.temporal_blocks = min(saved.temporal_blocks, depth)
+    if blocks := backbone.image_blocks:
+        blocks.temporal = min(saved.temporal_blocks, blocks.n)
     sigma = sigma or saved.sigma or load_config(backbone=spec).train.sigma
     return VideoCLIP(backbone, sigma=sigma).to(device).eval()

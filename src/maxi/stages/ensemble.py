@@ -19,7 +19,6 @@ from maxi.files import read_json, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import signed
 from maxi.models.load import saved_beside
-from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Video, read_jsonl
 from maxi.stages.evaluate import class_embeddings
@@ -103,7 +102,7 @@ class _Ends:
     model: VideoCLIP
     original: dict[str, Tensor]
     tuned: dict[str, Tensor]
-    blocks: tuple[int, int]
+    temporal: tuple[int, int]
 
     @torch.no_grad()
     def become(self, alpha: float) -> None:
@@ -111,8 +110,8 @@ class _Ends:
         parameters = dict(self.model.named_parameters())
         for name, value in interpolate(self.original, self.tuned, alpha).items():
             parameters[name].copy_(value)
-        if isinstance(self.model.backbone, Towers):
-            self.model.backbone.temporal_blocks = self.blocks[alpha > 0]
+        if blocks := self.model.backbone.image_blocks:
+            blocks.temporal = self.temporal[alpha > 0]
 
 
 def _ends(job: Job) -> _Ends:
@@ -126,7 +125,8 @@ def _ends(job: Job) -> _Ends:
     tuned = load_file(file)
     model = fresh_model(job.config)
     parameters = dict(model.named_parameters())
-    before = getattr(model.backbone, "temporal_blocks", 0)
+    blocks = model.backbone.image_blocks
+    before = blocks.temporal if blocks else 0
     return _Ends(
         model,
         {n: parameters[n].detach().cpu().clone() for n in tuned},

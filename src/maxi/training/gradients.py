@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from maxi.config import TrainConfig
 from maxi.errors import MaxiError, choose
 from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES, contrasted
-from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
 from maxi.training.batches import Step, collate_classes, collate_texts, kept_patches
 from maxi.training.distributed import World
@@ -162,9 +161,10 @@ class Contrast:
         parts = share.inputs.split(micro)
         if not self.config.patch_dropout:
             return [(part, None) for part in parts]
-        n_patches = cast(Towers, self.model.backbone).n_patches
+        blocks = self.model.backbone.image_blocks
+        assert blocks  # `equip` refuses the setting otherwise
         kept = kept_patches(
-            share.own, share.step.epoch, n_patches, self.config.patch_dropout, self.seed
+            share.own, share.step.epoch, blocks.n_patches, self.config.patch_dropout, self.seed
         )
         return list(zip(parts, kept.to(self.model.device).split(micro), strict=True))
 

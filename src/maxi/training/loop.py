@@ -21,7 +21,6 @@ from torch import Tensor
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.files import digest, write_text
-from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Bag
@@ -245,15 +244,15 @@ def train(
 def equip(model: VideoCLIP, config: TrainConfig) -> None:
     """Let the image tower work as the settings ask; MaxiError when the backbone has no transformer blocks."""
     asked = [n for n in ("temporal_blocks", "recompute", "patch_dropout") if getattr(config, n)]
-    if isinstance(model.backbone, Towers):
-        model.backbone.recompute = config.recompute
-        depth = model.backbone.model.config.vision_config.num_hidden_layers
-        if config.temporal_blocks > depth:
+    if blocks := model.backbone.image_blocks:
+        blocks.recompute = config.recompute
+        if config.temporal_blocks > blocks.n:
             raise MaxiError(
-                f"train.temporal_blocks is {config.temporal_blocks}, but the image tower has {depth} blocks; lower it"
+                f"train.temporal_blocks is {config.temporal_blocks}, but the image tower has {blocks.n} blocks;"
+                " lower it"
             )
         if config.temporal_blocks:  # else as the model that it starts from
-            model.backbone.temporal_blocks = config.temporal_blocks
+            blocks.temporal = config.temporal_blocks
     elif asked:
         raise MaxiError(
             f"backbone {model.backbone.kind!r} has no transformer blocks; leave out train.{asked[0]}"
