@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 from maxi.pipeline import adapt
@@ -16,6 +17,7 @@ from maxi.runs import Run
 from test_pipeline import settings
 
 
+@pytest.mark.slow
 def test_kill_9_costs_no_bit(videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path) -> None:
     config = settings(
         tiny_clip, "epochs=40", "checkpoint_seconds=0", "holdout=0.3", "result=best", "average=ema"
