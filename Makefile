@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The pinned versions need Python 3.11; on 3.10, and with `PINS=`, the bounds of pyproject.toml hold alone.
 PINS ?= $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 
-.PHONY: install test demo proof lint format clean
+.PHONY: install test test-all demo proof lint format clean
 
 install: $(STAMP)
 
@@ -19,8 +19,13 @@ $(STAMP): pyproject.toml constraints.txt models.txt
 	@touch $@
 	@echo "maxi is installed: $(BIN)/maxi --help"
 
+# The quick tests, as plain `pytest` runs them: at most 5 minutes of processor time.
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# All tests, as CI runs them: also those marked `slow`.
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -m ""
 
 # The method on a rendered world: about 4 to 5 minutes on 2 cores.
 demo: $(STAMP)

@@ -26,6 +26,13 @@ def _own_log_level() -> Iterator[None]:
     logging.getLogger("maxi").setLevel(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is most of the work of a tiny run; the tests of pages and the fixtures of modules draw."""
+    if request.module.__name__ not in ("test_report", "test_page"):
+        monkeypatch.setattr("maxi.reports.figures._draw", lambda *drawn, **how: "<svg></svg>")
+
+
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from models import write_tiny_clip

@@ -44,7 +44,7 @@ SETTINGS = [
     "batch_size=4",
     "epochs=2",
     "lr=1e-3",
-    "workers=2",
+    "workers=1",
 ]
 
 
@@ -136,13 +136,20 @@ def test_results_compare_models_under_the_same_conditions(finished: Run) -> None
 def test_one_seed_two_runs_same_weights(
     finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:
-    again = run_adapt(videos, actions, tmp_path / "again", settings(tiny_clip))
+    again = run_adapt(videos, actions, tmp_path / "again", settings(tiny_clip, "workers=2"))
     assert same_weights(finished, again)
     other = run_adapt(videos, actions, tmp_path / "other", settings(tiny_clip, "seed=1"))
     assert not same_weights(finished, other)
 
 
-@pytest.mark.parametrize("layout", ["flat", "renamed", "csv with shuffled labels"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param("flat", marks=pytest.mark.slow),
+        pytest.param("renamed", marks=pytest.mark.slow),
+        "csv with shuffled labels",
+    ],
+)
 def test_names_and_labels_reach_neither_bags_nor_batches(
     layout: str, finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:
@@ -181,7 +188,7 @@ class Interrupt:
             yield item
 
 
-@pytest.mark.parametrize("trainable", ["all", "head"])
+@pytest.mark.parametrize("trainable", ["all", pytest.param("head", marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     trainable: str, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,13 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 @pytest.mark.parametrize(
-    "script", ["step", "objective", "memory", "scaling", "savings"], indirect=True
+    "script",
+    [
+        "objective",
+        "memory",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("step", "scaling", "savings")),
+    ],
+    indirect=True,
 )
 def test_runs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     script.measure(script.TINY)

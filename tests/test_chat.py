@@ -236,6 +236,7 @@ def test_adapt_through_a_server_that_fails_midway_goes_on_where_it_was(
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_adapt_on_real_clips_killed_midway_asks_nothing_twice(
     server: Server, shared: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_without_a_gpu_it_says_so(ucf: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_measures_frozen_and_adapted(ucf: Path, tiny_clip: Path) -> None:
     # The demonstration has a test of its own that takes minutes; here it is a command that does nothing.
     shim = ucf / "bin" / "maxi"

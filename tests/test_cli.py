@@ -241,6 +241,7 @@ def test_stale_files_are_refused(
 SCRIPT = [sys.executable, "-m", "maxi"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_full_disk_is_one_sentence(
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_leaves_no_process(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

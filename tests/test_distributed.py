@@ -64,6 +64,7 @@ def losses(run: Run) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
 def test_several_processes_train_the_model_of_one(
     n: int, finished: Run, tiny_clip: Path, tmp_path: Path
@@ -85,6 +86,7 @@ def test_several_processes_train_the_model_of_one(
     assert run.training.is_file()
 
 
+@pytest.mark.slow
 def test_too_small_batches_are_refused(finished: Run, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     shutil.copytree(finished.folder, run.folder)

@@ -25,6 +25,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
+MANY_BLOCKS = {"extending.md", "files.md", "edit-bags.md"}  # minutes
 
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
@@ -132,7 +133,14 @@ def test_there_is_something_to_test() -> None:
             assert block.mark in known, block
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow) if page.name in MANY_BLOCKS else page
+        for page in PAGES
+    ],
+    ids=lambda page: page.name,
+)
 def test_code_runs(page: Path, site: Path) -> None:
     """A page is worked through from top to bottom, in one folder and one namespace, as a reader would."""
     names: dict[str, Any] = {"__name__": "__main__"}

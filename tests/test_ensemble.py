@@ -64,6 +64,7 @@ def test_what_is_missing_is_told(finished: Run, tmp_path: Path) -> None:
     assert done.exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_frozen_end_has_no_temporal_attention(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

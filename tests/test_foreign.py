@@ -247,6 +247,7 @@ def test_hugging_face_there_and_back(tmp_path: Path) -> None:
     assert to_openai(clip.model.state_dict()).keys() == to_openai(again.model.state_dict()).keys()
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_embeddings(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     folder = write_tiny_clip(tmp_path / "hf")

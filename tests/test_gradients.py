@@ -34,7 +34,10 @@ def far(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return float((other - whole).norm() / whole.norm())
 
 
-@pytest.mark.parametrize("micro", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "micro",
+    [pytest.param(1, marks=pytest.mark.slow), 2, 3, pytest.param(5, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "update",
     [
@@ -59,7 +62,9 @@ def test_graphs_of_any_size_have_the_gradient_of_one(
     assert far(found, whole) <= ROUNDING
 
 
-@pytest.mark.parametrize(("n", "refused"), [(2, "back"), (4, "forth")])
+@pytest.mark.parametrize(
+    ("n", "refused"), [(2, "back"), pytest.param(4, "forth", marks=pytest.mark.slow)]
+)
 def test_processes_together_have_the_gradient_of_one(
     n: int, refused: str, model: VideoCLIP, tiny_clip: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +92,7 @@ def test_recomputing_blocks_changes_nothing(model: VideoCLIP) -> None:
     assert far(found, expected) == 0
 
 
+@pytest.mark.slow
 def test_a_compiled_image_encoder_has_the_same_gradient(
     model: VideoCLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:

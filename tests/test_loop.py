@@ -217,7 +217,10 @@ def test_alpha_mixes_with_the_original(model: VideoCLIP, tmp_path: Path) -> None
     ],
     ids=str,
 )
-@pytest.mark.parametrize("stop_after", [1, 4, 7])
+@pytest.mark.parametrize(
+    "stop_after",
+    [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_ends_with_the_same_weights(
     stop_after: int, update: dict[str, object], model: VideoCLIP, tmp_path: Path
 ) -> None:

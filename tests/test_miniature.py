@@ -10,13 +10,18 @@ import pytest
 from maxi.demo.trial import names_action
 from maxi.method.expansion import expand
 from maxi.miniature import captions
-from maxi.miniature.actions import ACTIONS, BY_NAME, VALIDATION, partition
-from maxi.miniature.scenes import draw_scene, draw_still, frames
+from maxi.miniature.actions import ACTIONS, BY_NAME, VALIDATION, Pose, partition
+from maxi.miniature.scenes import Scene, draw_scene, draw_still, frames
 from maxi.miniature.tokens import word_tokenizer
 from maxi.miniature.videos import SIZES, Order, draw_clip, render, write_clip
 from maxi.progress import silent
 from maxi.randomness import generator
 from maxi.video.decode import probe
+
+
+@pytest.fixture(scope="module")
+def stills() -> list[tuple[Scene, Pose]]:
+    return [draw_still("test", 0, index) for index in range(2000)]
 
 
 def test_48_actions_that_their_poses_tell_apart() -> None:
@@ -89,18 +94,16 @@ def test_rendered_videos_are_real_and_go_on_after_a_break(tmp_path: Path) -> Non
     assert [file.read_bytes() for file in files] == before
 
 
-def test_the_captioner_never_reads_the_name_of_an_action() -> None:
+def test_the_captioner_never_reads_the_name_of_an_action(stills: list[tuple[Scene, Pose]]) -> None:
     names = [action.name for action in ACTIONS]
-    for index in range(480):
-        scene, pose = draw_still("test", 0, index)
+    for index, (scene, pose) in enumerate(stills[:480]):
         text = captions.blip_caption(scene, pose, generator("test", 0, 0, str(index)))
         assert not any(name in text for name in names)
 
 
-def test_captions_name_the_action_about_one_time_in_ten() -> None:
+def test_captions_name_the_action_about_one_time_in_ten(stills: list[tuple[Scene, Pose]]) -> None:
     told = []
-    for index in range(2000):
-        scene, pose = draw_still("test", 0, index)
+    for index, (scene, pose) in enumerate(stills):
         rng = generator("test", 0, 0, str(index))
         told.append(scene.action in captions.clip_caption(scene, pose, rng, verb_rate=0.1))
     assert np.mean(told) == pytest.approx(0.1, abs=0.02)
@@ -129,11 +132,11 @@ def test_words_are_one_token_each_and_others_are_readable() -> None:
     assert tokenizer.decode(ids, skip_special_tokens=True).strip() == "xyz"
 
 
-def test_captions_fit_the_context() -> None:
-    tokenizer = word_tokenizer(captions.words())
-    for index in range(2000):
-        scene, pose = draw_still("test", 0, index)
+def test_captions_fit_the_context(stills: list[tuple[Scene, Pose]]) -> None:
+    texts = []
+    for index, (scene, pose) in enumerate(stills):
         rng = generator("test", 0, 0, str(index))
-        texts = [captions.clip_caption(scene, pose, rng, verb_rate=0.1)]
+        texts.append(captions.clip_caption(scene, pose, rng, verb_rate=0.1))
         texts.append(captions.blip_caption(scene, pose, rng))
-        assert max(len(tokenizer(text)["input_ids"]) for text in texts) <= captions.CONTEXT
+    ids = word_tokenizer(captions.words())(texts)["input_ids"]
+    assert max(map(len, ids)) <= captions.CONTEXT

@@ -162,6 +162,7 @@ def test_the_temperature_is_saved_with_the_model(backbone, tmp_path):
     assert load_model(str(tmp_path)).logit_scale.exp().item() == pytest.approx(10)
 
 
+@pytest.mark.slow
 def test_loading_twice_gives_the_same_model(packaged):
     assert objects.load_objects().fingerprint() == packaged.fingerprint()
 
@@ -207,6 +208,7 @@ def test_a_file_with_another_hash_is_not_loaded(monkeypatch):
         objects.load_objects()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.skipif(not (SHARED / "manifest.csv").is_file(), reason="no clips beside the project")
 def test_it_knows_object_bound_actions_on_real_clips(packaged):

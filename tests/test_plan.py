@@ -121,7 +121,7 @@ def test_a_plan_trains_a_few_real_steps_and_leaves_nothing(
     assert found["conditions"]["train"]["n_bag"] == 2
 
 
-@pytest.mark.parametrize("trainable", ["all", "head"])
+@pytest.mark.parametrize("trainable", ["all", pytest.param("head", marks=pytest.mark.slow)])
 def test_disk_and_memory_are_those_of_a_training(trainable: str, copy: Run) -> None:
     words = ["-s", f"trainable={trainable}", "-s", "n_views=2"]
     found = planned(copy, *words)
@@ -201,6 +201,7 @@ def test_without_bags_it_says_what_to_run(run: Run, tmp_path: Path) -> None:
     assert "bags.jsonl does not exist; run `maxi bag` first" in done.stderr
 
 
+@pytest.mark.slow
 def test_from_the_cache_a_plan_reads_and_fills_nothing(copy: Run) -> None:
     with_cache = ["-s", "cache.format=raw"]
     told = invoked(copy, *with_cache)
@@ -213,6 +214,7 @@ def test_from_the_cache_a_plan_reads_and_fills_nothing(copy: Run) -> None:
     assert found["n_decoding"] == found["n_steps"] == 12
 
 
+@pytest.mark.slow
 def test_held_out_videos_and_checkpoints_that_are_kept_count(run: Run) -> None:
     words = ["-s", "cache.format=none", "-s", "checkpoint_seconds=0"]
     plain = planned(run, *words, "-s", "keep_last=1")

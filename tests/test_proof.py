@@ -35,6 +35,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_adapted_beats_frozen_on_unseen_actions_and_the_control_does_not(shown: Path) -> None:
     records = read(shown / "results.json")
     top1 = {r["model"]: r["top1"] for r in records if r["split"] == "unseen"}
@@ -44,18 +45,21 @@ def test_adapted_beats_frozen_on_unseen_actions_and_the_control_does_not(shown: 
     assert top1["frozen"] > 2 * 100 / 16  # it sees something to begin with
 
 
+@pytest.mark.slow
 def test_the_loss_falls(shown: Path) -> None:
     rows = [json.loads(r) for r in (shown / "seed-7/run/train.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
 
 
+@pytest.mark.slow
 def test_no_unseen_name_is_in_a_bag(shown: Path) -> None:
     (facts,) = read(shown / "facts.json")
     assert facts["unseen_names_in_bags"] == 0
     assert facts["texts_in_bags"] > 1000
 
 
+@pytest.mark.slow
 def test_records_carry_their_conditions(shown: Path) -> None:
     for record in read(shown / "results.json"):
         assert {"model", "split", "seed", "top1", "top5", "n", "conditions"} <= set(record)
@@ -63,6 +67,7 @@ def test_records_carry_their_conditions(shown: Path) -> None:
         assert record["n"] == {"unseen": 256, "known": 48}[record["split"]]
 
 
+@pytest.mark.slow
 def test_outcome_is_told_in_some_lines(shown: Path) -> None:
     lines = list(outcome(shown))
     assert [line.split()[0] for line in lines] == [
@@ -75,6 +80,7 @@ def test_outcome_is_told_in_some_lines(shown: Path) -> None:
     assert (shown / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_run_again_it_has_nothing_to_do_and_other_options_are_refused(shown: Path) -> None:
     before = read(shown / "results.json")
     trained = (shown / "seed-7/run/train.jsonl").stat().st_mtime_ns

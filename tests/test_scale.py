@@ -1,4 +1,4 @@
-"""The benchmark of 240,000 videos, on 3,000: the same functions, and the same bags twice."""
+"""The benchmark of 240,000 videos, on 300 and 3,000: the same functions, and the same bags twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
 from maxi.run import Run
 
-N, N_NAMES, N_SENTENCES = 3000, 20, 80
+N_NAMES, N_SENTENCES = 20, 80
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "scale.py"
 
 
@@ -27,20 +27,21 @@ def scale() -> ModuleType:
     return module
 
 
-def test_three_thousand_videos(scale: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n", [300, pytest.param(3000, marks=pytest.mark.slow)])
+def test_made_up_videos(n: int, scale: ModuleType, tmp_path: Path) -> None:
     runs = []
     for name in ("one", "two"):
-        scale.make(tmp_path / name, N, N_NAMES, N_SENTENCES)
+        scale.make(tmp_path / name, n, N_NAMES, N_SENTENCES)
         costs = scale.run_stages(tmp_path / name)
         rows = {cost.stage: cost.rows for cost in costs}
-        assert rows == {"load": 1, "match": N, "expand": N_NAMES, "bag": N, "epoch": N * 9 // 10}
+        assert rows == {"load": 1, "match": n, "expand": N_NAMES, "bag": n, "epoch": n * 9 // 10}
         runs.append(Run(tmp_path / name / "run"))
     one, two = runs
 
     videos = [v.id for v in read_jsonl(one.manifest, Video)]
     matches = read_jsonl(one.matches, Match)
     assert [m.video for m in matches] == videos
-    assert len(set(videos)) == N
+    assert len(set(videos)) == n
     assert (
         len({m.label for m in matches}) > N_NAMES / 2
     )  # not collapsed: bags differ in their names

@@ -100,6 +100,7 @@ def test_a_saved_model_keeps_its_temperature_and_kind(folder, tmp_path):
     assert again.logit_scale.exp().item() == pytest.approx(20)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_embeddings(folder, tmp_path):
     pytest.importorskip("onnxruntime")
     told = CliRunner().invoke(main, ["convert", str(folder), str(tmp_path), "--to", "onnx"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 from maxi.progress import silent
@@ -36,6 +37,7 @@ def train_until(n: int, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_kill_9_costs_no_bit(videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path) -> None:
     config = settings(
         tiny_clip, "epochs=40", "checkpoint_seconds=0", "holdout=0.3", "result=best", "average=ema"

@@ -134,7 +134,11 @@ def test_no_disagreement_is_no_difference():
 
 @pytest.mark.parametrize(
     ("agree", "both", "frozen", "adapted", "n"),
-    [(0.8, 0.1, 0.3, 0.4, 40), (0.97, 0.0, 0.1, 0.85, 40), (0.5, 0.05, 0.3, 0.3, 10)],
+    [
+        pytest.param(0.8, 0.1, 0.3, 0.4, 40, marks=pytest.mark.slow),
+        pytest.param(0.97, 0.0, 0.1, 0.85, 40, marks=pytest.mark.slow),
+        (0.5, 0.05, 0.3, 0.3, 10),
+    ],
 )
 def test_estimate_is_unbiased_and_its_interval_covers(agree, both, frozen, adapted, n):
     """Repeated judgings of samples of one collection: 3,000 clips, models disagree on 900."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -88,12 +88,18 @@ class VerbParser:
     def _nlp(self) -> Language:
         try:
             import lemminflect  # noqa: F401  (missing is told here, not in the middle of a batch)
-            import spacy
 
-            return spacy.load(MODEL, disable=["ner", "lemmatizer"])
+            return _load(MODEL)
         except (ImportError, OSError) as error:
             reason = str(error).partition(". ")[0]
             raise MaxiError(f"verbs cannot be parsed: {reason}; run `{INSTALL}`") from error
+
+
+@cache  # a process loads the model once, however many parsers it makes
+def _load(model: str) -> Language:
+    import spacy
+
+    return spacy.load(model, disable=["ner", "lemmatizer"])
 
 
 # Heads of names such as "high jump" or "golf swing". A list, because a dictionary calls nearly
