@@ -28,7 +28,7 @@ from maxi.miniature.videos import Order, render
 from maxi.progress import bar
 from maxi.records import Video, read_jsonl, write_json
 from maxi.runs import Run
-from maxi.trial import SIZES, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.trial import FULL, Row, Split, labelled, scores_of, train_row, truth_of
 
 SOFT = "soft matches as graded positives"
 WAYS: dict[str, Mapping[str, Any]] = {
@@ -68,7 +68,7 @@ def measure(
     trial = folder / f"seed-{seed}"
     run, videos = Run(trial / "run"), trial / "videos"
     known, unseen = partition(seed)
-    orders = [Order("pool", known, SIZES.pool), Order("unseen", unseen, SIZES.unseen)]
+    orders = [Order("pool", known, FULL.pool), Order("unseen", unseen, FULL.unseen)]
     render(videos, seed, orders, progress=bar)
     with open_job(run.folder, config, bar) as job:
         prepare(job, videos, known)

@@ -168,6 +168,14 @@ def test_settings_are_those_that_differ(tmp_path):
     assert "train.weight_decay" not in text
 
 
+def test_what_was_not_measured_is_left_out(tmp_path):
+    records, facts = one_seed(), {k: v for k, v in FACTS.items() if k != "object_accuracy"}
+    summary = summarise(records)
+    page = Page(write_showcase(tmp_path, records, [facts], summary, [], demo_config()))
+    assert "of the kept matches are right" in page.text
+    assert "have their object named" not in page.text
+
+
 def test_leak_and_validation_are_warned_of(tmp_path):
     text = show(tmp_path, one_seed(split="validation"), unseen_names_in_bags=3).text
     assert "3 texts in bags hold an unseen name, so this is no test" in text

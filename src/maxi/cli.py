@@ -86,6 +86,7 @@ def adapt(
     show_default=True,
     help="The first seed.",
 )
+@click.option("--full", is_flag=True, help="More videos; several seeds always have them.")
 @click.option(
     "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
 )
@@ -97,6 +98,7 @@ def demo(
     out: Path,
     seeds: int,
     offset: int,
+    full: bool,
     validation: bool,
     settings: tuple[str, ...],
 ) -> None:
@@ -107,6 +109,8 @@ def demo(
     Example: maxi demo -o runs/demo
     """
     from maxi import demo as demonstration
+    from maxi.progress import Parts, bar
+    from maxi.trial import FULL, PARTS
 
     demonstration.demo(
         out,
@@ -114,7 +118,8 @@ def demo(
         offset=offset,
         validation=validation,
         overrides=settings,
-        progress=progress_of(context),
+        sizes=FULL if full else None,
+        progress=progress_of(context, Parts(PARTS) if seeds == 1 else bar),
     )
     for line in demonstration.outcome(out):
         click.echo(line)

@@ -160,7 +160,8 @@ def settings_of(config_file: Path | None, settings: tuple[str, ...], **options: 
     return load_config(config_file, settings, **options)
 
 
-def progress_of(context: click.Context) -> Any:
+def progress_of(context: click.Context, shown: Any = None) -> Any:
+    """How progress is shown: a bar for each loop or what is `shown` in its place, and nothing with `-q`."""
     from maxi import progress
 
-    return progress.silent if context.obj["quiet"] else progress.bar
+    return progress.silent if context.obj["quiet"] else shown or progress.bar

@@ -15,7 +15,7 @@ from maxi.progress import bar
 from maxi.records import read_json, write_json
 from maxi.settings import load_config
 from maxi.showcase import write_showcase
-from maxi.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
+from maxi.trial import FULL, SMALL, WITHOUT_TRAINING, Sizes, run_trial
 
 
 def demo_config(overrides: tuple[str, ...] = (), **options: Any) -> Config:
@@ -30,16 +30,17 @@ def demo(
     offset: int = 0,
     validation: bool = False,
     overrides: tuple[str, ...] = (),
-    sizes: Sizes = SIZES,
+    sizes: Sizes | None = None,
     progress: Progress = bar,
 ) -> list[dict[str, Any]]:
     """Render, adapt, evaluate and report; returns the records of `out/results.json`, beside `out/report.html`.
 
-    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several train
-    every row of the proof. Run again, it goes on where it was interrupted. Raises MaxiError when `out` holds a
-    demonstration with other settings.
+    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several are the
+    proof: they train every row of it, and are of full size. Run again, it goes on where it was interrupted. Raises
+    MaxiError when `out` holds a demonstration with other options.
     """
     folder = Path(out)
+    sizes = sizes or (SMALL if seeds == 1 else FULL)
     plan = {
         "seeds": seeds,
         "offset": offset,
@@ -120,9 +121,10 @@ def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _check_same(path: Path, plan: dict[str, Any]) -> None:
-    if path.exists() and read_json(path) != plan:
+    made = read_json(path) if path.exists() else plan
+    if others := [key for key in plan if made.get(key) != plan[key]]:
         raise MaxiError(
-            f"{path.parent} holds a demonstration with other options; choose another folder"
+            f"{path.parent} holds a demonstration with other {' and '.join(others)}; choose another folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)

@@ -15,6 +15,7 @@ from maxi.features import FeatureStore, embed_views, trunk_digest
 from maxi.jobs import Job, bag_videos, fresh_model, n_workers, training_bags, without
 from maxi.loader import Batches, cached_views, decoded_clips
 from maxi.model import VideoCLIP
+from maxi.progress import under
 from maxi.records import Match, Video, digest, file_digest, read_json, read_jsonl, write_json
 from maxi.runs import contents, is_current, meta_path, sign
 from maxi.shards import FrameStore, store_key
@@ -58,7 +59,7 @@ def improve(job: Job, *, control: bool = False) -> dict[str, Any]:
             key=digest(job.fingerprint, _cache(job)),
             names=job.names(),
             scores=_scores(job),
-            progress=job.progress,
+            progress=under("train control", job.progress) if control else job.progress,
             world=job.world,
         )
     finally:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from maxi.errors import MaxiError
 from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
 from maxi.indexing import check_skipped
 from maxi.model import VideoCLIP, load_model
-from maxi.progress import bar, silent
+from maxi.progress import Progress, bar, silent, under
 from maxi.records import (
     Bag,
     Skipped,
@@ -38,7 +38,6 @@ from maxi.settings import dump_config
 log = logging.getLogger(__name__)
 
 ALONE = World()
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 @dataclass
@@ -132,15 +131,24 @@ def resolve_device(name: str) -> str:
 
 
 def embed(
-    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int
+    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int, *, label: str = "embed"
 ) -> tuple[list[Video], np.ndarray]:
-    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ."""
+    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ.
+
+    `label` is that of the progress.
+    """
     backbone, trunk = model.backbone, job.config.train.trainable == "head"
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
     store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
     try:
         failed = embed_videos(
-            model, videos, store, job.decoder, n_frames=n_frames, trunk=trunk, progress=job.progress
+            model,
+            videos,
+            store,
+            job.decoder,
+            n_frames=n_frames,
+            trunk=trunk,
+            progress=under(label, job.progress),
         )
         kept = without(job, videos, failed)
         return kept, embeddings(model, store, [v.id for v in kept], trunk=trunk)
