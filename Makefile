@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt models.txt
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-# The method on a rendered world: about 4 to 5 minutes on 2 cores.
+# The method on a rendered world: at most 3 minutes on 2 cores.
 demo: $(STAMP)
 	$(BIN)/maxi demo -o runs/demo
 

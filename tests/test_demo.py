@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "maxi" / "miniature"
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    demo(folder, offset=7, sizes=TINY, progress=silent)
+    demo(folder, offset=7, full=True, sizes=TINY, progress=silent)
     return folder
 
 
@@ -78,10 +78,10 @@ def test_outcome_is_told_in_some_lines(shown: Path) -> None:
 def test_run_again_it_has_nothing_to_do_and_other_options_are_refused(shown: Path) -> None:
     before = read(shown / "results.json")
     trained = (shown / "seed-7/run/train.jsonl").stat().st_mtime_ns
-    assert demo(shown, offset=7, sizes=TINY, progress=silent) == before
+    assert demo(shown, offset=7, full=True, sizes=TINY, progress=silent) == before
     assert (shown / "seed-7/run/train.jsonl").stat().st_mtime_ns == trained
     with pytest.raises(MaxiError, match="other offset; choose another folder"):
-        demo(shown, offset=8, sizes=TINY, progress=silent)
+        demo(shown, offset=8, full=True, sizes=TINY, progress=silent)
     done = CliRunner().invoke(main, ["-q", "demo", "-o", str(shown), "--seeds", "2"])
     assert done.exit_code == 1
 
@@ -89,7 +89,7 @@ def test_run_again_it_has_nothing_to_do_and_other_options_are_refused(shown: Pat
 @pytest.mark.parametrize(
     ("options", "sizes"), [([], SMALL), (["--full"], FULL), (["--seeds", "2"], FULL)]
 )
-def test_the_proof_is_of_full_size_and_other_sizes_are_refused(
+def test_one_seed_is_small_without_a_control_and_other_sizes_are_refused(
     options: list[str], sizes: Sizes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*arguments: Any, **more: Any) -> None:
@@ -98,9 +98,12 @@ def test_the_proof_is_of_full_size_and_other_sizes_are_refused(
     monkeypatch.setattr("maxi.demo.run_trial", stop)
     started = CliRunner().invoke(main, ["-q", "demo", "-o", str(tmp_path), *options])
     assert "stopped before any work" in started.stderr
-    assert read(tmp_path / "demo.json")["sizes"] == sizes._asdict()
+    made = read(tmp_path / "demo.json")
+    assert made["sizes"] == sizes._asdict()
+    assert made["control"] == (sizes == FULL)
+    more = {"seeds": made["seeds"], "full": made["control"]}
     with pytest.raises(MaxiError, match="with other sizes; choose another folder"):
-        demo(tmp_path, seeds=2 if "--seeds" in options else 1, sizes=TINY, progress=silent)
+        demo(tmp_path, **more, sizes=TINY, progress=silent)
 
 
 def test_packaged_models_are_small() -> None:

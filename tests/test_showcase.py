@@ -122,6 +122,12 @@ def test_no_gain_and_loss_are_said_plainly(tmp_path):
     assert "Better on 0, worse on 8, the same on 8." in loss
 
 
+def test_a_missing_control_is_said(tmp_path):
+    records = [row for row in one_seed() if row["model"] != "shuffled"]
+    assert "No control with shuffled matches was trained here" in show(tmp_path, records).text
+    assert "No control" not in show(tmp_path, one_seed()).text
+
+
 def test_control_that_gains_too_is_named(tmp_path):
     records = [record("frozen", 0), record("adapted", 6), record("shuffled", 6)]
     assert "that much of a gain is not owed to the matches." in show(tmp_path, records).text

@@ -86,7 +86,9 @@ def adapt(
     show_default=True,
     help="The first seed.",
 )
-@click.option("--full", is_flag=True, help="More videos; several seeds always have them.")
+@click.option(
+    "--full", is_flag=True, help="More videos, and the shuffled control; several seeds have both."
+)
 @click.option(
     "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
 )
@@ -110,16 +112,17 @@ def demo(
     """
     from maxi import demo as demonstration
     from maxi.progress import Parts, bar
-    from maxi.trial import FULL, PARTS
+    from maxi.trial import CONTROL, PARTS
 
+    parts = [part for part in PARTS if full or part != CONTROL]
     demonstration.demo(
         out,
         seeds=seeds,
         offset=offset,
+        full=full,
         validation=validation,
         overrides=settings,
-        sizes=FULL if full else None,
-        progress=progress_of(context, Parts(PARTS) if seeds == 1 else bar),
+        progress=progress_of(context, Parts(parts) if seeds == 1 else bar),
     )
     for line in demonstration.outcome(out):
         click.echo(line)

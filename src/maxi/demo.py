@@ -28,6 +28,7 @@ def demo(
     *,
     seeds: int = 1,
     offset: int = 0,
+    full: bool = False,
     validation: bool = False,
     overrides: tuple[str, ...] = (),
     sizes: Sizes | None = None,
@@ -35,18 +36,20 @@ def demo(
 ) -> list[dict[str, Any]]:
     """Render, adapt, evaluate and report; returns the records of `out/results.json`, beside `out/report.html`.
 
-    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several are the
-    proof: they train every row of it, and are of full size. Run again, it goes on where it was interrupted. Raises
-    MaxiError when `out` holds a demonstration with other options.
+    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model on few videos, a `full` demonstration has
+    more of them and also trains the shuffled control. Several seeds are the proof: full, with every row of it. Run
+    again, it goes on where it was interrupted. Raises MaxiError when `out` holds a demonstration with other options.
     """
     folder = Path(out)
-    sizes = sizes or (SMALL if seeds == 1 else FULL)
+    full = full or seeds > 1
+    sizes = sizes or (FULL if full else SMALL)
     plan = {
         "seeds": seeds,
         "offset": offset,
         "validation": validation,
         "overrides": list(overrides),
         "sizes": sizes._asdict(),
+        "control": full,
     }
     _check_same(folder / "demo.json", plan)
     records: list[dict[str, Any]] = []
@@ -57,6 +60,7 @@ def demo(
             folder / f"seed-{seed}",
             seed,
             config,
+            control=full,
             every_row=seeds > 1,
             validation=validation,
             sizes=sizes,
@@ -122,7 +126,7 @@ def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _check_same(path: Path, plan: dict[str, Any]) -> None:
     made = read_json(path) if path.exists() else plan
-    if others := [key for key in plan if made.get(key) != plan[key]]:
+    if others := [key for key in plan if made.get(key, plan[key]) != plan[key]]:
         raise MaxiError(
             f"{path.parent} holds a demonstration with other {' and '.join(others)}; choose another folder"
         )

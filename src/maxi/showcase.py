@@ -147,6 +147,10 @@ def _outcome(records: Rows, summary: Rows) -> list[str]:
             f"{_gain(control)}. {_verdict(control, over)}"
             f"{', so that much of a gain is not owed to the matches' if beware else ''}."
         )
+    else:
+        said.append(
+            "No control with shuffled matches was trained here; `maxi demo --full` trains one."
+        )
     return said
 
 

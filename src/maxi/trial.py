@@ -43,8 +43,9 @@ SMALL = Sizes(pool=240, unseen=400, known=120)
 FULL = Sizes(pool=400, unseen=640, known=240)
 """The small sizes are for a look at the method in minutes, the full ones for the proof."""
 
-PARTS = ("render", "index", "embed", "caption", "bag", "train", "train control", "evaluate")
-"""What a trial of the adapted model and its control goes through, as its progress calls it."""
+CONTROL = "train control"
+PARTS = ("render", "index", "embed", "caption", "bag", "train", CONTROL, "evaluate")
+"""What a trial of the adapted model, with or without the control, goes through, as its progress calls it."""
 
 
 Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
@@ -108,6 +109,7 @@ def run_trial(
     seed: int,
     config: Config,
     *,
+    control: bool,
     every_row: bool,
     validation: bool = False,
     sizes: Sizes,
@@ -115,9 +117,10 @@ def run_trial(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
 
-    With `every_row` all rows of the proof are trained, and videos without the shift are measured as well. The seed
-    decides the partition of the actions, the videos and the training. With `validation` the unseen videos show the
-    validation actions, on which settings are chosen. Interrupted, it goes on where it was.
+    With `control` the shuffled control is trained too, with `every_row` all rows of the proof, for which videos
+    without the shift are measured as well. The seed decides the partition of the actions, the videos and the training.
+    With `validation` the unseen videos show the validation actions, on which settings are chosen. Interrupted, it goes
+    on where it was.
     """
     known, unseen = partition(seed)
     split = "validation" if validation else "unseen"
@@ -137,7 +140,7 @@ def run_trial(
         folder / "run",
         config,
         labelled=str(videos / f"{split}.csv"),
-        control=True,
+        control=control,
         resume=True,
         progress=progress,
     )
@@ -152,8 +155,9 @@ def run_trial(
         tables = {
             "frozen": scores_of(job, None, splits),
             "adapted": scores_of(job, run.model, splits),
-            "shuffled": scores_of(job, run.control.model, shifted),
         }
+        if control:
+            tables["shuffled"] = scores_of(job, run.control.model, shifted)
         facts = {"seed": seed, **_facts(job, truth, unseen)}
         if every_row:
             seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
