@@ -149,7 +149,7 @@ def _outcome(records: Rows, summary: Rows) -> list[str]:
         )
     else:
         said.append(
-            "No control with shuffled matches was trained here; `maxi demo --full` trains one."
+            "No control with shuffled matches was trained here; “maxi demo --full” trains one."
         )
     return said
 
