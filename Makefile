@@ -27,7 +27,7 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m ""
 
-# The method on a rendered world: about 4 to 5 minutes on 2 cores.
+# The method on a rendered world: at most 3 minutes on 2 cores.
 demo: $(STAMP)
 	$(BIN)/maxi demo -o runs/demo
 

@@ -20,7 +20,7 @@ import numpy as np
 from bags import soft, top1
 from maxi.config import Config
 from maxi.demo.proof import demo_config
-from maxi.demo.trial import SIZES, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.demo.trial import FULL, Row, Split, labelled, scores_of, train_row, truth_of
 from maxi.files import write_json
 from maxi.method.metrics import mean_interval, signed
 from maxi.miniature.actions import partition
@@ -74,7 +74,7 @@ def measure(
     trial = folder / f"seed-{seed}"
     run, videos = Run(trial / "run"), trial / "videos"
     known, unseen = partition(seed)
-    orders = [Order("pool", known, SIZES.pool), Order("unseen", unseen, SIZES.unseen)]
+    orders = [Order("pool", known, FULL.pool), Order("unseen", unseen, FULL.unseen)]
     render(videos, seed, orders, progress=bar)
     with open_job(run.folder, config, bar) as job:
         prepare(job, videos, known)

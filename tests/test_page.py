@@ -123,6 +123,12 @@ def test_no_gain_and_loss_are_said_plainly(tmp_path):
     assert "Better on 0, worse on 8, the same on 8." in loss
 
 
+def test_a_missing_control_is_said(tmp_path):
+    records = [row for row in one_seed() if row["model"] != "shuffled"]
+    assert "No control with shuffled matches was trained here" in show(tmp_path, records).text
+    assert "No control" not in show(tmp_path, one_seed()).text
+
+
 def test_control_that_gains_too_is_named(tmp_path):
     records = [record("frozen", 0), record("adapted", 6), record("shuffled", 6)]
     assert "that much of a gain is not owed to the matches." in show(tmp_path, records).text
@@ -167,6 +173,14 @@ def test_settings_are_those_that_differ(tmp_path):
     text = show(tmp_path, one_seed()).text
     assert f"train.lr {Config().train.lr} {demo_config().train.lr} " in text
     assert "train.weight_decay" not in text
+
+
+def test_what_was_not_measured_is_left_out(tmp_path):
+    records, facts = one_seed(), {k: v for k, v in FACTS.items() if k != "object_accuracy"}
+    summary = summarise(records)
+    page = Page(write_showcase(tmp_path, records, [facts], summary, [], demo_config()))
+    assert "of the kept matches are right" in page.text
+    assert "have their object named" not in page.text
 
 
 def test_leak_and_validation_are_warned_of(tmp_path):

@@ -14,20 +14,20 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.demo.proof import demo, demo_config, outcome
-from maxi.demo.trial import Sizes
+from maxi.demo.trial import FULL, SMALL, Sizes
 from maxi.errors import MaxiError
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.settings import load_config
 
-SMALL = Sizes(pool=192, unseen=256, known=48)
+TINY = Sizes(pool=192, unseen=256, known=48)
 PACKAGE = Path(__file__).parents[1] / "src" / "maxi" / "miniature"
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    demo(folder, offset=7, sizes=SMALL, progress=silent)
+    demo(folder, offset=7, full=True, sizes=TINY, progress=silent)
     return folder
 
 
@@ -84,12 +84,32 @@ def test_outcome_is_told_in_some_lines(shown: Path) -> None:
 def test_run_again_it_has_nothing_to_do_and_other_options_are_refused(shown: Path) -> None:
     before = read(shown / "results.json")
     trained = (shown / "seed-7/run/train.jsonl").stat().st_mtime_ns
-    assert demo(shown, offset=7, sizes=SMALL, progress=silent) == before
+    assert demo(shown, offset=7, full=True, sizes=TINY, progress=silent) == before
     assert (shown / "seed-7/run/train.jsonl").stat().st_mtime_ns == trained
-    with pytest.raises(MaxiError, match="other options; choose another folder"):
-        demo(shown, offset=8, sizes=SMALL, progress=silent)
+    with pytest.raises(MaxiError, match="other offset; choose another folder"):
+        demo(shown, offset=8, full=True, sizes=TINY, progress=silent)
     done = CliRunner().invoke(main, ["-q", "demo", "-o", str(shown), "--seeds", "2"])
     assert done.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"), [([], SMALL), (["--full"], FULL), (["--seeds", "2"], FULL)]
+)
+def test_one_seed_is_small_without_a_control_and_other_sizes_are_refused(
+    options: list[str], sizes: Sizes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **more: Any) -> None:
+        raise MaxiError("stopped before any work")
+
+    monkeypatch.setattr("maxi.demo.run_trial", stop)
+    started = CliRunner().invoke(main, ["-q", "demo", "-o", str(tmp_path), *options])
+    assert "stopped before any work" in started.stderr
+    made = read(tmp_path / "demo.json")
+    assert made["sizes"] == sizes._asdict()
+    assert made["control"] == (sizes == FULL)
+    more = {"seeds": made["seeds"], "full": made["control"]}
+    with pytest.raises(MaxiError, match="with other sizes; choose another folder"):
+        demo(tmp_path, **more, sizes=TINY, progress=silent)
 
 
 def test_packaged_models_are_small() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -38,8 +38,11 @@ def _heeding(items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
-def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-    """Pass the items on and show a bar; training steps (dicts) add loss, lr, clips/s and the share of data wait."""
+def bar(items: Iterable[Any], total: int, label: str, *, leave: bool = True) -> Iterator[Any]:
+    """Pass the items on and show a bar; training steps (dicts) add loss, lr, clips/s and the share of data wait.
+
+    The finished bar stays on the terminal unless `leave` is false.
+    """
     terminal = sys.stderr.isatty()
     shown = tqdm(
         total=total,
@@ -47,7 +50,7 @@ def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
         file=sys.stderr,
         dynamic_ncols=terminal,
         mininterval=0.2 if terminal else 10,
-        leave=True,
+        leave=leave,
     )
     clips = seconds = waited = 0.0
     with shown:
@@ -67,3 +70,35 @@ def bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
 def silent(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
     """Pass the items on without showing anything."""
     yield from _heeding(items)
+
+
+class Parts:
+    """One bar for a task of several parts, which says how many of them there are and which is under way: `3/8 embed`.
+
+    The bar of the next part takes the place of the last. Where stderr is no terminal, each part is one line.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._names = {
+            label: f"{k}/{len(labels)} {label}" for k, label in enumerate(labels, start=1)
+        }
+        self._shown = ""
+
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+        name = self._names.get(label, label)
+        if sys.stderr.isatty():
+            yield from bar(items, total, name, leave=False)
+            return
+        if name != self._shown:
+            print(name, file=sys.stderr, flush=True)
+        self._shown = name
+        yield from _heeding(items)
+
+
+def under(label: str, progress: Progress) -> Progress:
+    """The same progress with every loop under this label."""
+
+    def renamed(items: Iterable[Any], total: int, _: str) -> Iterable[Any]:
+        return progress(items, total, label)
+
+    return renamed

@@ -153,10 +153,11 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
     return add
 
 
-def progress_of(context: click.Context) -> Progress:
+def progress_of(context: click.Context, shown: Progress | None = None) -> Progress:
+    """How progress is shown: a bar for each loop or what is `shown` in its place, and nothing with `-q`."""
     from maxi import progress
 
-    return progress.silent if context.obj["quiet"] else progress.bar
+    return progress.silent if context.obj["quiet"] else shown or progress.bar
 
 
 @contextmanager

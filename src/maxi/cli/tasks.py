@@ -86,6 +86,9 @@ def adapt(
     help="The first seed.",
 )
 @click.option(
+    "--full", is_flag=True, help="More videos, and the shuffled control; several seeds have both."
+)
+@click.option(
     "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
 )
 @shared_options("set")
@@ -96,6 +99,7 @@ def demo(
     out: Path,
     seeds: int,
     offset: int,
+    full: bool,
     validation: bool,
     settings: tuple[str, ...],
 ) -> None:
@@ -106,14 +110,18 @@ def demo(
     Example: maxi demo -o runs/demo
     """
     from maxi.demo import proof as demonstration
+    from maxi.demo.trial import CONTROL, PARTS
+    from maxi.progress import Parts, bar
 
+    parts = [part for part in PARTS if full or part != CONTROL]
     demonstration.demo(
         out,
         seeds=seeds,
         offset=offset,
+        full=full,
         validation=validation,
         overrides=settings,
-        progress=progress_of(context),
+        progress=progress_of(context, Parts(parts) if seeds == 1 else bar),
     )
     for line in demonstration.outcome(out):
         click.echo(line)

@@ -9,7 +9,7 @@ from typing import Any
 
 from maxi.config import Config
 from maxi.demo.page import write_showcase
-from maxi.demo.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
+from maxi.demo.trial import FULL, SMALL, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
 from maxi.files import read_json, write_json
 from maxi.method.metrics import mean_interval, signed
@@ -27,24 +27,28 @@ def demo(
     *,
     seeds: int = 1,
     offset: int = 0,
+    full: bool = False,
     validation: bool = False,
     overrides: tuple[str, ...] = (),
-    sizes: Sizes = SIZES,
+    sizes: Sizes | None = None,
     progress: Progress = bar,
 ) -> list[dict[str, Any]]:
     """Render, adapt, evaluate and report; returns the records of `out/results.json`, beside `out/report.html`.
 
-    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model and the shuffled control, several train
-    every row of the proof. Run again, it goes on where it was interrupted. Raises MaxiError when `out` holds a
-    demonstration with other settings.
+    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model on few videos, a `full` demonstration has
+    more of them and also trains the shuffled control. Several seeds are the proof: full, with every row of it. Run
+    again, it goes on where it was interrupted. Raises MaxiError when `out` holds a demonstration with other options.
     """
     folder = Path(out)
+    full = full or seeds > 1
+    sizes = sizes or (FULL if full else SMALL)
     plan = {
         "seeds": seeds,
         "offset": offset,
         "validation": validation,
         "overrides": list(overrides),
         "sizes": sizes._asdict(),
+        "control": full,
     }
     _check_same(folder / "demo.json", plan)
     records: list[dict[str, Any]] = []
@@ -55,6 +59,7 @@ def demo(
             folder / f"seed-{seed}",
             seed,
             config,
+            control=full,
             every_row=seeds > 1,
             validation=validation,
             sizes=sizes,
@@ -119,9 +124,10 @@ def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _check_same(path: Path, plan: dict[str, Any]) -> None:
-    if path.exists() and read_json(path) != plan:
+    made = read_json(path) if path.exists() else plan
+    if others := [key for key in plan if made.get(key, plan[key]) != plan[key]]:
         raise MaxiError(
-            f"{path.parent} holds a demonstration with other options; choose another folder"
+            f"{path.parent} holds a demonstration with other {' and '.join(others)}; choose another folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)

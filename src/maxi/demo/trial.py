@@ -23,7 +23,7 @@ from maxi.miniature import scenery
 from maxi.miniature.actions import BY_NAME, VALIDATION, partition
 from maxi.miniature.videos import Order, draw_clip, render
 from maxi.models.text_embeddings import label_embeddings
-from maxi.progress import Progress
+from maxi.progress import Progress, under
 from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
 from maxi.run import Run, meta_path, write_signed
@@ -38,12 +38,18 @@ from maxi.video.sources import list_videos
 class Sizes(NamedTuple):
     """Videos: unlabelled ones, and labelled ones of unseen and of known actions to measure on."""
 
-    pool: int = 400
-    unseen: int = 640
-    known: int = 240
+    pool: int
+    unseen: int
+    known: int
 
 
-SIZES = Sizes()
+SMALL = Sizes(pool=240, unseen=400, known=120)
+FULL = Sizes(pool=400, unseen=640, known=240)
+"""The small sizes are for a look at the method in minutes, the full ones for the proof."""
+
+CONTROL = "train control"
+PARTS = ("render", "index", "embed", "caption", "bag", "train", CONTROL, "evaluate")
+"""What a trial of the adapted model, with or without the control, goes through, as its progress calls it."""
 
 
 Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
@@ -107,53 +113,59 @@ def run_trial(
     seed: int,
     config: Config,
     *,
+    control: bool,
     every_row: bool,
     validation: bool = False,
-    sizes: Sizes = SIZES,
+    sizes: Sizes,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
 
-    The seed decides the partition of the actions, the videos and the training. With `validation` the unseen videos
-    show the validation actions, on which settings are chosen. Interrupted, it goes on where it was.
+    With `control` the shuffled control is trained too, with `every_row` all rows of the proof, for which videos
+    without the shift are measured as well. The seed decides the partition of the actions, the videos and the training.
+    With `validation` the unseen videos show the validation actions, on which settings are chosen. Interrupted, it goes
+    on where it was.
     """
     known, unseen = partition(seed)
     split = "validation" if validation else "unseen"
     if validation:
         unseen = sorted(action.name for action in VALIDATION)
-    orders = [Order("pool", known, sizes.pool), Order(split, unseen, sizes.unseen)]
-    orders.append(Order("known", known, sizes.known))
+    measured = [Order(split, unseen, sizes.unseen), Order("known", known, sizes.known)]
     probe = Order("known.plain", known, sizes.known, shifted=False)
+    orders = [Order("pool", known, sizes.pool), *measured]
     if every_row:
-        orders.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
+        measured.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
+        orders += [measured[-1], probe]
     videos = folder / "videos"
-    render(videos, seed, [*orders, probe], progress=progress)
+    render(videos, seed, orders, progress=progress)
     run = adapt(
         str(videos / "pool"),
         known,
         folder / "run",
         config,
         labelled=str(videos / f"{split}.csv"),
-        control=True,
+        control=control,
         resume=True,
         progress=progress,
     )
-    with open_job(run.folder, config, progress) as job:
-        splits = [
+    with open_job(run.folder, config, under("evaluate", progress)) as job:
+        splits = [Split(split, read_jsonl(run.eval.manifest, Video), unseen)]
+        splits += [
             Split(order.split, labelled(job, videos, order.split), list(order.names))
-            for order in orders[1:]
+            for order in measured[1:]
         ]
         shifted = [split for split in splits if not split.name.endswith(".plain")]
         truth = truth_of(videos, read_jsonl(run.manifest, Video))
         tables = {
             "frozen": scores_of(job, None, splits),
             "adapted": scores_of(job, run.model, splits),
-            "shuffled": scores_of(job, run.control.model, shifted),
         }
-        facts = _facts(job, truth, unseen)
-        seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
-        facts = {"seed": seed, **facts, "object_accuracy": _percent(seen)}
+        if control:
+            tables["shuffled"] = scores_of(job, run.control.model, shifted)
+        facts = {"seed": seed, **_facts(job, truth, unseen)}
         if every_row:
+            seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
+            facts["object_accuracy"] = _percent(seen)
             tables |= _without_training(job, shifted)
     if every_row:
         for name, row in ROWS.items():

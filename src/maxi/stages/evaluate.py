@@ -99,7 +99,7 @@ def _scores(
     job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
 ) -> tuple[list[Video], np.ndarray]:
     z_l = class_embeddings(job, model, names)
-    kept, z_v = embed(job, model, videos, job.config.eval.n_frames)
+    kept, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
     return kept, z_v @ z_l.T
 
 

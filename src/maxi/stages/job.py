@@ -21,7 +21,7 @@ from maxi.features.store import FeatureStore
 from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.progress import Progress, bar, silent
+from maxi.progress import Progress, bar, silent, under
 from maxi.records import Bag, Skipped, Video, read_jsonl
 from maxi.run import Run, lock, require, sources_of_bags
 from maxi.settings import dump_config, load_config
@@ -134,15 +134,24 @@ def resolve_device(name: str) -> str:
 
 
 def embed(
-    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int
+    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int, *, label: str = "embed"
 ) -> tuple[list[Video], np.ndarray]:
-    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ."""
+    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ.
+
+    `label` is that of the progress.
+    """
     backbone, trunk = model.backbone, job.config.train.trainable == "head"
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
     store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
     try:
         failed = embed_videos(
-            model, videos, store, job.decoder, n_frames=n_frames, trunk=trunk, progress=job.progress
+            model,
+            videos,
+            store,
+            job.decoder,
+            n_frames=n_frames,
+            trunk=trunk,
+            progress=under(label, job.progress),
         )
         kept = without(job, videos, failed)
         return kept, embeddings(model, store, [v.id for v in kept], trunk=trunk)

@@ -13,6 +13,7 @@ from maxi.features.training_inputs import embed_views
 from maxi.files import digest, file_digest, read_json, write_json
 from maxi.method.bags import shuffle_bags
 from maxi.models.video_clip import VideoCLIP
+from maxi.progress import under
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import contents, is_current, meta_path, sign
 from maxi.stages.cache import fill_cache
@@ -61,7 +62,7 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
             key=digest(job.fingerprint, _cache(job)),
             names=job.names(),
             scores=_scores(job),
-            progress=job.progress,
+            progress=under("train control", job.progress) if control else job.progress,
             world=job.world,
         )
     finally:
