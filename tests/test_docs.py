@@ -219,7 +219,7 @@ def test_counts_of_shipped_data() -> None:
     from maxi.text.phrasebook import shipped_book
 
     method = (DOCS / "method.md").read_text(encoding="utf-8")
-    assert f"{len(shipped_book().labels):,} actions shipped" in method
+    assert f"{len(shipped_book().texts):,} actions shipped" in method
     for page in ("method.md", "pipeline.md"):
         text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
         assert f"of {len(sentence_bank()):,} shipped sentences" in text

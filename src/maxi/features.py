@@ -191,7 +191,7 @@ def embed_videos(
         pixels = prepare(model, frames)
         return (model.video_trunk if trunk else model.encode_video)(pixels[None])[0]
 
-    return _fill(
+    return _embed_missing(
         videos,
         store,
         decoder,
@@ -229,11 +229,11 @@ def embed_views(
         ]
         return torch.stack([model.video_trunk(to_pixels(model, clip)[None])[0] for clip in clips])
 
-    return _fill(videos, store, decoder, indices, row, "augmented views", progress)
+    return _embed_missing(videos, store, decoder, indices, row, "augmented views", progress)
 
 
 @torch.inference_mode()
-def _fill(
+def _embed_missing(
     videos: Sequence[Video],
     store: FeatureStore,
     decoder: Decoder,

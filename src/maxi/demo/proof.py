@@ -11,7 +11,7 @@ from maxi.config import Config
 from maxi.demo.page import write_showcase
 from maxi.demo.trial import SIZES, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
-from maxi.method.metrics import mean_interval, signed
+from maxi.method.metrics import mean_interval, with_interval
 from maxi.progress import Progress, bar
 from maxi.records import read_json, write_json
 from maxi.settings import load_config
@@ -83,11 +83,11 @@ def outcome(out: str | Path) -> Iterator[str]:
         f"top-1 %; {split}: {n_names} names, {n:,} videos"
     )
     for row in (row for row in rows if row["split"] == split):
-        gain = "" if row["model"] == "frozen" else signed(row["gain"], row["gain_interval"])
+        gain = "" if row["model"] == "frozen" else with_interval(row["gain"], row["gain_interval"])
         known = of_known[row["model"]]["top1"]
         yield f"{row['model']:24} {row['top1']:10.1f}   {gain:20} {known:6.1f}"
     for row in compare(records):
-        yield f"{row['model']} over {row['other']}, {row['split']}: {signed(row['gain'], row['interval'])}"
+        yield f"{row['model']} over {row['other']}, {row['split']}: {with_interval(row['gain'], row['interval'])}"
     yield f"report: {folder / 'report.html'}"
 
 

@@ -1,4 +1,4 @@
-"""Match: video -> nearest dictionary entry, and the confident share of them (section 3.2, Eq. 1)."""
+"""Match: video -> nearest name, and the confident share of them (section 3.2, Eq. 1)."""
 
 from __future__ import annotations
 
@@ -117,19 +117,19 @@ def keep_confident(
 
 
 def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:
-    """Normalised entropy of the matched names over the dictionary: 1 is even, 0 is one name for all."""
-    counts = Counter(m.label for m in matches)
+    """Normalised entropy of the matched names over all names: 1 is even, 0 is one name for all."""
+    counts = Counter(m.name for m in matches)
     return normalised_entropy(np.array([counts[name] for name in names]))
 
 
 def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
     """What about these matches should worry the user, one sentence each."""
     found = []
-    label, count = Counter(m.label for m in matches).most_common(1)[0]
+    name, count = Counter(m.name for m in matches).most_common(1)[0]
     share = count / len(matches)
     if share > max(COLLAPSED_SHARE, 1.5 / len(names)) and len(names) > 1:
         found.append(
-            f"{share:.0%} of the videos match one name, {label!r}: if they do not show it, the matches have collapsed; "
+            f"{share:.0%} of the videos match one name, {name!r}: if they do not show it, the matches have collapsed; "
             "check the action names, or drop that one."
         )
     even = entropy(matches, names)

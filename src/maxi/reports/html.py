@@ -37,7 +37,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def fill(template: str, **context: Any) -> str:
+def render_page(template: str, **context: Any) -> str:
     """A page from `reports/templates`; every value is escaped unless the code marks it as markup."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

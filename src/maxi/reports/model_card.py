@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from maxi.config import Config
-from maxi.method.metrics import signed
+from maxi.method.metrics import with_interval
 from maxi.records import Match, read_json, read_jsonl, write_text
 from maxi.run import Run
 
@@ -93,7 +93,7 @@ def _figures(run: Run) -> list[str]:
     ]
     for r in records:
         gain = r.get("gain", {}).get("top1")
-        told = signed(gain["gain"], gain["interval"]) if gain else ""
+        told = with_interval(gain["gain"], gain["interval"]) if gain else ""
         rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {told} |\n")
     return rows
 

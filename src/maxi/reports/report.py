@@ -25,7 +25,7 @@ from maxi.records import (
 )
 from maxi.reports import figures
 from maxi.reports import tables as findings
-from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.html import previews, read_rows, render_page
 from maxi.reports.tables import Rows
 from maxi.video.workers import Decoder
 
@@ -41,14 +41,14 @@ def write_report(run: Path, decoder: Decoder, *, seed: int = 0) -> Path:
     """
     if not (run / "config.yaml").is_file() and not (run / "manifest.jsonl").is_file():
         raise MaxiError(f"{run}: holds no run; give the folder that `maxi adapt` wrote")
-    names = _names(run / "dictionary.txt")
+    names = _names(run / "actions.txt")
     matches = _rows(run / "matches.jsonl", Match)
     bags = _rows(run / "bags.jsonl", Bag)
     predictions = read_rows(run / "predictions.jsonl")
     answers = read_rows(run / "eval" / "predictions.jsonl")
     train = read_rows(run / "train.jsonl")
     results = read_json(run / "results.json") if (run / "results.json").is_file() else []
-    names = names or sorted({m.label for m in matches})
+    names = names or sorted({m.name for m in matches})
 
     examples = _examples(matches, seed)
     changed = {
@@ -66,7 +66,7 @@ def write_report(run: Path, decoder: Decoder, *, seed: int = 0) -> Path:
         "steps": len(train),
         "backbone": _backbone(run / "config.yaml"),
     }
-    page = fill(
+    page = render_page(
         "report.html.j2",
         title=run.resolve().name,
         summary=summary,
@@ -239,7 +239,7 @@ def _matching(matches: Sequence[Match]) -> dict[str, Any] | None:
         return None
     kept = [m.score for m in matches if m.kept]
     threshold = min(kept) if len(kept) < len(matches) and kept else None
-    commonest = Counter(m.label for m in matches).most_common()
+    commonest = Counter(m.name for m in matches).most_common()
     commonest.sort(key=lambda item: (-item[1], item[0]))
     return {
         "n": len(matches),

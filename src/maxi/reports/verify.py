@@ -16,7 +16,7 @@ from maxi.errors import MaxiError
 from maxi.method.metrics import Z95, paired_difference
 from maxi.randomness import shuffled
 from maxi.records import Video, file_digest, iterate_jsonl, write_text
-from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.html import previews, read_rows, render_page
 from maxi.reports.tables import best, both
 from maxi.video.workers import Decoder
 
@@ -63,7 +63,9 @@ def write_verify(run: Path, decoder: Decoder, *, n: int = 40, seed: int = 0) -> 
         "strata": {stratum: len(strata[stratum]) for stratum in STRATA},
         "cards": cards,
     }
-    page = fill("verify.html.j2", run=run.resolve().name, data=data, cards=cards, frames=frames)
+    page = render_page(
+        "verify.html.j2", run=run.resolve().name, data=data, cards=cards, frames=frames
+    )
     write_text(run / "verify.html", [page])
     return run / "verify.html"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
-from maxi.models.text_embeddings import label_embeddings
+from maxi.models.text_embeddings import name_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import (
     Bag,
@@ -53,7 +53,7 @@ def bag_run(job: Job) -> list[Bag]:
 def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
     run, config = job.run, job.config.bag
     videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
-    names = {"dictionary.txt": digest(job.names())}
+    names = {"actions.txt": digest(job.names())}
     require(run.matches, "match", videos | names)
     require(run.phrases, "expand", names)
     require(run.captions, "caption", videos)
@@ -82,7 +82,7 @@ def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
         found = {v.id: z for v, z in zip(kept, z_v, strict=True)}
         # A video that can no longer be read is near to nothing.
         rows = np.stack([found.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos])
-        return rows, lambda texts: label_embeddings(model, texts, [config.eval.prompt]).numpy()
+        return rows, lambda texts: name_embeddings(model, texts, [config.eval.prompt]).numpy()
 
     models = [asked(job.model()), asked(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)

@@ -42,7 +42,7 @@ def caption_run(job: Job) -> list[Caption]:
     if config.captioner == "none":
         write_signed(run.captions, [], inputs)
         return []
-    context = captioning.Context(job.model(), job.config.chat)
+    context = captioning.CaptionContext(job.model(), job.config.chat)
     captioner, sees = captioning.make_captioner(config.captioner, context)
     source = config.captioner.partition(":")[0]
     journal = Journal(run.folder / "captions.journal", Caption, digest(inputs))
@@ -78,5 +78,5 @@ def plan_caption(job: Job) -> list[str]:
     config = job.config.caption
     videos = read_jsonl(job.run.manifest, Video)
     frames = sum(len(captioning.request(v, config.n_frames).indices or ()) for v in videos)
-    plan = captioning.plan(config.captioner, frames, job.config.chat)
-    return [f"{config.captioner}: {tell(plan)}"] if plan else []
+    cost = captioning.captioning_cost(config.captioner, frames, job.config.chat)
+    return [f"{config.captioner}: {tell(cost)}"] if cost else []

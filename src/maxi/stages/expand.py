@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def expand_run(job: Job) -> list[Phrases]:
-    """Write `phrases.jsonl`: phrases for every dictionary entry."""
+    """Write `phrases.jsonl`: phrases for every action name."""
     run, config, names = job.run, job.config.expand, job.names()
     inputs = {
-        "dictionary.txt": digest(names),
+        "actions.txt": digest(names),
         "settings": with_files(config.model_dump(), _phrase_files(config.expander)),
         **asked_of_models(job, config.expander),
     }
@@ -39,13 +39,15 @@ def expand_run(job: Job) -> list[Phrases]:
 
 def plan_expand(job: Job) -> list[str]:
     """What `expand` would ask of servers, one line for each, without asking."""
-    plans = expansion.plan(job.names(), job.config.expand.expander, expansion_context(job))
-    return [f"{source}: {tell(plan)}" for source, plan in plans]
+    costs = expansion.expansion_costs(
+        job.names(), job.config.expand.expander, expansion_context(job)
+    )
+    return [f"{source}: {tell(cost)}" for source, cost in costs]
 
 
-def expansion_context(job: Job) -> expansion.Context:
+def expansion_context(job: Job) -> expansion.ExpandContext:
     config = job.config
-    return expansion.Context(
+    return expansion.ExpandContext(
         config.expand.n_phrases, config.chat, resolve_device(config.device), job.progress
     )
 

@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def start_run(job: Job, names: Sequence[str]) -> None:
-    """Make the run's folder with its settings and its dictionary."""
+    """Make the run's folder with its settings and its action names."""
     job.run.create()
     job.lock()
     job.save_settings()
-    write_text(job.run.dictionary, (" ".join(name.split()) + "\n" for name in names))
+    write_text(job.run.actions, (" ".join(name.split()) + "\n" for name in names))
     if (
         len(job.names()) < 2
     ):  # read back: names that came as a list are checked like those of a file
         raise MaxiError(
-            f"{job.run.dictionary}: one action name leaves nothing to tell apart; add others"
+            f"{job.run.actions}: one action name leaves nothing to tell apart; add others"
         )
 
 

@@ -55,7 +55,7 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
             config.train,
             folder=run.folder,
             seed=config.seed,
-            key=digest(job.fingerprint, _cache(job)),
+            key=digest(job.fingerprint, _frames_key(job)),
             names=job.names(),
             scores=_scores(job),
             progress=job.progress,
@@ -85,12 +85,12 @@ def training_inputs(job: Job) -> dict[str, Any]:
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_cache(job)},
+        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_frames_key(job)},
         "scores": digest(sorted(_scores(job).items())),
     }
 
 
-def _cache(job: Job) -> dict[str, str]:
+def _frames_key(job: Job) -> dict[str, str]:
     """What training depends on beside `train.*` when it reads frames from the cache."""
     config = job.config.cache
     return {} if config.format == "none" else {"cache": store_key(config)}
