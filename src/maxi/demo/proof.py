@@ -51,7 +51,7 @@ def demo(
     facts = []
     for seed in range(offset, offset + seeds):
         config = demo_config(overrides, seed=seed)
-        found, known = run_trial(
+        of_trial, known = run_trial(
             folder / f"seed-{seed}",
             seed,
             config,
@@ -60,7 +60,7 @@ def demo(
             sizes=sizes,
             progress=progress,
         )
-        records += found
+        records += of_trial
         facts.append(known)
         write_json(folder / "results.json", records)
         write_json(folder / "facts.json", facts)
@@ -137,21 +137,21 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         of_split = [r for r in records if r["split"] == split]
         frozen = {r["seed"]: r["top1"] for r in of_split if r["model"] == "frozen"}
         for model in dict.fromkeys(r["model"] for r in of_split):
-            found = [r for r in of_split if r["model"] == model]
+            of_model = [r for r in of_split if r["model"] == model]
             row = {
                 "model": model,
                 "split": split,
-                "seeds": len(found),
-                "n": sum(r["n"] for r in found),
+                "seeds": len(of_model),
+                "n": sum(r["n"] for r in of_model),
             }
-            if len(found) > 1:
-                row["top1"], interval = _spread([r["top1"] for r in found])
+            if len(of_model) > 1:
+                row["top1"], interval = _spread([r["top1"] for r in of_model])
                 row["interval"] = [max(0.0, interval[0]), min(100.0, interval[1])]
-                gains = [r["top1"] - frozen[r["seed"]] for r in found]
+                gains = [r["top1"] - frozen[r["seed"]] for r in of_model]
                 row["gain"], row["gain_interval"] = _spread(gains)
             else:
-                row |= {"top1": found[0]["top1"], "interval": found[0]["top1_interval"]}
-                over = found[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
+                row |= {"top1": of_model[0]["top1"], "interval": of_model[0]["top1_interval"]}
+                over = of_model[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
                 row["gain"], row["gain_interval"] = over["gain"], over["interval"]
             rows.append(row)
     return rows

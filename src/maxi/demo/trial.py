@@ -171,12 +171,12 @@ def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
 
 
 def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
-    model, found = job.model(folder), {}
+    model, scores = job.model(folder), {}
     for split in splits:
         z_l = name_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
         _, z_v = embed(job, model, split.videos, job.config.eval.n_frames)
-        found[split.name] = z_v @ z_l.T
-    return found
+        scores[split.name] = z_v @ z_l.T
+    return scores
 
 
 def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
@@ -253,10 +253,10 @@ def records_of(
             "backbone": config.backbone,
             "alpha": config.train.alpha,
         }
-        for model, found in tables.items():
-            if split.name not in found:
+        for model, of_model in tables.items():
+            if split.name not in of_model:
                 continue
-            scores = found[split.name]
+            scores = of_model[split.name]
             result = evaluation.evaluate(scores, labels, split.names)
             record = {"model": model, "split": split.name, "seed": seed}
             record |= {
@@ -277,12 +277,12 @@ def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[st
     kept = [r for r, m in zip(right, matches, strict=True) if m.kept]
     said = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
     names = sorted(set(truth.values()))
-    told = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
+    from_captions = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
     texts = [t.text for b in read_jsonl(run.bags, Bag) for t in b.texts]
     return {
         "matching_accuracy": _percent(right),
         "kept_accuracy": _percent(kept),
-        "caption_accuracy": _percent(told),
+        "caption_accuracy": _percent(from_captions),
         "unseen_names_in_bags": sum(names_action(text, unseen) for text in texts),
         "texts_in_bags": len(texts),
     }
@@ -290,8 +290,8 @@ def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[st
 
 def names_action(text: str, names: Sequence[str]) -> bool:
     """Whether a bag's text holds one of the names, or begins with its verb: `box high` names `boxing`."""
-    found = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
-    return bool(found) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
+    named = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
+    return bool(named) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
 
 
 def _percent(right: Sequence[bool]) -> float:

@@ -97,7 +97,7 @@ def _distinct(texts: Sequence[BagText], name: str) -> tuple[BagText, ...]:
         sources.setdefault(text.text, {})[text.source] = None
     sources.pop(name, None)
     sources.pop(clean(name), None)
-    return tuple(bag_text(text, "+".join(of)) for text, of in sources.items())
+    return tuple(bag_text(text, "+".join(its_sources)) for text, its_sources in sources.items())
 
 
 def read_weights(path: Path) -> dict[str, float]:
@@ -175,9 +175,9 @@ def bag_statistics(bags: Sequence[Bag]) -> dict[str, Any]:
 
 
 def _agreement(bags: Sequence[Bag]) -> float | None:
-    kinds = [[_kinds(t) for t in bag.texts] for bag in bags]
-    both = [of for of in kinds if {"caption", "phrase"} <= set().union(*of)]
-    return sum({"caption", "phrase"} in of for of in both) / len(both) if both else None
+    by_bag = [[_kinds(t) for t in bag.texts] for bag in bags]
+    both = [kinds for kinds in by_bag if {"caption", "phrase"} <= set().union(*kinds)]
+    return sum({"caption", "phrase"} in kinds for kinds in both) / len(both) if both else None
 
 
 def _kinds(text: BagText) -> set[str]:

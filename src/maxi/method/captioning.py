@@ -213,10 +213,10 @@ def describe(
 ) -> list[tuple[str, ...]]:
     """The captions of some videos, at once where the captioner can."""
     if isinstance(captioner, Together):
-        found: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
+        described: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
     else:
-        found = [captioner(video, frames) for video, frames in chunk]
-    return [tidy(captions) for captions in found]
+        described = [captioner(video, frames) for video, frames in chunk]
+    return [tidy(captions) for captions in described]
 
 
 def tidy(captions: Iterable[str]) -> tuple[str, ...]:

@@ -55,13 +55,13 @@ def _find(videos: Sequence[Video], wanted: str) -> Video:
         lambda v: Path(v.path).resolve() == Path(wanted).resolve(),
         lambda v: wanted in (Path(v.path).name, Path(v.path).stem),
     ):
-        found = [video for video in videos if fits(video)]
-        if len(found) > 1:
+        candidates = [video for video in videos if fits(video)]
+        if len(candidates) > 1:
             raise MaxiError(
-                f"{len(found)} videos are called {wanted!r}; give the path, as in manifest.jsonl"
+                f"{len(candidates)} videos are called {wanted!r}; give the path, as in manifest.jsonl"
             )
-        if found:
-            return found[0]
+        if candidates:
+            return candidates[0]
     raise MaxiError(
         f"no video of this run is called {wanted!r}; give an id or a path of manifest.jsonl"
     )
@@ -80,31 +80,31 @@ def _rows(path: Path, kind: type[Any]) -> list[Any]:
 def stats(run: Run, n_texts: int = 10) -> dict[str, Any]:
     """Figures of all bags: those of `bags.bag_statistics`, and how many videos have none."""
     bags = read_jsonl(run.bags, Bag)
-    found = bag_statistics(bags)
+    figures = bag_statistics(bags)
     in_bags = {bag.video for bag in bags}
     without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
-    return {**found, "commonest": found["commonest"][:n_texts], "videos_without_bag": without}
+    return {**figures, "commonest": figures["commonest"][:n_texts], "videos_without_bag": without}
 
 
-def lines_of(found: dict[str, Any]) -> Iterator[str]:
+def lines_of(figures: dict[str, Any]) -> Iterator[str]:
     """`stats` for the terminal."""
-    n, total = found["n"], sum(found["sources"].values())
-    yield f"bags       {n} ({found['videos_without_bag']} videos have none)"
+    n, total = figures["n"], sum(figures["sources"].values())
+    yield f"bags       {n} ({figures['videos_without_bag']} videos have none)"
     yield (
-        f"texts      {found['smallest']} to {found['largest']} in a bag, median {found['median_size']}; "
-        f"{found['distinct']} different ones; {found['empty']} bags are empty"
+        f"texts      {figures['smallest']} to {figures['largest']} in a bag, median {figures['median_size']}; "
+        f"{figures['distinct']} different ones; {figures['empty']} bags are empty"
     )
-    shares = [f"{source} {count / total:.0%}" for source, count in found["sources"].items()]
+    shares = [f"{source} {count / total:.0%}" for source, count in figures["sources"].items()]
     yield f"sources    {', '.join(shares)}"
-    if found["agreement"] is not None:
-        yield f"agreement  in {found['agreement']:.0%} of the bags phrases and captions share a text"
+    if figures["agreement"] is not None:
+        yield f"agreement  in {figures['agreement']:.0%} of the bags phrases and captions share a text"
     yield "commonest"
-    for text, count in found["commonest"]:
+    for text, count in figures["commonest"]:
         yield f"  {count / n:4.0%}  {text}"
 
 
 def lint(run: Run, evaluated: Sequence[str] | None = None) -> list[str]:
-    """Signs that the bags degenerate, one sentence each; `evaluated` are the names of an evaluation, else the run's own."""
+    """Signs that the bags degenerate, one sentence each; `evaluated` are names of an evaluation, else the run's own."""
     bags, matches = read_jsonl(run.bags, Bag), read_jsonl(run.matches, Match)
     names = read_names(run.actions)
     signs = matching.warnings(matches, names) if matches else []

@@ -93,8 +93,8 @@ def _figures(run: Run) -> list[str]:
     ]
     for r in records:
         gain = r.get("gain", {}).get("top1")
-        told = with_interval(gain["gain"], gain["interval"]) if gain else ""
-        rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {told} |\n")
+        points = with_interval(gain["gain"], gain["interval"]) if gain else ""
+        rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {points} |\n")
     return rows
 
 

@@ -123,15 +123,15 @@ def _chosen(
 ) -> tuple[dict[str, Video], int]:
     """The videos of these ids, and the size of the collection, in one pass over the manifests."""
     wanted = wanted | {row["video"] for rows in changed.values() for row in rows}
-    found: dict[str, Video] = {}
+    chosen: dict[str, Video] = {}
     count = 0
     for folder in (run / "eval", run):
         path, count = folder / "manifest.jsonl", 0
         for video in iterate_jsonl(path, Video) if path.is_file() else ():
             count += 1
             if video.id in wanted:
-                found[video.id] = video
-    return found, count
+                chosen[video.id] = video
+    return chosen, count
 
 
 def _shown(
@@ -261,12 +261,12 @@ def _evaluation(results: Rows, answers: Rows) -> dict[str, Any] | None:
         **findings.by_label(results),
         "confusion": {
             model: {
-                "svg": figures.heatmap(found.table, found.labels, found.columns),
-                "shown": len(found.labels),
-                "labels": found.n_labels,
+                "svg": figures.heatmap(table.table, table.labels, table.columns),
+                "shown": len(table.labels),
+                "labels": table.n_labels,
             }
-            for model, found in tables.items()
-            if found
+            for model, table in tables.items()
+            if table
         },
         "conditions": results[0].get("conditions", {}),
     }

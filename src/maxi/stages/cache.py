@@ -107,9 +107,9 @@ def _check_room(job: Job, todo: Sequence[Video]) -> None:
 
 
 def _bytes_needed(job: Job, todo: Sequence[Video]) -> int:
-    config = job.config.cache
-    total = sum(n_pixels(v, config) for v in todo)
-    if config.format == "raw":
+    cache_config = job.config.cache
+    total = sum(n_pixels(v, cache_config) for v in todo)
+    if cache_config.format == "raw":
         return 3 * total
     sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
     n_bytes = seen = 0
@@ -121,8 +121,8 @@ def _bytes_needed(job: Job, todo: Sequence[Video]) -> int:
 
 
 def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
-    found = zip(todo, _packed(job, todo), strict=True)
-    for video, packed in job.progress(found, len(todo), "cache"):
+    results = zip(todo, _packed(job, todo), strict=True)
+    for video, packed in job.progress(results, len(todo), "cache"):
         if isinstance(packed, StoredFrames):
             store.append(video.id, packed)
         else:
@@ -131,13 +131,13 @@ def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
 
 def _packed(job: Job, videos: Sequence[Video]) -> Iterator[StoredFrames | MaxiError]:
     """Frames of these videos as they are stored, in order; packed in threads while the next are decoded."""
-    config = job.config.cache
-    requests = (Request(v.path, stored_indices(v, config)) for v in videos)
+    cache_config = job.config.cache
+    requests = (Request(v.path, stored_indices(v, cache_config)) for v in videos)
     n_threads = n_workers(job.config)
     pending: deque[Future[StoredFrames | MaxiError]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-pack") as pool:
         for _, frames in job.decoder.map(requests):
-            pending.append(pool.submit(_pack, frames, config))
+            pending.append(pool.submit(_pack, frames, cache_config))
             size = frames.nbytes if isinstance(frames, np.ndarray) else 1
             while len(pending) > min(n_threads, BYTES_AHEAD // size):
                 yield pending.popleft().result()

@@ -117,7 +117,7 @@ def _records(
     names: Sequence[str],
     trained: Sequence[Video],
 ) -> list[dict[str, Any]]:
-    """A record per model and split: all labelled videos, and those whose name was or was not an action name of the run."""
+    """A record per model and split: all labelled videos, those of the run's action names, and the others."""
     config = job.config
     labels = evaluation.label_indices(videos, names)
     known = {canonical_keys(name)[0] for name in job.names()}

@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 def expand_run(job: Job) -> list[Phrases]:
     """Write `phrases.jsonl`: phrases for every action name."""
-    run, config, names = job.run, job.config.expand, job.names()
+    run, expand_config, names = job.run, job.config.expand, job.names()
     inputs = {
         "actions.txt": digest(names),
-        "settings": with_files(config.model_dump(), _phrase_files(config.expander)),
-        **asked_of_models(job, config.expander),
+        "settings": with_files(expand_config.model_dump(), _phrase_files(expand_config.expander)),
+        **asked_of_models(job, expand_config.expander),
     }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
     rows = expansion.expand(
-        names, config.expander, config.n_phrases, context=expansion_context(job)
+        names, expand_config.expander, expand_config.n_phrases, context=expansion_context(job)
     )
     write_signed(run.phrases, rows, inputs)
     return rows

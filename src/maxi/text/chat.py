@@ -132,7 +132,7 @@ class Chat:
                 "json_schema": {"name": "reply", "strict": True, "schema": question.schema},
             }
         try:
-            found = self._client.chat.completions.create(
+            completion = self._client.chat.completions.create(
                 model=self.model,
                 messages=list(question.messages),
                 temperature=self.config.temperature,
@@ -147,8 +147,8 @@ class Chat:
             raise self._failed(error) from None
         except (openai.OpenAIError, ValueError) as error:
             raise self._failed(error) from None
-        message = found.choices[0].message if found.choices else None
-        if usage := found.usage:  # what it did cost, in place of the most it could
+        message = completion.choices[0].message if completion.choices else None
+        if usage := completion.usage:  # what it did cost, in place of the most it could
             used = (usage.prompt_tokens, usage.completion_tokens)
             with self._lock:
                 self.cost += (self.price(*used) or 0.0) - (self.price(*question.estimate()) or 0.0)
