@@ -22,9 +22,9 @@ from maxi.demo.trial import Row, Split, all_phrases, labelled, scores_of, train_
 from maxi.files import read_json, write_json
 from maxi.method.evaluation import label_indices
 from maxi.method.matching import keep_confident, match
-from maxi.method.metrics import mean_interval, signed
+from maxi.method.metrics import mean_interval, with_interval
 from maxi.miniature.actions import partition
-from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
+from maxi.models.text_embeddings import averaged_embeddings, name_embeddings
 from maxi.progress import bar
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import Run
@@ -36,9 +36,9 @@ KEEP = 0.9
 def per_name(
     rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
 ) -> list[Match]:
-    labels = np.array([names.index(row.label) for row in rows])
+    matched = np.array([names.index(row.name) for row in rows])
     scores = np.array([row.score for row in rows], np.float32)
-    kept = keep_confident(scores, KEEP, labels)
+    kept = keep_confident(scores, KEEP, matched)
     return [replace(row, kept=bool(k)) for row, k in zip(rows, kept, strict=True)]
 
 
@@ -53,7 +53,7 @@ def soft(job: Job, videos: Sequence[Video], names: list[str]) -> Row:
     """Three names to a video, from the frozen model's features as in the run."""
     config = job.config.match
     _, z_v = embed(job, job.model(), videos, config.n_frames)
-    z_l = label_embeddings(job.model(), names, config.templates).numpy()
+    z_l = name_embeddings(job.model(), names, config.templates).numpy()
     found = match([v.id for v in videos], z_v, names, z_l, keep=config.keep, top_k=3, tau=0.05)
     return Row(matches=lambda rows, truth, names, seed: found)
 
@@ -75,7 +75,7 @@ def measure(folder: Path, seed: int, overrides: tuple[str, ...]) -> dict[str, fl
         found["paper's bag"] = top1(scores_of(job, run.model, [split])["unseen"], split)
         model = job.model(run.model)
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
-        z_l = label_embeddings(model, unseen, config.match.templates).numpy()
+        z_l = name_embeddings(model, unseen, config.match.templates).numpy()
         found["test names averaged over 4 prompts"] = top1(z_v @ z_l.T, split)
         book = all_phrases(config)
         averaged = averaged_embeddings(model, unseen, book, config.eval.prompt).numpy()
@@ -105,7 +105,7 @@ def main() -> None:
         gains = [table[seed][name] - table[seed]["paper's bag"] for seed in seeds]
         mean, low, high = mean_interval(gains)
         print(
-            f"{name:50} {np.mean(values):5.1f}   over the paper's bag {signed(mean, [low, high])}"
+            f"{name:50} {np.mean(values):5.1f}   over the paper's bag {with_interval(mean, [low, high])}"
         )
 
 

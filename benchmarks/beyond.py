@@ -22,7 +22,7 @@ from maxi.config import Config
 from maxi.demo.proof import demo_config
 from maxi.demo.trial import FULL, Row, Split, labelled, scores_of, train_row, truth_of
 from maxi.files import write_json
-from maxi.method.metrics import mean_interval, signed
+from maxi.method.metrics import mean_interval, with_interval
 from maxi.miniature.actions import partition
 from maxi.miniature.videos import Order, render
 from maxi.progress import bar
@@ -131,7 +131,7 @@ def report(table: dict[int, dict[str, float]]) -> None:
         over = ""
         if len(seeds) > 1:
             mean, low, high = mean_interval(gains)
-            over = f"   over the paper's training {signed(mean, [low, high])}"
+            over = f"   over the paper's training {with_interval(mean, [low, high])}"
         print(f"{name:44} {np.mean(values):5.1f}{over}")
 
 

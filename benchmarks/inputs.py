@@ -61,14 +61,14 @@ def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
     They hold what the pipeline puts in without captions: phrases, their verbs and those of the name, 19 on average.
     """
     book, parser, found = shipped_book(), _parser(), list[Bag]()
-    for name, texts in book.labels.items():
+    for name, texts in book.texts.items():
         match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
         (bag,) = build_bags([match], [phrases], {}, parser)
         if len(bag.texts) >= n_bag:
             found.append(bag)
         if len(found) == (n_names or n):
             break
-    return [Bag(f"v{i}", bag.label, bag.texts) for i, bag in enumerate((found * n)[:n])]
+    return [Bag(f"v{i}", bag.name, bag.texts) for i, bag in enumerate((found * n)[:n])]
 
 
 @cache

@@ -56,12 +56,12 @@ def settings(folder: Path) -> Config:
 
 
 def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None = None) -> None:
-    """Write a run of `n` made-up videos: manifest, dictionary, features and captions out of the shipped sentences."""
+    """Write a run of `n` made-up videos: manifest, action names, features and captions out of the shipped sentences."""
     import numpy as np
 
     from maxi.features.store import FeatureStore
     from maxi.method.captioning import sentence_bank
-    from maxi.models.text_embeddings import label_embeddings
+    from maxi.models.text_embeddings import name_embeddings
     from maxi.progress import silent
     from maxi.randomness import generator
     from maxi.stages.index import start_run
@@ -81,7 +81,7 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
         write_jsonl(job.run.captions, (Caption(v, said(v), "retrieval") for v in videos))
 
         # Near one of the names each: the texts of a random CLIP differ too little for chance to spread the matches.
-        z_l = label_embeddings(job.model(), names, config.match.templates).numpy()
+        z_l = name_embeddings(job.model(), names, config.match.templates).numpy()
         apart = z_l - z_l.mean(0)
         key = digest("segments", job.fingerprint, config.match.n_frames, False)
         store = FeatureStore(job.run.features, key)
@@ -96,7 +96,7 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
 def shipped_names(n: int) -> list[str]:
     """The first names that have shipped phrases."""
     text = (resources.files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line)["label"] for line in text.splitlines()[:n]]
+    return [json.loads(line)["name"] for line in text.splitlines()[:n]]
 
 
 def write_clip(folder: Path, size: int = 32) -> None:

@@ -107,8 +107,8 @@ def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) ->
 
     def theirs() -> None:
         step = next(steps)
-        names = list(dict.fromkeys(bag.label for bag in step.bags))
-        labels = torch.tensor([names.index(bag.label) for bag in step.bags])
+        names = list(dict.fromkeys(bag.name for bag in step.bags))
+        labels = torch.tensor([names.index(bag.name) for bag in step.bags])
         loss = other.step(to_pixels(model, frames), prompts_of(step, config), labels)
         their_losses.append(loss)
 

@@ -26,7 +26,7 @@ try:
 except maxi.MaxiError as error:
     raise SystemExit(str(error)) from None
 
-for name, group in groupby(windows, key=lambda window: window.labels[0]):
+for name, group in groupby(windows, key=lambda window: window.names[0]):
     same = list(group)
     cosine = sum(window.cosines[0] for window in same) / len(same)
     print(f"{same[0].start:7.1f} to {same[-1].end:7.1f} s   {name}   (mean cosine {cosine:.2f})")

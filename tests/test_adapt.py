@@ -247,7 +247,7 @@ def test_a_bag_file_edited_by_hand_is_trained_from(
     bags = read_jsonl(run.bags, Bag)
     write_jsonl(run.bags, [Bag(bags[0].video, "high jump", bags[0].texts[:1]), *bags[1:]])
     again = run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
-    assert read_jsonl(again.bags, Bag)[0].label == "high jump"
+    assert read_jsonl(again.bags, Bag)[0].name == "high jump"
     assert not same_weights(finished, again)
     with pytest.raises(MaxiError, match=r"bags.jsonl was edited by hand, but settings changed"):
         run_adapt(
@@ -277,9 +277,9 @@ def test_what_stands_for_a_name_at_test(
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)
     before = run.eval.predictions.read_text()
-    with open_job(run.folder, settings(tiny_clip, f"eval.names={names}"), silent) as job:
+    with open_job(run.folder, settings(tiny_clip, f"eval.name_texts={names}"), silent) as job:
         records = evaluate.evaluate_run(job)
-    assert {r["conditions"]["class_texts"] for r in records} == {names}
+    assert {r["conditions"]["name_texts"] for r in records} == {names}
     assert (run.eval.predictions.read_text() == before) == (names == "prompt")
 
 
@@ -303,8 +303,8 @@ def test_few_shots_of_labelled_videos(
     run = run_adapt(videos, actions, tmp_path / "run", config, labelled=str(videos))
     matches = read_jsonl(run.matches, Match)
     labels = {v.id: v.label for v in read_jsonl(run.manifest, Video)}
-    assert all(m.label == labels[m.video] for m in matches)
-    kept = [m.label for m in matches if m.kept]
+    assert all(m.name == labels[m.video] for m in matches)
+    kept = [m.name for m in matches if m.kept]
     assert sorted(kept) == sorted([*set(labels.values())] * 2)
     assert {b.video for b in read_jsonl(run.bags, Bag)} == {m.video for m in matches if m.kept}
     assert len((run.folder / "train.jsonl").read_text().splitlines()) == 2
@@ -397,7 +397,7 @@ def test_a_file_without_a_record_is_moved_aside(
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)
     (run.folder / "bags.jsonl.meta.json").unlink()
-    run.bags.write_text('{"video": "x", "label": "y"}\n')
+    run.bags.write_text('{"video": "x", "name": "y"}\n')
     run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
     assert run.bags.read_bytes() == finished.bags.read_bytes()
     assert (run.folder / "bags.jsonl.old").is_file()
@@ -418,12 +418,10 @@ def test_classify(finished: Run, videos: Path, tiny_clip: Path) -> None:
     rows = list(classify_videos(str(one), str(finished.folder), progress=silent))
     assert len(rows) == 1
     assert not isinstance(rows[0], MaxiError)
-    assert sorted(rows[0].labels) == ["high jump", "playing guitar", "riding a horse"]
+    assert sorted(rows[0].names) == ["high jump", "playing guitar", "riding a horse"]
     assert sum(rows[0].scores) == pytest.approx(1, abs=1e-3)
     many = list(
-        classify_videos(
-            str(videos), str(finished.model), actions=finished.dictionary, progress=silent
-        )
+        classify_videos(str(videos), str(finished.model), actions=finished.actions, progress=silent)
     )
     assert len(many) == 8
     windows = list(classify_videos(str(one), str(finished.folder), window=0.3, progress=silent))

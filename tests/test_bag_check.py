@@ -15,7 +15,7 @@ from maxi.reports.bag_check import lines_of, lint, show, stats
 from maxi.reports.tables import source_kind
 from maxi.run import Run
 
-LABELS = ("run", "sit", "sleep")
+NAMES = ("run", "sit", "sleep")
 JOG = BagText("jog", "phrase:shipped+caption:blip")
 
 
@@ -23,16 +23,16 @@ def make_run(folder: Path, n: int = 30, worn: bool = False, captions: bool = Tru
     run = Run(folder)
     ids = [f"v{i}" for i in range(n)]
     write_jsonl(run.manifest, [Video(v, f"{v}.mp4", 9, 25.0, 4, 3) for v in ids])
-    labels = [LABELS[i % 3] for i in range(n)]
-    matches = [Match(v, t, 0.5, i > 0) for i, (v, t) in enumerate(zip(ids, labels, strict=True))]
+    names = [NAMES[i % 3] for i in range(n)]
+    matches = [Match(v, t, 0.5, i > 0) for i, (v, t) in enumerate(zip(ids, names, strict=True))]
     write_jsonl(run.matches, matches)
     write_jsonl(run.phrases, [Phrases("sit", ("rest on a chair",), "shipped")])
     said = ("a man jogs", "a man jogs") if captions else ()
     write_jsonl(run.captions, [Caption(v, said, "blip") for v in ids])
     own = [(BagText(f"text {i}", "caption:blip"), BagText(f"name {i}", "name")) for i in range(n)]
     texts = [(JOG, *own[i]) if worn or i < 4 else own[i] for i in range(n)]
-    write_jsonl(run.bags, [Bag(ids[i], labels[i], texts[i]) for i in range(1, n)])
-    run.dictionary.write_text("\n".join(LABELS), encoding="utf-8")
+    write_jsonl(run.bags, [Bag(ids[i], names[i], texts[i]) for i in range(1, n)])
+    run.actions.write_text("\n".join(NAMES), encoding="utf-8")
     run.config.write_text("{}", encoding="utf-8")
     return run
 
@@ -74,8 +74,12 @@ def test_healthy_bags_raise_nothing(tmp_path: Path) -> None:
     [
         ({"worn": True}, [], "most of the 29 bags tell nothing apart: 'jog';"),
         ({"captions": False}, [], "29 of 29 videos have no captions"),
-        ({}, ["Sit", "jump"], "1 of 2 evaluated names are in the dictionary ('Sit')"),
-        ({}, ["Jog", "jump"], "1 evaluated names outside the dictionary stand in bags ('Jog')"),
+        ({}, ["Sit", "jump"], "1 of 2 evaluated names are action names of the run ('Sit')"),
+        (
+            {},
+            ["Jog", "jump"],
+            "1 evaluated names that are no action names of the run stand in bags ('Jog')",
+        ),
     ],
 )
 def test_what_lint_finds(

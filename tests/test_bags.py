@@ -80,7 +80,7 @@ def test_soft_matches_bring_their_phrases_under_their_own_name() -> None:
     assert bag.texts[: len(plain.texts)] == plain.texts
     more = bag.texts[len(plain.texts) :]
     assert BagText("leap over a bar", "phrase:x", 0.25, "high jump") in more
-    assert {(t.weight, t.label) for t in more} == {(0.25, "high jump")}
+    assert {(t.weight, t.name) for t in more} == {(0.25, "high jump")}
     assert len({t.text for t in bag.texts}) == len(bag.texts)
 
 
@@ -136,8 +136,8 @@ def test_the_control_keeps_every_bag_and_moves_it() -> None:
     rows = [Bag(str(i), f"name {i}", (BagText(f"text {i}", "hand"),)) for i in range(50)]
     dealt = shuffle_bags(rows, seed=0)
     assert [b.video for b in dealt] == [b.video for b in rows]
-    assert sorted(b.label for b in dealt) == sorted(b.label for b in rows)
-    assert sum(a.label == b.label for a, b in zip(dealt, rows, strict=True)) < 10
+    assert sorted(b.name for b in dealt) == sorted(b.name for b in rows)
+    assert sum(a.name == b.name for a, b in zip(dealt, rows, strict=True)) < 10
 
 
 def test_statistics() -> None:

@@ -80,10 +80,10 @@ def test_texts_of_a_step() -> None:
         prompts = [texts[j] for j in index[i][mask[i]]]
         assert len(prompts) == max(1, min(4, len(bag.texts)))
         if bag.texts:
-            assert all(p.startswith(f"a photo of {bag.label}. ") for p in prompts)
+            assert all(p.startswith(f"a photo of {bag.name}. ") for p in prompts)
         else:
-            assert prompts == [f"a photo of {bag.label}."]
-        assert positives[i].tolist() == [other.label == bag.label for other in step.bags]
+            assert prompts == [f"a photo of {bag.name}."]
+        assert positives[i].tolist() == [other.name == bag.name for other in step.bags]
     assert positives.dtype == mask.dtype == torch.bool
 
 

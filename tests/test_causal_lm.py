@@ -56,7 +56,7 @@ def test_replies_follow_from_the_question(folder: Path) -> None:
 
 def test_an_expander_asks_it_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = expand(["waving", "bowing"], f"hf:{folder}")
-    assert [row.label for row in rows] == ["waving", "bowing"]
+    assert [row.name for row in rows] == ["waving", "bowing"]
     monkeypatch.setattr(Language, "write", lambda *a, **k: pytest.fail("asked again"))
     monkeypatch.setattr("maxi.models.causal_lm._try_out", lambda language: None)
     assert expand(["waving", "bowing"], f"hf:{folder}") == rows

@@ -19,9 +19,9 @@ from click.testing import CliRunner
 from maxi.cli import main
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError
-from maxi.method.captioning import plan as plan_captions
+from maxi.method.captioning import captioning_cost
 from maxi.method.captioning import question as picture
-from maxi.method.expansion import Context, expand, plan, question
+from maxi.method.expansion import ExpandContext, expand, expansion_costs, question
 from maxi.records import Caption, read_jsonl
 from maxi.settings import load_config
 from maxi.text.chat import KEY, Chat, tell
@@ -39,12 +39,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         yield found
 
 
-def context(server: Server, **settings: Any) -> Context:
-    return Context(chat=ChatConfig(base_url=server.url, **settings))
+def context(server: Server, **settings: Any) -> ExpandContext:
+    return ExpandContext(chat=ChatConfig(base_url=server.url, **settings))
 
 
 def texts(rows: Any) -> dict[str, tuple[str, ...]]:
-    return {row.label: row.texts for row in rows}
+    return {row.name: row.texts for row in rows}
 
 
 def test_asks_in_the_papers_words_and_never_twice(server: Server, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_server_that_stays_away_ends_in_a_sentence_and_keeps_what_came(server:
     server.script = ["NOISE"] * 9
     with pytest.raises(MaxiError, match="openai:small"):
         expand(["rowing"], "openai:small", context=asked)
-    nobody = Context(chat=ChatConfig(base_url="http://127.0.0.1:9/v1", retries=0))
+    nobody = ExpandContext(chat=ChatConfig(base_url="http://127.0.0.1:9/v1", retries=0))
     with pytest.raises(MaxiError, match="check the model's name and --base-url"):
         expand(["waving"], "openai:small", context=nobody)
 
@@ -117,9 +117,9 @@ def test_refusals_and_attacks_are_told_and_left_out(
         "sitting": "x" * 10_000_000,
         "walking": "",
     }
-    labels = ["wrestling", "jumping", "sitting", "walking", "waving"]
+    names = ["wrestling", "jumping", "sitting", "walking", "waving"]
     with caplog.at_level(logging.WARNING, "maxi"):
-        found = texts(expand(labels, "openai:small", context=context(server)))
+        found = texts(expand(names, "openai:small", context=context(server)))
     assert found["jumping"] == ("leaping up",)
     assert found["wrestling"] == found["sitting"] == found["walking"] == ()
     assert len(found["waving"]) == 5
@@ -134,20 +134,20 @@ def test_gaps_are_filled_by_the_next_source(server: Server) -> None:
 
 
 def test_a_plan_costs_nothing_and_limits_stop_in_time(server: Server) -> None:
-    labels = ["waving", "bowing", "diving"]
+    names = ["waving", "bowing", "diving"]
     asked = context(server, prices=(1.0, 2.0), parallel=1)
-    ((source, found),) = plan(labels, "openai:small+shipped", asked)
+    ((source, cost),) = expansion_costs(names, "openai:small+shipped", asked)
     assert source == "openai:small"
-    assert (found.calls, found.kept, server.asked) == (3, 0, [])
-    assert found.cost == pytest.approx((found.tokens_in + 2 * found.tokens_out) / 1e6)
-    assert "3 calls" in tell(found)
+    assert (cost.calls, cost.kept, server.asked) == (3, 0, [])
+    assert cost.dollars == pytest.approx((cost.tokens_in + 2 * cost.tokens_out) / 1e6)
+    assert "3 calls" in tell(cost)
     limited = context(server, max_calls=2, parallel=1)
     with pytest.raises(MaxiError, match="stopped after 2 calls"):
-        expand(labels, "openai:small", context=limited)
+        expand(names, "openai:small", context=limited)
     assert len(server.asked) == 2
-    ((_, found),) = plan(labels, "openai:small", limited)
-    assert (found.calls, found.kept, found.cost) == (1, 2, None)
-    assert "price unknown" in tell(found)
+    ((_, cost),) = expansion_costs(names, "openai:small", limited)
+    assert (cost.calls, cost.kept, cost.dollars) == (1, 2, None)
+    assert "price unknown" in tell(cost)
     dear = context(server, prices=(1.0, 2000.0), max_cost=0.7, parallel=1)
     with pytest.raises(MaxiError, match=r"could pass chat\.max_cost"):
         expand(["rowing", "skating"], "openai:small", context=dear)
@@ -199,11 +199,11 @@ def test_a_vision_model_is_asked_about_each_picture(server: Server) -> None:
     (message,) = picture(frame).messages
     assert message["content"][1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
     n_in, n_out = picture(frame).estimate()
-    found = plan_captions("openai:eyes", 16, ChatConfig(prices=(1.0, 1.0)))
-    assert found is not None
-    assert found.calls == 16
-    assert found.cost == pytest.approx(16 * (n_in + n_out) / 1e6)
-    assert plan_captions("blip", 16, ChatConfig()) is None
+    cost = captioning_cost("openai:eyes", 16, ChatConfig(prices=(1.0, 1.0)))
+    assert cost is not None
+    assert cost.calls == 16
+    assert cost.dollars == pytest.approx(16 * (n_in + n_out) / 1e6)
+    assert captioning_cost("blip", 16, ChatConfig()) is None
 
 
 def test_adapt_through_a_server_that_fails_midway_goes_on_where_it_was(

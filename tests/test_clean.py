@@ -11,7 +11,7 @@ import pytest
 
 from maxi.errors import MaxiError
 from maxi.text import verbs
-from maxi.text.clean import KINETICS_TEMPLATES, clean, fill
+from maxi.text.clean import KINETICS_TEMPLATES, clean, with_name
 from maxi.text.verbs import VerbParser
 
 FIGURE_6 = json.loads((Path(__file__).parent / "data/figure6.json").read_text(encoding="utf-8"))
@@ -34,10 +34,10 @@ def test_templates() -> None:
 
 
 def test_fill_touches_only_the_placeholder() -> None:
-    assert fill("a photo of {}.", "set {0} {}") == "a photo of set {0} {}."
-    assert fill("{x} of {}", "run") == "{x} of run"
+    assert with_name("a photo of {}.", "set {0} {}") == "a photo of set {0} {}."
+    assert with_name("{x} of {}", "run") == "{x} of run"
     with pytest.raises(MaxiError, match=r"has no \{\}"):
-        fill("a photo", "run")
+        with_name("a photo", "run")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_dump_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("empty_prompt=a video of: {label}", "a video of: {label}"),
+        ("empty_prompt=a video of: {name}", "a video of: {name}"),
         ("eval.prompt={}", "{}"),
         ("eval.prompt=[{}]", "[{}]"),
         ("eval.prompt='a video: {}'", "a video: {}"),
@@ -84,7 +84,7 @@ def test_the_recipe_of_a_saved_model_is_found_by_name_only(saved: str, tmp_path:
         ("train.n_frames=0", "train.n_frames"),
         ("warmup_epochs=10", "warmup_epochs and epochs conflict"),
         ("min_lr=1", "min_lr and lr conflict"),
-        ("train.prompt=x", "prompt must contain {label}"),
+        ("train.prompt=x", "prompt must contain {name}"),
         ("eval.prompt=x", "prompt must contain {}"),
     ],
 )

@@ -245,7 +245,7 @@ def test_counts_of_shipped_data() -> None:
     from maxi.text.phrasebook import shipped_book
 
     method = (DOCS / "why" / "method.md").read_text(encoding="utf-8")
-    assert f"{len(shipped_book().labels):,} actions shipped" in method
+    assert f"{len(shipped_book().texts):,} actions shipped" in method
     for page in ("why/method.md", "reference/files.md"):
         text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
         assert f"of {len(sentence_bank()):,} shipped sentences" in text

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.method.expansion import EXPANDERS, Context, expand, parse
+from maxi.method.expansion import EXPANDERS, ExpandContext, expand, parse
 from maxi.records import Phrases
 from maxi.text.phrasebook import shipped_book, split_words
 
 ROOT = Path(__file__).parents[1]
 
 
-def texts_of(rows: Sequence[Phrases], label: str) -> list[str]:
-    return [text for row in rows if row.label == label for text in row.texts]
+def texts_of(rows: Sequence[Phrases], name: str) -> list[str]:
+    return [text for row in rows if row.name == name for text in row.texts]
 
 
-def outside(labels: Sequence[str], context: Context) -> list[Phrases]:
+def outside(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
     """An expander as a user writes one, with the faults such a source has."""
     texts = ("  Waving BOTH arms.", "waving both arms", "", *(f"text {i}" for i in range(9)))
-    return [Phrases(label, texts, "ignored") for label in [*labels, "never asked"]]
+    return [Phrases(name, texts, "ignored") for name in [*names, "never asked"]]
 
 
 @pytest.mark.parametrize("name", sorted(EXPANDERS.keys() - {"openai", "hf"}))
@@ -34,27 +34,27 @@ def test_every_expander_keeps_the_contract(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.tsv"
     path.write_text("juggling\tkeeping balls in the air\n", encoding="utf-8")
     argument = str(path) if name == "file" else ""
-    rows = EXPANDERS[name](argument)(["juggling", "sawing wood"], Context())
-    assert [row.label for row in rows] == ["juggling", "sawing wood"]
+    rows = EXPANDERS[name](argument)(["juggling", "sawing wood"], ExpandContext())
+    assert [row.name for row in rows] == ["juggling", "sawing wood"]
     assert rows[0].texts
     assert all(isinstance(row.texts, tuple) for row in rows)
 
 
 def test_five_phrases_each_that_are_not_the_name() -> None:
-    labels = ["juggling", "riding a tricycle", "doing push-ups", "mending a bicycle", "PlayingTuba"]
-    rows = expand(labels)
-    for label in labels:
-        texts = texts_of(rows, label)
+    names = ["juggling", "riding a tricycle", "doing push-ups", "mending a bicycle", "PlayingTuba"]
+    rows = expand(names)
+    for name in names:
+        texts = texts_of(rows, name)
         assert len(texts) == 5 == len(set(texts))
-        assert not {label.lower(), " ".join(split_words(label))} & set(texts)
-    assert list(dict.fromkeys(row.label for row in rows)) == labels
+        assert not {name.lower(), " ".join(split_words(name))} & set(texts)
+    assert list(dict.fromkeys(row.name for row in rows)) == names
 
 
 def test_sources_are_asked_in_order_and_fill_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_text(json.dumps({"label": "Running", "texts": ["racing", "RUNNING", "racing."]}))
+    path.write_text(json.dumps({"name": "Running", "texts": ["racing", "RUNNING", "racing."]}))
     rows = expand(["running", "mending a bicycle"], f"file:{path}+shipped+wordnet")
-    assert [(r.label, r.source, len(r.texts)) for r in rows] == [
+    assert [(r.name, r.source, len(r.texts)) for r in rows] == [
         ("running", "file:mine.jsonl", 1),
         ("running", "shipped", 4),
         ("mending a bicycle", "wordnet", 5),
@@ -65,7 +65,7 @@ def test_sources_are_asked_in_order_and_fill_what_is_missing(tmp_path: Path) -> 
 
 def test_unknown_names_stay_empty_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     rows = expand(["qwrtzp", "running", "打篮球", "😀", "qwrtzp"])
-    assert [(r.label, len(r.texts)) for r in rows] == [
+    assert [(r.name, len(r.texts)) for r in rows] == [
         ("qwrtzp", 0),
         ("running", 5),
         ("打篮球", 0),
@@ -118,8 +118,8 @@ def test_wrong_expanders_say_what_to_do(expander: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("rows.jsonl", '{"label": "juggling", "texts": ["keeping balls up"]}\n\n'),
-        ("rows.jsonl", '{"label": "juggling", "texts": ["keeping balls up"], "source": "llm"}'),
+        ("rows.jsonl", '{"name": "juggling", "texts": ["keeping balls up"]}\n\n'),
+        ("rows.jsonl", '{"name": "juggling", "texts": ["keeping balls up"], "source": "llm"}'),
         ("object.json", '{"juggling": ["keeping balls up"]}'),
         ("lines.txt", "juggling\tkeeping balls up\r\n"),
         ("bom.tsv", "\ufeffjuggling\tkeeping balls up"),
@@ -134,10 +134,10 @@ def test_file_formats(tmp_path: Path, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"label": "a", "texts": ["b"]}\n{"label": "c"}', r"a\.jsonl:2: expected"),
+        ("a.jsonl", b'{"name": "a", "texts": ["b"]}\n{"name": "c"}', r"a\.jsonl:2: expected"),
         ("a.jsonl", b"not json", r"a\.jsonl:1: not valid JSON"),
         ("a.jsonl", b"[1, 2]", r"a\.jsonl:1: expected a row"),
-        ("a.jsonl", b'{"label": "a", "texts": "b"}', r"a\.jsonl:1: expected"),
+        ("a.jsonl", b'{"name": "a", "texts": "b"}', r"a\.jsonl:1: expected"),
         ("a.json", b"[1]", "expected one JSON object"),
         ("a.json", b'{"a": [1]}', "expected a name and a list"),
         ("a.txt", b"only a name", r"a\.txt:1: expected `name<TAB>phrase`"),

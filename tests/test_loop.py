@@ -82,7 +82,7 @@ def test_a_text_that_weighs_next_to_nothing_is_as_if_left_out(
 ) -> None:
     def first_loss(name: str, *more: BagText) -> float:
         model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
-        bags = [Bag(b.video, b.label, (*b.texts[:2], *more)) for b in BAGS]
+        bags = [Bag(b.video, b.name, (*b.texts[:2], *more)) for b in BAGS]
         config = CONFIG.model_copy(update={"epochs": 1, "n_bag": 3})
         return float(train(model, bags, clips, config, folder=tmp_path / name)["first_loss"])
 
@@ -131,7 +131,7 @@ def test_out_of_memory_lowers_the_graphs_and_goes_on(
 
 def test_classes_without_a_video_count_in_cross_entropy(tiny_clip: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"objective": "cross_entropy", "epochs": 1})
-    names = sorted({bag.label for bag in BAGS})
+    names = sorted({bag.name for bag in BAGS})
     losses = []
     for more in ([], ["dancing", "swimming"]):
         model = load_model(f"clip:{tiny_clip}", sigma=CONFIG.sigma)
@@ -318,7 +318,7 @@ def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) 
 def test_bags_of_one_name_have_no_contrast_and_say_so(
     model: VideoCLIP, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bags = [b for b in BAGS if b.label == "riding horse"]
+    bags = [b for b in BAGS if b.name == "riding horse"]
     done = train(model, bags, clips, CONFIG, folder=tmp_path)
     assert done["last_loss"] == 0
     assert "match one name, 'riding horse': there is nothing to contrast" in caplog.text

@@ -20,7 +20,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def test_nearest_name_and_score() -> None:
     z_v = unit(np.array([[1.0, 0.5, 0, 0], [0, 0, 0.1, 2.0]]))
     rows = match(["a", "b"], z_v, NAMES, EYE, keep=1.0)
-    assert [(r.video, r.label, r.kept) for r in rows] == [("a", "run", True), ("b", "lie", True)]
+    assert [(r.video, r.name, r.kept) for r in rows] == [("a", "run", True), ("b", "lie", True)]
     assert rows[0].score == pytest.approx(1 / np.sqrt(1.25), abs=1e-6)
 
 
@@ -40,7 +40,7 @@ def test_keep_per_name_is_a_share_of_each_names_videos() -> None:
     z_v = unit(rng.normal([2, 0, 0, 0], size=(60, 4)))  # nearly all run, with higher cosines
     rows = match([str(i) for i in range(60)], z_v, NAMES, EYE, keep=0.5, per_name=True)
     for name in NAMES:
-        scores = {r.score: r.kept for r in rows if r.label == name}
+        scores = {r.score: r.kept for r in rows if r.name == name}
         assert sum(scores.values()) == max(1, round(0.5 * len(scores)))
         assert sorted(scores.values()) == [scores[s] for s in sorted(scores)]
 
@@ -48,8 +48,8 @@ def test_keep_per_name_is_a_share_of_each_names_videos() -> None:
 def test_soft_matching_names_the_next_nearest() -> None:
     z_v = unit(np.array([[1.0, 0.5, 0.2, 0]]))
     (row,) = match(["a"], z_v, NAMES, EYE, keep=1.0, top_k=3, tau=0.5)
-    assert row.label == "run"
-    assert [o.label for o in row.others] == ["jump", "sit"]
+    assert row.name == "run"
+    assert [o.name for o in row.others] == ["jump", "sit"]
     best, second, third, _ = z_v[0]
     assert row.others[0].weight == pytest.approx(np.exp((second - best) / 0.5), abs=1e-5)
     assert row.others[1].weight == pytest.approx(np.exp((third - best) / 0.5), abs=1e-5)

@@ -112,7 +112,7 @@ def test_captions_name_the_action_about_one_time_in_ten(stills: list[tuple[Scene
 def test_phrases_are_in_words_of_the_captions_and_hold_no_name() -> None:
     names = [action.name for action in ACTIONS]
     rows = expand(names, "miniature")
-    assert [(row.label, len(row.texts)) for row in rows] == [(name, 5) for name in names]
+    assert [(row.name, len(row.texts)) for row in rows] == [(name, 5) for name in names]
     words = [word for row in rows for text in row.texts for word in text.split()]
     assert np.mean([word in captions.words() for word in words]) >= 0.95
     assert not any(names_action(text, names) for row in rows for text in row.texts)

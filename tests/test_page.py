@@ -81,7 +81,7 @@ def lay_out(trial: Path, n: int = 12, n_wrong: int = 6, action: str = "waving") 
     write_jsonl(run / "matches.jsonl", matches)
     texts = [BagText("raise one arm", "phrase:miniature"), BagText(EVIL, "caption:blip")]
     texts += [BagText(f"text {k}", "caption:blip") for k in range(20)]
-    write_jsonl(run / "bags.jsonl", [Bag(m.video, m.label, tuple(texts)) for m in matches])
+    write_jsonl(run / "bags.jsonl", [Bag(m.video, m.name, tuple(texts)) for m in matches])
     return trial
 
 

@@ -10,14 +10,14 @@ import pytest
 from maxi.text.phrasebook import Phrasebook, canonical_keys, shipped_book, split_words
 
 
-def shipped_texts(label: str) -> tuple[str, ...]:
+def shipped_texts(name: str) -> tuple[str, ...]:
     text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
-    rows = {row["label"]: row["texts"] for row in map(json.loads, text.splitlines())}
-    return tuple(rows[label])
+    rows = {row["name"]: row["texts"] for row in map(json.loads, text.splitlines())}
+    return tuple(rows[name])
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),
+    ("name", "row"),
     [
         ("doing push-ups", "doing push-ups"),
         ("push ups", "doing push-ups"),
@@ -35,8 +35,8 @@ def shipped_texts(label: str) -> tuple[str, ...]:
         ("HandstandPushups", "doing handstand push-ups"),
     ],
 )
-def test_look_up_in_the_shipped_rows(name: str, label: str) -> None:
-    assert tuple(shipped_book().find(name)) == shipped_texts(label)
+def test_look_up_in_the_shipped_rows(name: str, row: str) -> None:
+    assert tuple(shipped_book().find(name)) == shipped_texts(row)
 
 
 def test_look_up_never_guesses() -> None:
@@ -55,8 +55,8 @@ def test_look_up_never_guesses() -> None:
     assert book.find("running a race") == []
     assert book.find("marathon") == []
     assert book.find("the ball kicks") == []  # two rows mean this
-    assert book.find("kick balls") == ["d"]  # an exact label does not
-    assert book.find("jog") == ["e"]  # label before alias
+    assert book.find("kick balls") == ["d"]  # an exact name does not
+    assert book.find("jog") == ["e"]  # name before alias
     assert book.find("taking off shoes") == []
     assert book.find("") == []
 

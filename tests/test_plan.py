@@ -195,7 +195,7 @@ def test_a_busy_machine_and_a_gpu_are_told(run: Run) -> None:
 
 def test_without_bags_it_says_what_to_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes(run.config.read_bytes())
-    (tmp_path / "dictionary.txt").write_bytes(run.dictionary.read_bytes())
+    (tmp_path / "actions.txt").write_bytes(run.actions.read_bytes())
     done = invoked(Run(tmp_path))
     assert done.exit_code == 1
     assert "bags.jsonl does not exist; run `maxi bag` first" in done.stderr

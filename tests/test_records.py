@@ -48,7 +48,7 @@ def test_round_trip(cls: type, tmp_path: Path) -> None:
 
 def test_a_bag_edited_by_hand_needs_no_source(tmp_path: Path) -> None:
     (tmp_path / "bags.jsonl").write_text(
-        '{"video": "a", "label": "run", "texts": [{"text": "jog"}]}\n\n'
+        '{"video": "a", "name": "run", "texts": [{"text": "jog"}]}\n\n'
     )
     assert read_jsonl(tmp_path / "bags.jsonl", Bag) == [Bag("a", "run", (BagText("jog", "hand"),))]
 
@@ -59,16 +59,16 @@ def test_a_bag_edited_by_hand_needs_no_source(tmp_path: Path) -> None:
         "{",
         "[]",
         '{"video": "a"}',
-        '{"video": "a", "label": "b", "more": 1}',
-        '{"video": 1, "label": 2, "texts": 3}',
-        '{"video": "a", "label": "b", "texts": [{"text": "jog", "weight": 0}]}',
-        '{"video": "a", "label": "b", "texts": [{"text": "jog", "weight": "1"}]}',
-        '{"video": "a", "label": "b", "texts": [{"text": "jog", "label": 3}]}',
+        '{"video": "a", "name": "b", "more": 1}',
+        '{"video": 1, "name": 2, "texts": 3}',
+        '{"video": "a", "name": "b", "texts": [{"text": "jog", "weight": 0}]}',
+        '{"video": "a", "name": "b", "texts": [{"text": "jog", "weight": "1"}]}',
+        '{"video": "a", "name": "b", "texts": [{"text": "jog", "name": 3}]}',
     ],
 )
 def test_a_broken_line_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "bags.jsonl"
-    path.write_text('{"video": "a", "label": "run", "texts": []}\n' + line + "\n")
+    path.write_text('{"video": "a", "name": "run", "texts": []}\n' + line + "\n")
     with pytest.raises(MaxiError, match=r"bags.jsonl:2: "):
         read_jsonl(path, Bag)
 
@@ -79,10 +79,10 @@ VIDEO = '{"id": "a", "path": "p", "n_frames": %s, "fps": %s, "width": 4, "height
 @pytest.mark.parametrize(
     ("cls", "line", "reason"),
     [
-        (Match, '{"video": "a", "label": null, "score": 0.5, "kept": true}', "label is null"),
-        (Match, '{"video": "a", "label": " ", "score": 0.5, "kept": true}', "label is empty"),
-        (Match, '{"video": "a", "label": "b", "score": "0.5", "kept": true}', 'score is "0.5"'),
-        (Match, '{"video": "a", "label": "b", "score": 0.5, "kept": 1}', "kept is 1, not true"),
+        (Match, '{"video": "a", "name": null, "score": 0.5, "kept": true}', "name is null"),
+        (Match, '{"video": "a", "name": " ", "score": 0.5, "kept": true}', "name is empty"),
+        (Match, '{"video": "a", "name": "b", "score": "0.5", "kept": true}', 'score is "0.5"'),
+        (Match, '{"video": "a", "name": "b", "score": 0.5, "kept": 1}', "kept is 1, not true"),
         (
             Caption,
             '{"video": "a", "captions": "a man runs"}',
@@ -90,13 +90,13 @@ VIDEO = '{"id": "a", "path": "p", "n_frames": %s, "fps": %s, "width": 4, "height
         ),
         (Caption, '{"video": "a", "captions": ["a", 3]}', "captions holds 3, not text"),
         (Caption, '{"video": "a", "captions": {"a": 1}}', "captions is {"),
-        (Phrases, '{"label": "", "texts": []}', "label is empty"),
-        (Phrases, '{"label": "b", "texts": [null]}', "texts holds null"),
-        (Bag, '{"video": "a", "label": "b", "texts": [{"text": null}]}', "text is null"),
-        (Bag, '{"video": "a", "label": "b", "texts": [{"text": " "}]}', "text is empty"),
-        (Bag, '{"video": "a", "label": "b", "texts": [{"text": "c", "source": 1}]}', "source is 1"),
-        (Bag, '{"video": "a", "label": "b", "texts": ["c"]}', 'texts holds "c", not'),
-        (Bag, '{"video": "a", "label": "b", "texts": {"text": "c"}}', "texts is {"),
+        (Phrases, '{"name": "", "texts": []}', "name is empty"),
+        (Phrases, '{"name": "b", "texts": [null]}', "texts holds null"),
+        (Bag, '{"video": "a", "name": "b", "texts": [{"text": null}]}', "text is null"),
+        (Bag, '{"video": "a", "name": "b", "texts": [{"text": " "}]}', "text is empty"),
+        (Bag, '{"video": "a", "name": "b", "texts": [{"text": "c", "source": 1}]}', "source is 1"),
+        (Bag, '{"video": "a", "name": "b", "texts": ["c"]}', 'texts holds "c", not'),
+        (Bag, '{"video": "a", "name": "b", "texts": {"text": "c"}}', "texts is {"),
         (Video, VIDEO % ("true", 25, "null"), "n_frames is true, not a whole number"),
         (Video, VIDEO % (1.5, 25, "null"), "n_frames is 1.5"),
         (Video, VIDEO % (10, '"25"', "null"), 'fps is "25", not a number'),
@@ -120,7 +120,7 @@ def test_numbers_and_what_is_not_known_are_read_as_they_are(tmp_path: Path) -> N
 
 def test_a_table_may_open_with_a_byte_order_mark_but_must_be_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    row = '{"label": "b", "texts": ["caf\u00e9"]}\r\n'
+    row = '{"name": "b", "texts": ["caf\u00e9"]}\r\n'
     path.write_bytes(row.encode("utf-8-sig"))
     assert read_jsonl(path, Phrases) == [Phrases("b", ("caf\u00e9",))]
     path.write_bytes(b"\n" + row.encode("latin-1"))
@@ -167,7 +167,7 @@ def test_a_journal_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "cut", ['{"video": "c", "label": "\u00e9'.encode()[:-1], b'{"text": 1}\n', b"[]\n"]
+    "cut", ['{"video": "c", "name": "\u00e9'.encode()[:-1], b'{"text": 1}\n', b"[]\n"]
 )
 def test_a_journal_drops_what_is_no_whole_row(cut: bytes, tmp_path: Path) -> None:
     path = tmp_path / "j"
@@ -178,5 +178,5 @@ def test_a_journal_drops_what_is_no_whole_row(cut: bytes, tmp_path: Path) -> Non
     path.write_bytes(whole + cut)
     again = Journal(path, Match, "key")
     again.close()
-    assert [row.label for row in again.done] == ["line\u2028break"]
+    assert [row.name for row in again.done] == ["line\u2028break"]
     assert path.read_bytes() == whole

@@ -79,7 +79,7 @@ def lay_out(run: Path, videos: list[Video], names: list[str] = NAMES) -> Path:
     """An unlabelled run over these videos, as the stages leave it."""
     run.mkdir()
     (run / "config.yaml").write_text(dump_config(Config(backbone="miniature")), encoding="utf-8")
-    (run / "dictionary.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    (run / "actions.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     write_jsonl(run / "manifest.jsonl", videos)
     matches = [
         Match(v.id, names[i % len(names)], 0.2 + 0.01 * i, i > 0) for i, v in enumerate(videos)
@@ -87,7 +87,7 @@ def lay_out(run: Path, videos: list[Video], names: list[str] = NAMES) -> Path:
     write_jsonl(run / "matches.jsonl", matches)
     write_jsonl(run / "captions.jsonl", [Caption(v.id, ("a man runs", "a dog")) for v in videos])
     texts = (BagText("go for a run", "phrase:shipped"), BagText("run", "caption:retrieval"))
-    write_jsonl(run / "bags.jsonl", [Bag(m.video, m.label, texts) for m in matches if m.kept])
+    write_jsonl(run / "bags.jsonl", [Bag(m.video, m.name, texts) for m in matches if m.kept])
     log(run / "train.jsonl", 12)
     rows = [
         {

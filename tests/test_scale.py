@@ -42,9 +42,7 @@ def test_made_up_videos(n: int, scale: ModuleType, tmp_path: Path) -> None:
     matches = read_jsonl(one.matches, Match)
     assert [m.video for m in matches] == videos
     assert len(set(videos)) == n
-    assert (
-        len({m.label for m in matches}) > N_NAMES / 2
-    )  # not collapsed: bags differ in their names
+    assert len({m.name for m in matches}) > N_NAMES / 2  # not collapsed: bags differ in their names
     bags = read_jsonl(one.bags, Bag)
     assert [b.video for b in bags] == [m.video for m in matches if m.kept]
     assert all(len(row.captions) == 8 for row in read_jsonl(one.captions, Caption))

@@ -21,13 +21,13 @@ def rows() -> list[dict[str, Any]]:
 
 
 def names(row: dict[str, Any]) -> list[str]:
-    return [row["label"], *row["aliases"]]
+    return [row["name"], *row["aliases"]]
 
 
 def test_there_are_at_least_500_rows_of_one_shape(rows: list[dict[str, Any]]) -> None:
     assert len(rows) >= 500
-    assert {tuple(row) for row in rows} == {("label", "aliases", "texts")}
-    assert [row["label"] for row in rows if len(row["aliases"]) > 4] == []
+    assert {tuple(row) for row in rows} == {("name", "aliases", "texts")}
+    assert [row["name"] for row in rows if len(row["aliases"]) > 4] == []
 
 
 def test_no_two_actions_share_a_name(rows: list[dict[str, Any]]) -> None:
@@ -41,7 +41,7 @@ def test_names_are_lower_case_words(rows: list[dict[str, Any]]) -> None:
 
 def test_each_action_has_five_distinct_texts(rows: list[dict[str, Any]]) -> None:
     assert [
-        row["label"] for row in rows if not len(row["texts"]) == len(set(row["texts"])) == 5
+        row["name"] for row in rows if not len(row["texts"]) == len(set(row["texts"])) == 5
     ] == []
 
 
@@ -57,11 +57,11 @@ def test_texts_are_short_lower_case_words(rows: list[dict[str, Any]]) -> None:
 
 
 def test_texts_begin_with_a_gerund_and_vary_it(rows: list[dict[str, Any]]) -> None:
-    verbs = {row["label"]: [text.split()[0] for text in row["texts"]] for row in rows}
+    verbs = {row["name"]: [text.split()[0] for text in row["texts"]] for row in rows}
     assert [
-        label for label, first in verbs.items() if not all(verb.endswith("ing") for verb in first)
+        name for name, first in verbs.items() if not all(verb.endswith("ing") for verb in first)
     ] == []
-    assert [label for label, first in verbs.items() if len(set(first)) < 3] == []
+    assert [name for name, first in verbs.items() if len(set(first)) < 3] == []
 
 
 def test_no_text_is_the_name_of_an_action(rows: list[dict[str, Any]]) -> None:

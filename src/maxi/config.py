@@ -25,7 +25,7 @@ class IndexConfig(Stage):
 
 
 class MatchConfig(Stage):
-    """Match: each video to its nearest dictionary entry (Eq. 1)."""
+    """Match: each video to its nearest name (Eq. 1)."""
 
     n_frames: int = Field(
         16, ge=1, description="Frames per video, at segment centres (section 4.2)."
@@ -66,7 +66,7 @@ class MatchConfig(Stage):
 
 
 class ExpandConfig(Stage):
-    """Expand: phrases for each dictionary entry."""
+    """Expand: phrases for each name."""
 
     expander: str = Field(
         "shipped+wordnet", description="Phrase sources, asked in order until there are `n_phrases`."
@@ -159,9 +159,9 @@ class TrainConfig(Stage):
     n_views: int = Field(
         4, ge=1, description="Augmented views cached per video for `trainable=head`."
     )
-    prompt: str = Field("a photo of {label}. {text}.", description="Training prompt (appendix B).")
+    prompt: str = Field("a photo of {name}. {text}.", description="Training prompt (appendix B).")
     empty_prompt: str = Field(
-        "a photo of {label}.", description="Prompt of a video with an empty bag."
+        "a photo of {name}.", description="Prompt of a video with an empty bag."
     )
     batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
     micro_batch: int = Field(
@@ -275,11 +275,11 @@ class TrainConfig(Stage):
                     raise ValueError(
                         f"trainable head and {name} conflict: it trains on cached features"
                     )
-        for name in ("{label}", "{text}"):
+        for name in ("{name}", "{text}"):
             if name not in self.prompt:
                 raise ValueError(f"prompt must contain {name}")
-        if "{label}" not in self.empty_prompt:
-            raise ValueError("empty_prompt must contain {label}")
+        if "{name}" not in self.empty_prompt:
+            raise ValueError("empty_prompt must contain {name}")
         return self
 
 
@@ -288,7 +288,7 @@ class EvalConfig(Stage):
 
     n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres.")
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
-    names: Literal["prompt", "templates", "phrases"] = Field(
+    name_texts: Literal["prompt", "templates", "phrases"] = Field(
         "prompt",
         description="A name's embedding: of the prompt alone, averaged over `match.templates`, or with its phrases.",
     )

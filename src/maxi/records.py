@@ -45,21 +45,21 @@ class Skipped:
 
 
 class Other(NamedTuple):
-    """A further dictionary entry that may fit a video, and its weight beside the nearest one's 1."""
+    """A further name that may fit a video, and its weight beside the nearest one's 1."""
 
-    label: str
+    name: str
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The dictionary entry nearest to a video (Eq. 1), its cosine, and whether it is above the threshold.
+    """The name nearest to a video (Eq. 1), its cosine, and whether it is above the threshold.
 
-    `others` are the next nearest entries, where soft matching asks for them.
+    `others` are the next nearest names, where soft matching asks for them.
     """
 
     video: str
-    label: str
+    name: str
     score: float
     kept: bool
     others: tuple[Other, ...] = ()
@@ -67,9 +67,9 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """Phrases that describe one dictionary entry, and the source they come from."""
+    """Phrases that describe the action of one name, and the source they come from."""
 
-    label: str
+    name: str
     texts: tuple[str, ...]
     source: str = "file"
 
@@ -87,21 +87,21 @@ class BagText(NamedTuple):
     """A text of a bag, where it comes from, and its weight in the sums of Eq. 2.
 
     Sources are `phrase:shipped`, `caption:retrieval` and the like; those of a text with several are joined with `+`.
-    `label` is the name it stands with in the training prompt, where that is not the bag's.
+    `name` is the one that it stands with in the training prompt, where that is not the bag's.
     """
 
     text: str
     source: str
     weight: float = 1.0
-    label: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bag:
-    """The texts that may describe one video, in a fixed order, without duplicates and without its label."""
+    """The texts that may describe one video, in a fixed order, without duplicates and without its name."""
 
     video: str
-    label: str
+    name: str
     texts: tuple[BagText, ...] = field(default=())
 
 
@@ -111,9 +111,9 @@ Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 _shared: dict[tuple[str, str, float, str | None], BagText] = {}
 
 
-def bag_text(text: str, source: str, weight: float = 1.0, label: str | None = None) -> BagText:
+def bag_text(text: str, source: str, weight: float = 1.0, name: str | None = None) -> BagText:
     """A text of a bag; equal ones are one object."""
-    new = BagText(text, source, weight, label)
+    new = BagText(text, source, weight, name)
     return _shared.setdefault(new, new)
 
 
@@ -146,65 +146,65 @@ def _from_json(cls: type[Row], data: Any) -> Row:
     if type(data) is not dict:
         raise ValueError("not an object with fields")
     schema, needed = _SCHEMAS[cls]
-    for name, value in data.items():
-        if name not in schema:
-            raise ValueError(f"unknown field {name!r}")
-        types, kind = schema[name]
+    for key, value in data.items():
+        if key not in schema:
+            raise ValueError(f"unknown field {key!r}")
+        types, kind = schema[key]
         if type(value) not in types:  # not isinstance: true and false are no numbers
-            raise ValueError(f"field {name} is {_json(value)}, not {kind}")
+            raise ValueError(f"field {key} is {_json(value)}, not {kind}")
         if types == (list,):
-            data[name] = _LISTS[cls](name, value)
+            data[key] = _LISTS[cls](key, value)
     if absent := sorted(needed - data.keys()):
         raise ValueError(f"field {absent[0]!r} is missing")
-    if (label := data.get("label")) is not None and not label.strip():
-        raise ValueError("field label is empty")
+    for key in ("name", "label"):
+        if (text := data.get(key)) is not None and not text.strip():
+            raise ValueError(f"field {key} is empty")
     return cls(**data)
 
 
-def _texts(name: str, values: list[Any]) -> tuple[str, ...]:
+def _texts(key: str, values: list[Any]) -> tuple[str, ...]:
     for value in values:
         if type(value) is not str:
-            raise ValueError(f"field {name} holds {_json(value)}, not text")
+            raise ValueError(f"field {key} holds {_json(value)}, not text")
     return tuple(values)
 
 
 def _bag_text(value: Any) -> BagText:
     try:
-        weight, label = value.get("weight", 1.0), value.get("label")
-        key = value["text"], value.get("source", "hand"), weight, label
-        return _shared[key]  # checked when it came first
+        weight, name = value.get("weight", 1.0), value.get("name")
+        return _shared[value["text"], value.get("source", "hand"), weight, name]  # was checked
     except (KeyError, TypeError, AttributeError):
         if type(value) is not dict:
             raise ValueError(f'field texts holds {_json(value)}, not {{"text": ...}}') from None
     text: Any = value.get("text")
     source: Any = value.get("source", "hand")
-    for name, part in (("text", text), ("source", source)):
+    for key, part in (("text", text), ("source", source)):
         if type(part) is not str:
-            raise ValueError(f"field texts: {name} is {_json(part)}, not text")
+            raise ValueError(f"field texts: {key} is {_json(part)}, not text")
     if not text.strip():
         raise ValueError("field texts: text is empty")
-    label = value.get("label")
-    if label is not None and (type(label) is not str or not label.strip()):
-        raise ValueError(f"field texts: label is {_json(label)}, not a name")
-    return bag_text(text, source, _weight("texts", value.get("weight", 1.0)), label)
+    name = value.get("name")
+    if name is not None and (type(name) is not str or not name.strip()):
+        raise ValueError(f"field texts: name is {_json(name)}, not a name")
+    return bag_text(text, source, _weight("texts", value.get("weight", 1.0)), name)
 
 
-def _bag_texts(name: str, values: list[Any]) -> tuple[BagText, ...]:
+def _bag_texts(key: str, values: list[Any]) -> tuple[BagText, ...]:
     return tuple(map(_bag_text, values))
 
 
-def _others(name: str, values: list[Any]) -> tuple[Other, ...]:
+def _others(key: str, values: list[Any]) -> tuple[Other, ...]:
     for value in values:
-        if type(value) is not dict or type(value.get("label")) is not str:
+        if type(value) is not dict or type(value.get("name")) is not str:
             raise ValueError(
-                f'field {name} holds {_json(value)}, not {{"label": ..., "weight": ...}}'
+                f'field {key} holds {_json(value)}, not {{"name": ..., "weight": ...}}'
             )
-    return tuple(Other(v["label"], _weight(name, v.get("weight", 1.0))) for v in values)
+    return tuple(Other(v["name"], _weight(key, v.get("weight", 1.0))) for v in values)
 
 
-def _weight(name: str, weight: Any) -> float:
+def _weight(key: str, weight: Any) -> float:
     if type(weight) not in (int, float) or not 0 < weight < math.inf:
-        raise ValueError(f"field {name}: weight is {_json(weight)}, not a number above 0")
+        raise ValueError(f"field {key}: weight is {_json(weight)}, not a number above 0")
     return float(weight)
 
 
@@ -236,7 +236,7 @@ def _text_to_json(text: BagText) -> dict[str, Any]:
     data: dict[str, Any] = {"text": text.text, "source": text.source}
     if text.weight != 1:
         data["weight"] = text.weight
-    return data if text.label is None else {**data, "label": text.label}
+    return data if text.name is None else {**data, "name": text.name}
 
 
 def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:

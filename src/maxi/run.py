@@ -13,7 +13,7 @@ from maxi.errors import MaxiError
 from maxi.files import digest, file_digest, read_json, write_json
 from maxi.records import write_jsonl
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def lock(folder: Path) -> IO[str]:
@@ -39,7 +39,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
-        self.dictionary = self.folder / "dictionary.txt"
+        self.actions = self.folder / "actions.txt"
         self.manifest = self.folder / "manifest.jsonl"
         self.skipped = self.folder / "skipped.jsonl"
         self.features = self.folder / "features"
@@ -111,14 +111,14 @@ def is_current(path: Path, inputs: dict[str, Any]) -> bool:
         # Made by hand, or by a run that was killed before it could sign: keep it, but do not trust it.
         aside = path.with_name(path.name + ".old")
         path.replace(aside)
-        log.warning("%s has no record of how it was made; it is now %s", path, aside)
+        logger.warning("%s has no record of how it was made; it is now %s", path, aside)
         return False
     meta = read_json(record)
     wanted = _plain(inputs)
     edited = path.is_file() and file_digest(path) != meta.get("output")
     if meta.get("inputs") == wanted:
         if edited:
-            log.warning("%s was edited by hand; it is used as it is", path)
+            logger.warning("%s was edited by hand; it is used as it is", path)
         return True
     if edited:
         old = meta.get("inputs", {})

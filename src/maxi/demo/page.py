@@ -15,7 +15,7 @@ from maxi.miniature.scenery import OBJECTS
 from maxi.randomness import shuffled
 from maxi.records import Bag, BagText, Match, Video, read_jsonl
 from maxi.reports import figures
-from maxi.reports.html import fill, previews
+from maxi.reports.html import previews, render_page
 from maxi.reports.tables import Rows, signed, source_kind
 from maxi.run import Run
 from maxi.video.sources import list_videos
@@ -72,7 +72,7 @@ def write_showcase(
     split = _split(summary)
     first = min(record["seed"] for record in records)
     seeds = sorted({record["seed"] for record in records})
-    page = fill(
+    page = render_page(
         "showcase.html.j2",
         sentences=_outcome(records, summary),
         split=split,
@@ -227,7 +227,7 @@ def _examples(trial: Path, seed: int, config: Config) -> Rows:
     action = {id: truth[Path(video.path).resolve()] for id, video in videos.items()}
     matches = {m.video: m for m in read_jsonl(run.matches, Match) if m.kept and m.video in videos}
     bags = {bag.video: bag.texts for bag in read_jsonl(run.bags, Bag)}
-    wrong = {id for id, match in matches.items() if match.label != action[id]}
+    wrong = {id for id, match in matches.items() if match.name != action[id]}
     chosen = _half_wrong(shuffled(list(matches), "showcase", seed), wrong)
     with Decoder(config.workers, config.deadline) as decoder:
         strips = previews(decoder, [videos[id] for id in chosen], N_FRAMES, height=HEIGHT)

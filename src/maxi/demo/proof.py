@@ -12,7 +12,7 @@ from maxi.demo.page import write_showcase
 from maxi.demo.trial import FULL, SMALL, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
 from maxi.files import read_json, write_json
-from maxi.method.metrics import mean_interval, signed
+from maxi.method.metrics import mean_interval, with_interval
 from maxi.progress import Progress, bar
 from maxi.settings import load_config
 
@@ -55,7 +55,7 @@ def demo(
     facts = []
     for seed in range(offset, offset + seeds):
         config = demo_config(overrides, seed=seed)
-        found, known = run_trial(
+        of_trial, known = run_trial(
             folder / f"seed-{seed}",
             seed,
             config,
@@ -65,7 +65,7 @@ def demo(
             sizes=sizes,
             progress=progress,
         )
-        records += found
+        records += of_trial
         facts.append(known)
         write_json(folder / "results.json", records)
         write_json(folder / "facts.json", facts)
@@ -88,11 +88,11 @@ def outcome(out: str | Path) -> Iterator[str]:
         f"top-1 %; {split}: {n_names} names, {n:,} videos"
     )
     for row in (row for row in rows if row["split"] == split):
-        gain = "" if row["model"] == "frozen" else signed(row["gain"], row["gain_interval"])
+        gain = "" if row["model"] == "frozen" else with_interval(row["gain"], row["gain_interval"])
         known = of_known[row["model"]]["top1"]
         yield f"{row['model']:24} {row['top1']:10.1f}   {gain:20} {known:6.1f}"
     for row in compare(records):
-        yield f"{row['model']} over {row['other']}, {row['split']}: {signed(row['gain'], row['interval'])}"
+        yield f"{row['model']} over {row['other']}, {row['split']}: {with_interval(row['gain'], row['interval'])}"
     yield f"report: {folder / 'report.html'}"
 
 
@@ -143,21 +143,21 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         of_split = [r for r in records if r["split"] == split]
         frozen = {r["seed"]: r["top1"] for r in of_split if r["model"] == "frozen"}
         for model in dict.fromkeys(r["model"] for r in of_split):
-            found = [r for r in of_split if r["model"] == model]
+            of_model = [r for r in of_split if r["model"] == model]
             row = {
                 "model": model,
                 "split": split,
-                "seeds": len(found),
-                "n": sum(r["n"] for r in found),
+                "seeds": len(of_model),
+                "n": sum(r["n"] for r in of_model),
             }
-            if len(found) > 1:
-                row["top1"], interval = _spread([r["top1"] for r in found])
+            if len(of_model) > 1:
+                row["top1"], interval = _spread([r["top1"] for r in of_model])
                 row["interval"] = [max(0.0, interval[0]), min(100.0, interval[1])]
-                gains = [r["top1"] - frozen[r["seed"]] for r in found]
+                gains = [r["top1"] - frozen[r["seed"]] for r in of_model]
                 row["gain"], row["gain_interval"] = _spread(gains)
             else:
-                row |= {"top1": found[0]["top1"], "interval": found[0]["top1_interval"]}
-                over = found[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
+                row |= {"top1": of_model[0]["top1"], "interval": of_model[0]["top1_interval"]}
+                over = of_model[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
                 row["gain"], row["gain_interval"] = over["gain"], over["interval"]
             rows.append(row)
     return rows

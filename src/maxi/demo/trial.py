@@ -22,7 +22,7 @@ from maxi.miniature import captions as written
 from maxi.miniature import scenery
 from maxi.miniature.actions import BY_NAME, VALIDATION, partition
 from maxi.miniature.videos import Order, draw_clip, render
-from maxi.models.text_embeddings import label_embeddings
+from maxi.models.text_embeddings import name_embeddings
 from maxi.progress import Progress, under
 from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
@@ -58,7 +58,7 @@ Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], lis
 def _true(
     rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
 ) -> list[Match]:
-    return [replace(row, label=truth[row.video], kept=True) for row in rows]
+    return [replace(row, name=truth[row.video], kept=True) for row in rows]
 
 
 def _permuted(
@@ -67,7 +67,7 @@ def _permuted(
     """Every name replaced by the next in a random circle: consistent, and wrong for all."""
     circle = shuffled(list(names), "permuted names", seed)
     follows = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
-    return [replace(row, label=follows[row.label]) for row in rows]
+    return [replace(row, name=follows[row.name]) for row in rows]
 
 
 class Row(NamedTuple):
@@ -184,12 +184,12 @@ def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
 
 
 def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
-    model, found = job.model(folder), {}
+    model, scores = job.model(folder), {}
     for split in splits:
-        z_l = label_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
+        z_l = name_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
         _, z_v = embed(job, model, split.videos, job.config.eval.n_frames)
-        found[split.name] = z_v @ z_l.T
-    return found
+        scores[split.name] = z_v @ z_l.T
+    return scores
 
 
 def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
@@ -200,10 +200,10 @@ def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, 
     centred, averaged = {}, {}
     for split in splits:
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
-        z_l = label_embeddings(model, split.names, [config.eval.prompt]).numpy()
+        z_l = name_embeddings(model, split.names, [config.eval.prompt]).numpy()
         centred[split.name] = unit(z_v - pool.mean(0)) @ z_l.T
         texts = [
-            label_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
+            name_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
             for name in split.names
         ]
         averaged[split.name] = z_v @ unit(np.stack(texts)).T
@@ -211,7 +211,7 @@ def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, 
 
 
 def all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
-    return {row.label: row.texts for row in expand(list(BY_NAME), config.expand.expander)}
+    return {row.name: row.texts for row in expand(list(BY_NAME), config.expand.expander)}
 
 
 def unit(rows: Scores) -> Scores:
@@ -235,7 +235,7 @@ def train_row(
         "train": config.train.model_copy(update={"objective": row.objective}),
     }
     run.create()
-    for path in (main.dictionary, main.manifest, main.matches, main.phrases, main.captions):
+    for path in (main.actions, main.manifest, main.matches, main.phrases, main.captions):
         for file in (path, meta_path(path)):
             if file.exists():
                 shutil.copy2(file, run.folder / file.name)
@@ -266,10 +266,10 @@ def records_of(
             "backbone": config.backbone,
             "alpha": config.train.alpha,
         }
-        for model, found in tables.items():
-            if split.name not in found:
+        for model, of_model in tables.items():
+            if split.name not in of_model:
                 continue
-            scores = found[split.name]
+            scores = of_model[split.name]
             result = evaluation.evaluate(scores, labels, split.names)
             record = {"model": model, "split": split.name, "seed": seed}
             record |= {
@@ -286,16 +286,16 @@ def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[st
     """How good matches and captions are, and whether an unseen name got into a bag."""
     run = job.run
     matches = read_jsonl(run.matches, Match)
-    right = [m.label == truth[m.video] for m in matches]
+    right = [m.name == truth[m.video] for m in matches]
     kept = [r for r, m in zip(right, matches, strict=True) if m.kept]
     said = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
     names = sorted(set(truth.values()))
-    told = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
+    from_captions = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
     texts = [t.text for b in read_jsonl(run.bags, Bag) for t in b.texts]
     return {
         "matching_accuracy": _percent(right),
         "kept_accuracy": _percent(kept),
-        "caption_accuracy": _percent(told),
+        "caption_accuracy": _percent(from_captions),
         "unseen_names_in_bags": sum(names_action(text, unseen) for text in texts),
         "texts_in_bags": len(texts),
     }
@@ -303,8 +303,8 @@ def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[st
 
 def names_action(text: str, names: Sequence[str]) -> bool:
     """Whether a bag's text holds one of the names, or begins with its verb: `box high` names `boxing`."""
-    found = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
-    return bool(found) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
+    named = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
+    return bool(named) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
 
 
 def _percent(right: Sequence[bool]) -> float:
@@ -324,7 +324,7 @@ def _told(captions: Sequence[str], names: Sequence[str]) -> str:
 def _objects_seen(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
     """The object probe: does the frozen model name the object of a known action's video without the shift?"""
     model, things = job.model(), list(scenery.OBJECTS)
-    z_l = label_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
+    z_l = name_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
     _, z_v = embed(job, model, videos, job.config.match.n_frames)
     seen = (z_v @ z_l.T).argmax(1)
     return [

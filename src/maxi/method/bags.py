@@ -41,27 +41,27 @@ def build_bags(
     """
     config = config or BagConfig()
     weights = read_weights(Path(config.weights)) if config.weights else {}
-    by_label = _texts_of_labels(phrases, parser) if config.phrases else {}
+    by_name = _texts_of_names(phrases, parser) if config.phrases else {}
     kept = (m for m in matches if m.kept)
     while chunk := list(islice(kept, CHUNK)):
         said = _texts_of_captions(chunk, captions, parser, config) if config.captions else {}
         for match in chunk:
-            if config.phrases and match.label not in by_label:
-                by_label[match.label] = _verbs_of_name(match.label, parser)
-            texts = [*by_label.get(match.label, ()), *said.get(match.video, ())]
-            own = _distinct(texts, match.label)
-            known = {match.label, *(t.text for t in own)}
-            softer = _texts_of_others(match.others, by_label, known)
-            yield Bag(match.video, match.label, _weighted([*own, *softer], weights))
+            if config.phrases and match.name not in by_name:
+                by_name[match.name] = _verbs_of_name(match.name, parser)
+            texts = [*by_name.get(match.name, ()), *said.get(match.video, ())]
+            own = _distinct(texts, match.name)
+            known = {match.name, *(t.text for t in own)}
+            softer = _texts_of_others(match.others, by_name, known)
+            yield Bag(match.video, match.name, _weighted([*own, *softer], weights))
 
 
-def _texts_of_labels(phrases: Sequence[Phrases], parser: Parser) -> dict[str, list[BagText]]:
+def _texts_of_names(phrases: Sequence[Phrases], parser: Parser) -> dict[str, list[BagText]]:
     table: dict[str, list[BagText]] = {}
     for row in phrases:
-        texts = table.setdefault(row.label, [])
+        texts = table.setdefault(row.name, [])
         for parsed in parser.phrases(row.texts):
             texts += [bag_text(text, f"phrase:{row.source}") for text in parsed]
-    return {label: texts + _verbs_of_name(label, parser) for label, texts in table.items()}
+    return {name: texts + _verbs_of_name(name, parser) for name, texts in table.items()}
 
 
 def _texts_of_captions(
@@ -76,28 +76,28 @@ def _texts_of_captions(
     }
 
 
-def _verbs_of_name(label: str, parser: Parser) -> list[BagText]:
-    return [bag_text(text, "name") for text in parser.phrases([label])[0]]
+def _verbs_of_name(name: str, parser: Parser) -> list[BagText]:
+    return [bag_text(text, "name") for text in parser.phrases([name])[0]]
 
 
 def _texts_of_others(
-    others: Sequence[Other], by_label: Mapping[str, Sequence[BagText]], known: set[str]
+    others: Sequence[Other], by_name: Mapping[str, Sequence[BagText]], known: set[str]
 ) -> Iterator[BagText]:
     """Soft matching: what the next nearest names bring, with their weight and under their own name."""
     for other in others:
-        for text in by_label.get(other.label, ()):
-            if text.text not in known and text.text != other.label:
+        for text in by_name.get(other.name, ()):
+            if text.text not in known and text.text != other.name:
                 known.add(text.text)
-                yield bag_text(text.text, text.source, other.weight, other.label)
+                yield bag_text(text.text, text.source, other.weight, other.name)
 
 
-def _distinct(texts: Sequence[BagText], label: str) -> tuple[BagText, ...]:
+def _distinct(texts: Sequence[BagText], name: str) -> tuple[BagText, ...]:
     sources: dict[str, dict[str, None]] = {}
     for text in texts:
         sources.setdefault(text.text, {})[text.source] = None
-    sources.pop(label, None)
-    sources.pop(clean(label), None)
-    return tuple(bag_text(text, "+".join(of)) for text, of in sources.items())
+    sources.pop(name, None)
+    sources.pop(clean(name), None)
+    return tuple(bag_text(text, "+".join(its_sources)) for text, its_sources in sources.items())
 
 
 def read_weights(path: Path) -> dict[str, float]:
@@ -132,7 +132,7 @@ def _weighted(texts: Sequence[BagText], weights: Mapping[str, float]) -> tuple[B
     if not weights:
         return tuple(texts)
     known = [(t, t.weight * weights.get(t.text, 1.0)) for t in texts]
-    return tuple(bag_text(t.text, t.source, weight, t.label) for t, weight in known if weight)
+    return tuple(bag_text(t.text, t.source, weight, t.name) for t, weight in known if weight)
 
 
 def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText, ...]:
@@ -140,7 +140,7 @@ def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText,
 
     A bag that is no larger comes whole, in its order; the rest of the N_bag places is masked by the loader.
     """
-    texts = [t for t in bag.texts if t.text != bag.label]
+    texts = [t for t in bag.texts if t.text != bag.name]
     if len(texts) <= n_bag:
         return tuple(texts)
     chosen = generator("bag", seed, epoch, bag.video).choice(len(texts), n_bag, replace=False)
@@ -148,11 +148,9 @@ def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText,
 
 
 def shuffle_bags(bags: Sequence[Bag], seed: int) -> list[Bag]:
-    """The control: the same bags, label and all, dealt out to the same videos at random."""
+    """The control: the same bags, name and all, dealt out to the same videos at random."""
     order = generator("control", seed).permutation(len(bags))
-    return [
-        Bag(bag.video, bags[i].label, bags[i].texts) for bag, i in zip(bags, order, strict=True)
-    ]
+    return [Bag(bag.video, bags[i].name, bags[i].texts) for bag, i in zip(bags, order, strict=True)]
 
 
 def bag_statistics(bags: Sequence[Bag]) -> dict[str, Any]:
@@ -177,9 +175,9 @@ def bag_statistics(bags: Sequence[Bag]) -> dict[str, Any]:
 
 
 def _agreement(bags: Sequence[Bag]) -> float | None:
-    kinds = [[_kinds(t) for t in bag.texts] for bag in bags]
-    both = [of for of in kinds if {"caption", "phrase"} <= set().union(*of)]
-    return sum({"caption", "phrase"} in of for of in both) / len(both) if both else None
+    by_bag = [[_kinds(t) for t in bag.texts] for bag in bags]
+    both = [kinds for kinds in by_bag if {"caption", "phrase"} <= set().union(*kinds)]
+    return sum({"caption", "phrase"} in kinds for kinds in both) / len(both) if both else None
 
 
 def _kinds(text: BagText) -> set[str]:

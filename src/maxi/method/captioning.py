@@ -26,14 +26,14 @@ from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Caption, Video, read_jsonl
 from maxi.text import reply_parser as replies
-from maxi.text.chat import Chat, Plan, Question
+from maxi.text.chat import Chat, Cost, Question
 from maxi.text.clean import clean
 from maxi.video.decode import Probe, centre_indices
 from maxi.video.workers import Decoder, Request
 
 
 @dataclass(frozen=True)
-class Context:
+class CaptionContext:
     """What a captioner may use."""
 
     model: VideoCLIP
@@ -63,7 +63,7 @@ class Maker:
     `sees` is False when it needs no frames; `files(argument)` are those whose contents decide what it says.
     """
 
-    make: Callable[[str, Context], Captioner]
+    make: Callable[[str, CaptionContext], Captioner]
     sees: bool = True
     files: Callable[[str], Sequence[Path]] = lambda argument: ()
 
@@ -74,7 +74,7 @@ def sentence_bank() -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-def _retrieval(argument: str, context: Context) -> Captioner:
+def _retrieval(argument: str, context: CaptionContext) -> Captioner:
     if argument:
         raise MaxiError(
             "captioner 'retrieval' takes no argument; use `file:PATH` for captions of your own"
@@ -91,7 +91,7 @@ def _retrieval(argument: str, context: Context) -> Captioner:
     return caption
 
 
-def _file(argument: str, context: Context) -> Captioner:
+def _file(argument: str, context: CaptionContext) -> Captioner:
     path = Path(argument)
     rows = {row.video: row.captions for row in read_jsonl(path, Caption)}
 
@@ -101,7 +101,7 @@ def _file(argument: str, context: Context) -> Captioner:
     return caption
 
 
-def _blip(argument: str, context: Context) -> Captioner:
+def _blip(argument: str, context: CaptionContext) -> Captioner:
     from maxi.models.blip import load_blip
 
     return Together(load_blip(argument, context.model.device).caption_all)
@@ -114,7 +114,7 @@ def _blip_files(argument: str) -> Sequence[Path]:
     return files_of(find_blip(argument))
 
 
-def _openai(argument: str, context: Context) -> Captioner:
+def _openai(argument: str, context: CaptionContext) -> Captioner:
     from maxi.models.blip import once_per_picture
 
     chat = _chat(argument, context.chat)
@@ -145,7 +145,7 @@ def question(frame: NDArray[np.uint8]) -> Question:
     return Question([{"role": "user", "content": parts}], max_tokens=60)
 
 
-def plan(spec: str, n_frames: int, config: ChatConfig) -> Plan | None:
+def captioning_cost(spec: str, n_frames: int, config: ChatConfig) -> Cost | None:
     """What captioning so many frames by `openai:MODEL` costs at most; None for captioners that cost nothing.
 
     Frames are not decoded for it, so replies that are kept from earlier and equal frames are not taken off.
@@ -154,8 +154,8 @@ def plan(spec: str, n_frames: int, config: ChatConfig) -> Plan | None:
     if name != "openai":
         return None
     n_in, n_out = question(np.zeros((8, 8, 3), np.uint8)).estimate()
-    cost = _chat(model, config).price(n_frames * n_in, n_frames * n_out)
-    return Plan(n_frames, 0, n_frames * n_in, n_frames * n_out, cost)
+    dollars = _chat(model, config).price(n_frames * n_in, n_frames * n_out)
+    return Cost(n_frames, 0, n_frames * n_in, n_frames * n_out, dollars)
 
 
 CAPTIONERS: dict[str, Maker] = {
@@ -166,13 +166,13 @@ CAPTIONERS: dict[str, Maker] = {
 }
 
 
-def make_captioner(spec: str, context: Context) -> tuple[Captioner, bool]:
+def make_captioner(spec: str, context: CaptionContext) -> tuple[Captioner, bool]:
     """A captioner from `NAME[:ARGUMENT]`, and whether it looks at frames; from outside `package.module:function`."""
     name, _, argument = spec.partition(":")
     if name in CAPTIONERS:
         maker = CAPTIONERS[name]
         return maker.make(argument, context), maker.sees
-    outside: Callable[[str, Context], Captioner] = choose(
+    outside: Callable[[str, CaptionContext], Captioner] = choose(
         {k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner"
     )
     return outside("", context), True
@@ -193,7 +193,7 @@ def caption(
         assert isinstance(probe, Probe)
         video = Video("", str(path), probe.n_frames, probe.fps, probe.width, probe.height)
         frames = decoder.one(request(video, n_frames))
-    describe, _ = make_captioner(captioner, Context(model))
+    describe, _ = make_captioner(captioner, CaptionContext(model))
     return list(tidy(describe(video, np.asarray(frames))))
 
 
@@ -213,10 +213,10 @@ def describe(
 ) -> list[tuple[str, ...]]:
     """The captions of some videos, at once where the captioner can."""
     if isinstance(captioner, Together):
-        found: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
+        described: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
     else:
-        found = [captioner(video, frames) for video, frames in chunk]
-    return [tidy(captions) for captions in found]
+        described = [captioner(video, frames) for video, frames in chunk]
+    return [tidy(captions) for captions in described]
 
 
 def tidy(captions: Iterable[str]) -> tuple[str, ...]:

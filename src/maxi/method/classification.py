@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
-from maxi.models.text_embeddings import label_embeddings
+from maxi.models.text_embeddings import name_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.video.decode import Probe, centre_indices
 from maxi.video.workers import Decoder, Request
@@ -36,7 +36,7 @@ class Prediction:
     path: str
     start: float
     end: float
-    labels: tuple[str, ...]
+    names: tuple[str, ...]
     scores: tuple[float, ...]
     cosines: tuple[float, ...]
     none: float | None = None
@@ -63,10 +63,10 @@ class Classifier:
             raise MaxiError("classify needs at least one action name")
         self.model, self.names, self.n_frames = model, list(names), n_frames
         self.k = min(k, len(self.names))
-        self.z_l = label_embeddings(model, self.names, [prompt])  # (K, D)
+        self.z_l = name_embeddings(model, self.names, [prompt])  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
-            z_o = label_embeddings(model, others, [prompt])  # (O, D)
+            z_o = name_embeddings(model, others, [prompt])  # (O, D)
             near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
             far = torch.ones(len(others), dtype=torch.bool)
             far[near.flatten()] = False
@@ -133,7 +133,7 @@ def classify(
 def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]:
     """Predictions as lines of `text`, `csv` (a row per window and name) or `json`; a failed file keeps its reason."""
     if form == "csv":
-        yield "path,start,end,rank,label,score,cosine,none"
+        yield "path,start,end,rank,name,score,cosine,none"
     for row in rows:
         if form == "json":
             data = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
@@ -145,13 +145,13 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
         else:
             none = "" if row.none is None else f"  none of these: {row.none:.1%}"
             yield f"{row.path}  {row.start:.1f}-{row.end:.1f} s{none}"
-            for label, score, cosine in zip(row.labels, row.scores, row.cosines, strict=True):
-                yield f"  {score:6.1%}  {label}  (cosine {cosine:.3f})"
+            for name, score, cosine in zip(row.names, row.scores, row.cosines, strict=True):
+                yield f"  {score:6.1%}  {name}  (cosine {cosine:.3f})"
 
 
 def _csv_lines(row: Prediction) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    for rank, best in enumerate(zip(row.labels, row.scores, row.cosines, strict=True), 1):
+    for rank, best in enumerate(zip(row.names, row.scores, row.cosines, strict=True), 1):
         writer.writerow([row.path, row.start, row.end, rank, *best, row.none])
     yield buffer.getvalue().rstrip("\n")

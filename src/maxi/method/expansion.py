@@ -1,4 +1,4 @@
-"""Names of actions to phrases that describe them, once per dictionary entry."""
+"""Names of actions to phrases that describe them, once per name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from maxi.errors import MaxiError, choose
 from maxi.progress import Progress, silent
 from maxi.records import Phrases
 from maxi.text import reply_parser as replies
-from maxi.text.chat import Chat, Plan, Question
+from maxi.text.chat import Chat, Cost, Question
 from maxi.text.clean import clean
 from maxi.text.phrase_rule import describe
 from maxi.text.phrasebook import Phrasebook, read_book, shipped_book, split_words
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_WORDS = 20  # a longer text is a paragraph, not a phrase
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ExpandContext:
     """What an expander may need beyond the names."""
 
     n_phrases: int = 5
@@ -35,55 +35,55 @@ class Context:
     progress: Progress = silent
 
 
-Expander = Callable[[Sequence[str], Context], list[Phrases]]
+Expander = Callable[[Sequence[str], ExpandContext], list[Phrases]]
 
 
 def expand(
-    labels: Sequence[str],
+    names: Sequence[str],
     expander: str = "shipped+wordnet",
     n_phrases: int = 5,
     *,
-    context: Context | None = None,
+    context: ExpandContext | None = None,
 ) -> list[Phrases]:
     """Describe each name by up to `n_phrases` phrases (section 3.2); sources in turn fill gaps.
 
-    One row per (name, source), in the order of `labels`; a name that no source knows has one row
+    One row per (name, source), in the order of `names`; a name that no source knows has one row
     without texts, of source `none`. Raises MaxiError for an unknown source and an unreadable file.
     """
-    context = replace(context or Context(), n_phrases=n_phrases)
-    labels = list(dict.fromkeys(labels))
-    taken: dict[str, list[str]] = {label: [] for label in labels}
-    rows: dict[str, list[Phrases]] = {label: [] for label in labels}
+    context = replace(context or ExpandContext(), n_phrases=n_phrases)
+    names = list(dict.fromkeys(names))
+    taken: dict[str, list[str]] = {name: [] for name in names}
+    rows: dict[str, list[Phrases]] = {name: [] for name in names}
     for source, ask in parse(expander):
-        missing = [label for label in labels if len(taken[label]) < n_phrases]
+        missing = [name for name in names if len(taken[name]) < n_phrases]
         for row in ask(missing, context):
-            if row.label not in taken:
+            if row.name not in taken:
                 continue
-            texts = usable(row.label, row.texts, taken[row.label], n_phrases)
+            texts = usable(row.name, row.texts, taken[row.name], n_phrases)
             if texts:
-                taken[row.label] += texts
-                rows[row.label].append(Phrases(row.label, tuple(texts), source))
-    unknown = [label for label in labels if not rows[label]]
+                taken[row.name] += texts
+                rows[row.name].append(Phrases(row.name, tuple(texts), source))
+    unknown = [name for name in names if not rows[name]]
     if unknown and n_phrases:
-        log.warning(
+        logger.warning(
             "%d of %d names have no phrases: their bags hold the name alone (%s)",
             len(unknown),
-            len(labels),
+            len(names),
             ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
         )
-    return [row for label in labels for row in rows[label] or [Phrases(label, (), "none")]]
+    return [row for name in names for row in rows[name] or [Phrases(name, (), "none")]]
 
 
-def usable(label: str, texts: Iterable[str], taken: Sequence[str], n_phrases: int) -> list[str]:
+def usable(name: str, texts: Iterable[str], taken: Sequence[str], n_phrases: int) -> list[str]:
     """Cleaned texts that are new, short and not the name itself; at most what is missing."""
-    names = {clean(label), " ".join(split_words(label))}
-    found: list[str] = []
+    own = {clean(name), " ".join(split_words(name))}
+    new: list[str] = []
     for text in map(clean, texts):
-        if not text or len(text.split()) > MAX_WORDS or text in names:
+        if not text or len(text.split()) > MAX_WORDS or text in own:
             continue
-        if text not in taken and text not in found:
-            found.append(text)
-    return found[: n_phrases - len(taken)]
+        if text not in taken and text not in new:
+            new.append(text)
+    return new[: n_phrases - len(taken)]
 
 
 def split_sources(expander: str) -> list[str]:
@@ -115,8 +115,8 @@ def parse(expander: str) -> list[tuple[str, Expander]]:
 def _each_name(find: Callable[[str], Sequence[str]], source: str) -> Expander:
     """An expander that asks for the texts of one name at a time."""
 
-    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
-        return [Phrases(label, tuple(find(label)), source) for label in labels]
+    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
+        return [Phrases(name, tuple(find(name)), source) for name in names]
 
     return ask
 
@@ -128,7 +128,7 @@ def _refuse_argument(name: str, argument: str) -> None:
 
 def _shipped(argument: str) -> Expander:
     _refuse_argument("shipped", argument)
-    return _each_name(lambda label: shipped_book().find(label), "shipped")
+    return _each_name(lambda name: shipped_book().find(name), "shipped")
 
 
 def _wordnet(argument: str) -> Expander:
@@ -140,9 +140,9 @@ def _file(argument: str) -> Expander:
     if not argument:
         raise MaxiError("expander 'file' needs a path; write file:PATH")
 
-    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
+    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         book: Phrasebook = read_book(Path(argument))
-        return _each_name(book.find, "file")(labels, context)
+        return _each_name(book.find, "file")(names, context)
 
     return ask
 
@@ -156,37 +156,39 @@ def _openai(argument: str) -> Expander:
     if not argument:
         raise MaxiError("expander 'openai' needs a model; write openai:MODEL")
 
-    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
+    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         chat = Chat(argument, context.chat)
-        questions = [question(label, context.n_phrases) for label in labels]
+        questions = [question(name, context.n_phrases) for name in names]
         answers = context.progress(chat.ask_all(questions), len(questions), "expand")
-        return _told(labels, answers, context, "openai")
+        return _parsed(names, answers, context, "openai")
 
     return ask
 
 
-def question(label: str, n_phrases: int) -> Question:
+def question(name: str, n_phrases: int) -> Question:
     """What a server's language model is asked for one name (section 3.2), with the form of the reply."""
-    text = replies.INSTRUCTION.format(n=n_phrases, label=label)
+    text = replies.INSTRUCTION.format(n=n_phrases, name=name)
     text += ' Reply with JSON alone: {"phrases": ["...", ...]}.'
     return Question([{"role": "user", "content": text}], replies.SCHEMA, 60 * n_phrases)
 
 
-def plan(labels: Sequence[str], expander: str, context: Context) -> Iterator[tuple[str, Plan]]:
-    """Sources of `openai:MODEL` in an expander and what asking each for all of `labels` would cost, without asking."""
+def expansion_costs(
+    names: Sequence[str], expander: str, context: ExpandContext
+) -> Iterator[tuple[str, Cost]]:
+    """Sources of `openai:MODEL` in an expander and what asking each for all of `names` would cost, without asking."""
     for part in split_sources(expander):
-        name, _, model = part.strip().partition(":")
-        if name == "openai":
-            asked = [question(label, context.n_phrases) for label in dict.fromkeys(labels)]
-            yield part, Chat(model, context.chat).plan(asked)
+        kind, _, model = part.strip().partition(":")
+        if kind == "openai":
+            questions = [question(name, context.n_phrases) for name in dict.fromkeys(names)]
+            yield part, Chat(model, context.chat).cost_of(questions)
 
 
 def _hf(argument: str) -> Expander:
-    def ask(labels: Sequence[str], context: Context) -> list[Phrases]:
+    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         from maxi.models.causal_lm import load_language
 
         language = load_language(argument, context.device)
-        texts = [replies.INSTRUCTION.format(n=context.n_phrases, label=label) for label in labels]
+        texts = [replies.INSTRUCTION.format(n=context.n_phrases, name=name) for name in names]
         answers = (
             language.ask(
                 text,
@@ -195,26 +197,24 @@ def _hf(argument: str) -> Expander:
             )
             for text in texts
         )
-        return _told(labels, context.progress(answers, len(texts), "expand"), context, "hf")
+        return _parsed(names, context.progress(answers, len(texts), "expand"), context, "hf")
 
     return ask
 
 
-def _told(
-    labels: Sequence[str], answers: Iterable[str], context: Context, source: str
+def _parsed(
+    names: Sequence[str], answers: Iterable[str], context: ExpandContext, source: str
 ) -> list[Phrases]:
-    """Rows of what was replied for each label; refusals and replies without phrases are counted aloud."""
-    found = [replies.parse(answer, context.n_phrases) for answer in answers]
-    kinds = Counter(reply.kind for reply in found)
+    """Rows of what was replied for each name; refusals and replies without phrases are counted aloud."""
+    parsed = [replies.parse(answer, context.n_phrases) for answer in answers]
+    kinds = Counter(reply.kind for reply in parsed)
     for kind, words in (("refusal", "refused"), ("nothing", "without usable phrases")):
         if kinds[kind]:  # type: ignore[index]
-            names = [label for label, r in zip(labels, found, strict=True) if r.kind == kind]
-            log.warning(
-                "%d of %d replies %s (%s)", len(names), len(labels), words, ", ".join(names[:5])
+            useless = [name for name, r in zip(names, parsed, strict=True) if r.kind == kind]
+            logger.warning(
+                "%d of %d replies %s (%s)", len(useless), len(names), words, ", ".join(useless[:5])
             )
-    return [
-        Phrases(label, reply.phrases, source) for label, reply in zip(labels, found, strict=True)
-    ]
+    return [Phrases(name, reply.phrases, source) for name, reply in zip(names, parsed, strict=True)]
 
 
 EXPANDERS: dict[str, Callable[[str], Expander]] = {

@@ -1,4 +1,4 @@
-"""Match: video -> nearest dictionary entry, and the confident share of them (section 3.2, Eq. 1)."""
+"""Match: video -> nearest name, and the confident share of them (section 3.2, Eq. 1)."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def by_labels(
     """
     for video in videos:
         if video.label not in names:
-            told = "has no label" if video.label is None else f"is labelled {video.label!r}"
+            fault = "has no label" if video.label is None else f"is labelled {video.label!r}"
             raise MaxiError(
-                f"{video.path} {told}, which is none of the {len(names)} action names;"
+                f"{video.path} {fault}, which is none of the {len(names)} action names;"
                 " mend the list, or match without `match.supervised`"
             )
     kept = {v.id for v in videos}
@@ -117,25 +117,25 @@ def keep_confident(
 
 
 def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:
-    """Normalised entropy of the matched names over the dictionary: 1 is even, 0 is one name for all."""
-    counts = Counter(m.label for m in matches)
+    """Normalised entropy of the matched names over all names: 1 is even, 0 is one name for all."""
+    counts = Counter(m.name for m in matches)
     return normalised_entropy(np.array([counts[name] for name in names]))
 
 
 def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
     """What about these matches should worry the user, one sentence each."""
-    found = []
-    label, count = Counter(m.label for m in matches).most_common(1)[0]
+    sentences = []
+    name, count = Counter(m.name for m in matches).most_common(1)[0]
     share = count / len(matches)
     if share > max(COLLAPSED_SHARE, 1.5 / len(names)) and len(names) > 1:
-        found.append(
-            f"{share:.0%} of the videos match one name, {label!r}: if they do not show it, the matches have collapsed; "
+        sentences.append(
+            f"{share:.0%} of the videos match one name, {name!r}: if they do not show it, the matches have collapsed; "
             "check the action names, or drop that one."
         )
     even = entropy(matches, names)
     if even < COLLAPSED_ENTROPY and len(names) > 2:
-        found.append(
+        sentences.append(
             f"the matches spread over few of the {len(names)} names (normalised entropy {even:.2f}): training on them "
             "mostly repeats the backbone's habits."
         )
-    return found
+    return sentences

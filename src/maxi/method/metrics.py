@@ -88,7 +88,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def signed(gain: float, interval: Sequence[float]) -> str:
+def with_interval(gain: float, interval: Sequence[float]) -> str:
     """A gain in points and its interval, as `+1.5 [-0.4, +3.4]`."""
     low, high = interval
     return f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 BIN_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
-SETTINGS = [
+CONFIG_FILES = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -67,13 +67,13 @@ def _fetch(name: str, where: str, otherwise: str) -> Path:
         )
 
     try:
-        folder = snapshot(SETTINGS + WEIGHTS, local_files_only=True)
+        folder = snapshot(CONFIG_FILES + WEIGHTS, local_files_only=True)
         if (folder / "config.json").is_file() and _has_weights(folder):
             return folder
     except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         pass
     try:
-        folder = snapshot(SETTINGS + WEIGHTS, local_files_only=False)
+        folder = snapshot(CONFIG_FILES + WEIGHTS, local_files_only=False)
         if not _has_weights(folder):
             folder = snapshot(BIN_WEIGHTS, local_files_only=False)
         return folder
@@ -101,7 +101,7 @@ def files_of(folder: Path) -> list[Path]:
     """All files of a model's folder that say what it answers, in a fixed order."""
     return sorted(
         path
-        for pattern in (*SETTINGS, *WEIGHTS, *BIN_WEIGHTS)
+        for pattern in (*CONFIG_FILES, *WEIGHTS, *BIN_WEIGHTS)
         for path in folder.glob(pattern)
         if path.is_file()
     )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maxi.models.video_clip import VideoCLIP
-from maxi.text.clean import KINETICS_TEMPLATES, fill
+from maxi.text.clean import KINETICS_TEMPLATES, with_name
 
 BATCH = 256  # texts encoded at a time
 
@@ -31,11 +31,11 @@ def averaged_embeddings(
 
     A name without phrases stands for itself.
     """
-    z_l = label_embeddings(model, names, [template])
+    z_l = name_embeddings(model, names, [template])
     texts = [text for name in names for text in phrases.get(name, ())]
     if not texts:
         return z_l
-    z_t = label_embeddings(model, texts, [template])
+    z_t = name_embeddings(model, texts, [template])
     counts = [len(phrases.get(name, ())) for name in names]
     means = [
         part.mean(0) if len(part) else z for part, z in zip(z_t.split(counts), z_l, strict=True)
@@ -43,7 +43,7 @@ def averaged_embeddings(
     return F.normalize((z_l + torch.stack(means)) / 2, dim=-1)
 
 
-def label_embeddings(
+def name_embeddings(
     model: VideoCLIP, names: Sequence[str], templates: Sequence[str] | None = None
 ) -> Tensor:
     """Names -> z_l (K, D): the mean over prompts of unit-norm text embeddings, unit norm again.
@@ -51,6 +51,6 @@ def label_embeddings(
     `templates` defaults to the 28 Kinetics templates, which the paper uses for matching only (appendix B).
     """
     templates = templates or KINETICS_TEMPLATES
-    texts = [fill(template, name) for name in names for template in templates]
+    texts = [with_name(template, name) for name in names for template in templates]
     z_t = embed_texts(model, texts).view(len(names), len(templates), -1)  # (K, P, D)
     return F.normalize(z_t.mean(1), dim=-1)

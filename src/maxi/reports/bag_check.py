@@ -33,9 +33,9 @@ def show(run: Run, wanted: str) -> Iterator[str]:
         yield "match    none"
         return
     kept = "kept" if match.kept else "below the threshold: no bag"
-    yield f"match    {match.label}  (cosine {match.score:.3f}, {kept})"
+    yield f"match    {match.name}  (cosine {match.score:.3f}, {kept})"
     for row in _rows(run.phrases, Phrases):
-        if row.label == match.label:
+        if row.name == match.name:
             yield from _listed(f"phrases  {row.source}", row.texts)
     for row in _rows(run.captions, Caption):
         if row.video == video.id:
@@ -55,13 +55,13 @@ def _find(videos: Sequence[Video], wanted: str) -> Video:
         lambda v: Path(v.path).resolve() == Path(wanted).resolve(),
         lambda v: wanted in (Path(v.path).name, Path(v.path).stem),
     ):
-        found = [video for video in videos if fits(video)]
-        if len(found) > 1:
+        candidates = [video for video in videos if fits(video)]
+        if len(candidates) > 1:
             raise MaxiError(
-                f"{len(found)} videos are called {wanted!r}; give the path, as in manifest.jsonl"
+                f"{len(candidates)} videos are called {wanted!r}; give the path, as in manifest.jsonl"
             )
-        if found:
-            return found[0]
+        if candidates:
+            return candidates[0]
     raise MaxiError(
         f"no video of this run is called {wanted!r}; give an id or a path of manifest.jsonl"
     )
@@ -80,54 +80,54 @@ def _rows(path: Path, kind: type[Any]) -> list[Any]:
 def stats(run: Run, n_texts: int = 10) -> dict[str, Any]:
     """Figures of all bags: those of `bags.bag_statistics`, and how many videos have none."""
     bags = read_jsonl(run.bags, Bag)
-    found = bag_statistics(bags)
+    figures = bag_statistics(bags)
     in_bags = {bag.video for bag in bags}
     without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
-    return {**found, "commonest": found["commonest"][:n_texts], "videos_without_bag": without}
+    return {**figures, "commonest": figures["commonest"][:n_texts], "videos_without_bag": without}
 
 
-def lines_of(found: dict[str, Any]) -> Iterator[str]:
+def lines_of(figures: dict[str, Any]) -> Iterator[str]:
     """`stats` for the terminal."""
-    n, total = found["n"], sum(found["sources"].values())
-    yield f"bags       {n} ({found['videos_without_bag']} videos have none)"
+    n, total = figures["n"], sum(figures["sources"].values())
+    yield f"bags       {n} ({figures['videos_without_bag']} videos have none)"
     yield (
-        f"texts      {found['smallest']} to {found['largest']} in a bag, median {found['median_size']}; "
-        f"{found['distinct']} different ones; {found['empty']} bags are empty"
+        f"texts      {figures['smallest']} to {figures['largest']} in a bag, median {figures['median_size']}; "
+        f"{figures['distinct']} different ones; {figures['empty']} bags are empty"
     )
-    shares = [f"{source} {count / total:.0%}" for source, count in found["sources"].items()]
+    shares = [f"{source} {count / total:.0%}" for source, count in figures["sources"].items()]
     yield f"sources    {', '.join(shares)}"
-    if found["agreement"] is not None:
-        yield f"agreement  in {found['agreement']:.0%} of the bags phrases and captions share a text"
+    if figures["agreement"] is not None:
+        yield f"agreement  in {figures['agreement']:.0%} of the bags phrases and captions share a text"
     yield "commonest"
-    for text, count in found["commonest"]:
+    for text, count in figures["commonest"]:
         yield f"  {count / n:4.0%}  {text}"
 
 
-def lint(run: Run, names: Sequence[str] | None = None) -> list[str]:
-    """Signs that the bags degenerate, one sentence each; `names` are those of an evaluation, else the run's own."""
+def lint(run: Run, evaluated: Sequence[str] | None = None) -> list[str]:
+    """Signs that the bags degenerate, one sentence each; `evaluated` are names of an evaluation, else the run's own."""
     bags, matches = read_jsonl(run.bags, Bag), read_jsonl(run.matches, Match)
-    dictionary = read_names(run.dictionary)
-    found = matching.warnings(matches, dictionary) if matches else []
-    unmatched = len(set(dictionary) - {m.label for m in matches})
-    if unmatched > len(dictionary) / 2:
-        found.append(
-            f"{unmatched} of {len(dictionary)} names match no video; drop those that your videos do not show."
+    names = read_names(run.actions)
+    signs = matching.warnings(matches, names) if matches else []
+    unmatched = len(set(names) - {m.name for m in matches})
+    if unmatched > len(names) / 2:
+        signs.append(
+            f"{unmatched} of {len(names)} names match no video; drop those that your videos do not show."
         )
-    found.extend(_worn_texts(bags))
+    signs.extend(_worn_texts(bags))
     if (empty := sum(not bag.texts for bag in bags)) > EMPTY * len(bags):
-        found.append(
+        signs.append(
             f"{empty} of {len(bags)} bags are empty and train on the class prompt alone; "
             "add phrases (`--expander`) or captions (`--captioner`)."
         )
-    found.extend(_uncaptioned(run, bags))
-    if names is None and run.eval.manifest.is_file():
-        names = sorted({v.label for v in read_jsonl(run.eval.manifest, Video) if v.label})
-    found.extend(_evaluated_names(names or [], dictionary, bags))
-    return found
+    signs.extend(_uncaptioned(run, bags))
+    if evaluated is None and run.eval.manifest.is_file():
+        evaluated = sorted({v.label for v in read_jsonl(run.eval.manifest, Video) if v.label})
+    signs.extend(_evaluated_names(evaluated or [], names, bags))
+    return signs
 
 
 def _worn_texts(bags: Sequence[Bag]) -> Iterator[str]:
-    if len(bags) < FEW or len({bag.label for bag in bags}) < 2:
+    if len(bags) < FEW or len({bag.name for bag in bags}) < 2:
         return
     counts = Counter(t.text for bag in bags for t in bag.texts)
     worn = [text for text, count in counts.most_common() if count > IN_MOST_BAGS * len(bags)]
@@ -147,22 +147,22 @@ def _uncaptioned(run: Run, bags: Sequence[Bag]) -> Iterator[str]:
 
 
 def _evaluated_names(
-    names: Sequence[str], dictionary: Sequence[str], bags: Sequence[Bag]
+    evaluated: Sequence[str], names: Sequence[str], bags: Sequence[Bag]
 ) -> Iterator[str]:
-    known = {_key(name) for name in dictionary}
-    seen = [name for name in names if _key(name) in known]
+    known = {_key(name) for name in names}
+    seen = [name for name in evaluated if _key(name) in known]
     if seen:
         yield (
-            f"{len(seen)} of {len(names)} evaluated names are in the dictionary ({_some(seen)}): "
+            f"{len(seen)} of {len(evaluated)} evaluated names are action names of the run ({_some(seen)}): "
             "what is measured on them is no zero-shot figure; report the others apart."
         )
-    unseen = {_key(name): name for name in names if _key(name) not in known}
-    told = Counter(
+    unseen = {_key(name): name for name in evaluated if _key(name) not in known}
+    counts = Counter(
         unseen[k] for bag in bags for k in {_key(t.text) for t in bag.texts} & unseen.keys()
     )
-    if told:
+    if counts:
         yield (
-            f"{len(told)} evaluated names outside the dictionary stand in bags ({_some(list(told))}): "
+            f"{len(counts)} evaluated names that are no action names of the run stand in bags ({_some(list(counts))}): "
             "they were trained on; drop them (`maxi bag --weights FILE`), or say so beside the figure."
         )
 

@@ -37,7 +37,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def fill(template: str, **context: Any) -> str:
+def render_page(template: str, **context: Any) -> str:
     """A page from `reports/templates`; every value is escaped unless the code marks it as markup."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -57,11 +57,11 @@ def previews(
     """Video id -> `n_frames` JPEGs of at most `height` pixels; [] for what no longer decodes."""
     readable = [v for v in videos if v.n_frames > 0]
     requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in readable)
-    found: dict[str, list[str]] = {v.id: [] for v in videos}
+    jpegs: dict[str, list[str]] = {v.id: [] for v in videos}
     for video, (_, frames) in zip(readable, decoder.map(requests), strict=True):
         if isinstance(frames, np.ndarray):
-            found[video.id] = [jpeg(frame, height) for frame in frames]
-    return found
+            jpegs[video.id] = [jpeg(frame, height) for frame in frames]
+    return jpegs
 
 
 def jpeg(frame: NDArray[np.uint8], height: int) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from maxi.config import Config
 from maxi.files import read_json, write_text
-from maxi.method.metrics import signed
+from maxi.method.metrics import with_interval
 from maxi.records import Match, read_jsonl
 from maxi.run import Run
 
@@ -94,8 +94,8 @@ def _figures(run: Run) -> list[str]:
     ]
     for r in records:
         gain = r.get("gain", {}).get("top1")
-        told = signed(gain["gain"], gain["interval"]) if gain else ""
-        rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {told} |\n")
+        points = with_interval(gain["gain"], gain["interval"]) if gain else ""
+        rows.append(f"| {r['model']} | {r['top1']:.1f} | {r['top5']:.1f} | {points} |\n")
     return rows
 
 

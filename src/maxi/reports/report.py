@@ -16,7 +16,7 @@ from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Row, Skipped, Video, iterate_jsonl
 from maxi.reports import figures
 from maxi.reports import tables as findings
-from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.html import previews, read_rows, render_page
 from maxi.reports.tables import Rows
 from maxi.run import Run
 from maxi.video.workers import Decoder
@@ -33,14 +33,14 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
     """
     if not run.config.is_file() and not run.manifest.is_file():
         raise MaxiError(f"{run.folder}: holds no run; give the folder that `maxi adapt` wrote")
-    names = _names(run.dictionary)
+    names = _names(run.actions)
     matches = _rows(run.matches, Match)
     bags = _rows(run.bags, Bag)
     predictions = read_rows(run.predictions)
     answers = read_rows(run.eval.predictions)
     train = read_rows(run.steps)
     results = read_json(run.results) if run.results.is_file() else []
-    names = names or sorted({m.label for m in matches})
+    names = names or sorted({m.name for m in matches})
 
     examples = _examples(matches, seed)
     changed = {
@@ -58,7 +58,7 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
         "steps": len(train),
         "backbone": _backbone(run.config),
     }
-    page = fill(
+    page = render_page(
         "report.html.j2",
         title=run.folder.resolve().name,
         summary=summary,
@@ -114,7 +114,7 @@ def _chosen(
 ) -> tuple[dict[str, Video], int]:
     """The videos of these ids, and the size of the collection, in one pass over the manifests."""
     wanted = wanted | {row["video"] for rows in changed.values() for row in rows}
-    found: dict[str, Video] = {}
+    chosen: dict[str, Video] = {}
     count = 0
     for collection in (run.eval, run):
         count = 0
@@ -123,8 +123,8 @@ def _chosen(
         ):
             count += 1
             if video.id in wanted:
-                found[video.id] = video
-    return found, count
+                chosen[video.id] = video
+    return chosen, count
 
 
 def _shown(
@@ -232,7 +232,7 @@ def _matching(matches: Sequence[Match]) -> dict[str, Any] | None:
         return None
     kept = [m.score for m in matches if m.kept]
     threshold = min(kept) if len(kept) < len(matches) and kept else None
-    commonest = Counter(m.label for m in matches).most_common()
+    commonest = Counter(m.name for m in matches).most_common()
     commonest.sort(key=lambda item: (-item[1], item[0]))
     return {
         "n": len(matches),
@@ -254,12 +254,12 @@ def _evaluation(results: Rows, answers: Rows) -> dict[str, Any] | None:
         **findings.by_label(results),
         "confusion": {
             model: {
-                "svg": figures.heatmap(found.table, found.labels, found.columns),
-                "shown": len(found.labels),
-                "labels": found.n_labels,
+                "svg": figures.heatmap(table.table, table.labels, table.columns),
+                "shown": len(table.labels),
+                "labels": table.n_labels,
             }
-            for model, found in tables.items()
-            if found
+            for model, table in tables.items()
+            if table
         },
         "conditions": results[0].get("conditions", {}),
     }

@@ -118,20 +118,20 @@ def changed(rows: Rows, seed: int) -> Rows:
         row = moved[video]
         groups[best(row, "frozen"), best(row, "adapted")].append(row)
     queues = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    depth = max((len(found) for _, found in queues), default=0)
-    order = (found[i] for i in range(depth) for _, found in queues if i < len(found))
+    depth = max((len(queue) for _, queue in queues), default=0)
+    order = (queue[i] for i in range(depth) for _, queue in queues if i < len(queue))
     return list(islice(order, N_CHANGED))
 
 
 def pairs(rows: Rows) -> list[dict[str, Any]]:
     """The commonest changes, and how many of them are known to have mended or broken an answer."""
-    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    changes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
         before, after = best(row, "frozen"), best(row, "adapted")
         if before != after:
             kind = {before: "broken", after: "mended"}.get(row.get("label") or "", "neither")
-            found[before, after][kind] += 1
-    commonest = sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))[:N_PAIRS]
+            changes[before, after][kind] += 1
+    commonest = sorted(changes.items(), key=lambda item: (-item[1].total(), item[0]))[:N_PAIRS]
     return [
         {"frozen": a, "adapted": b, "n": c.total(), "mended": c["mended"], "broken": c["broken"]}
         for (a, b), c in commonest

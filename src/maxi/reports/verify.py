@@ -17,7 +17,7 @@ from maxi.files import file_digest, write_text
 from maxi.method.metrics import Z95, paired_difference
 from maxi.randomness import shuffled
 from maxi.records import Video, iterate_jsonl
-from maxi.reports.html import fill, previews, read_rows
+from maxi.reports.html import previews, read_rows, render_page
 from maxi.reports.tables import best, both
 from maxi.run import Run
 from maxi.video.workers import Decoder
@@ -65,7 +65,7 @@ def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> P
         "strata": {stratum: len(strata[stratum]) for stratum in STRATA},
         "cards": cards,
     }
-    page = fill(
+    page = render_page(
         "verify.html.j2", run=run.folder.resolve().name, data=data, cards=cards, frames=frames
     )
     write_text(run.verify, [page])

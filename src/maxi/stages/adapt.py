@@ -21,7 +21,7 @@ from maxi.stages.job import Job, open_job
 from maxi.stages.match import match_run
 from maxi.stages.report import report_run
 from maxi.stages.train import train_run
-from maxi.text.clean import fill
+from maxi.text.clean import with_name
 from maxi.text.verbs import VerbParser
 from maxi.training.logbooks import require_wandb
 from maxi.video.sources import list_videos, read_names
@@ -88,11 +88,13 @@ def check_settings(job: Job) -> None:
     require_wandb(config.train)
     expansion.parse(config.expand.expander)
     for template in config.match.templates or ():
-        fill(template, "")
+        with_name(template, "")
     VerbParser().phrases(["run"])
     model = job.model()
     if config.caption.captioner not in ("none", "retrieval"):
-        captioning.make_captioner(config.caption.captioner, captioning.Context(model, config.chat))
+        captioning.make_captioner(
+            config.caption.captioner, captioning.CaptionContext(model, config.chat)
+        )
 
 
 def _check_labels(labelled: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from maxi.files import digest
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
-from maxi.models.text_embeddings import label_embeddings
+from maxi.models.text_embeddings import name_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Caption, Journal, Match, Phrases, Video, read_jsonl
 from maxi.run import is_current, require, sources_of_bags, write_signed
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 def bag_run(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions."""
-    run, config = job.run, job.config.bag
-    files = [Path(config.weights)] if config.weights else []
-    inputs = {**sources_of_bags(run), "settings": with_files(config.model_dump(), files)}
-    second = fresh_model(job.config, config.agree) if config.agree else None
+    run, bag_config = job.run, job.config.bag
+    files = [Path(bag_config.weights)] if bag_config.weights else []
+    inputs = {**sources_of_bags(run), "settings": with_files(bag_config.model_dump(), files)}
+    second = fresh_model(job.config, bag_config.agree) if bag_config.agree else None
     if second:
         inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
     if not is_current(run.bags, inputs):
@@ -43,25 +43,25 @@ def bag_run(job: Job) -> list[Bag]:
 
 
 def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
-    run, config = job.run, job.config.bag
+    run, bag_config = job.run, job.config.bag
     videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
-    names = {"dictionary.txt": digest(job.names())}
+    names = {"actions.txt": digest(job.names())}
     require(run.matches, "match", videos | names)
     require(run.phrases, "expand", names)
     require(run.captions, "caption", videos)
     journal = Journal(run.journal(run.bags), Bag, digest(inputs))
     try:
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
-        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
-        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        phrases = read_jsonl(run.phrases, Phrases) if bag_config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if bag_config.captions else []
         by_video = {row.video: row for row in captions}
-        rows = build_bags(kept, phrases, by_video, VerbParser(), config)
+        rows = build_bags(kept, phrases, by_video, VerbParser(), bag_config)
         for row in job.progress(rows, len(kept), "bag"):
             journal.add(row)
     finally:
         journal.close()
-    found = _agreed(job, journal.done, second) if second else journal.done
-    write_signed(run.bags, found, inputs)
+    bags = _agreed(job, journal.done, second) if second else journal.done
+    write_signed(run.bags, bags, inputs)
     journal.path.unlink(missing_ok=True)
 
 
@@ -71,10 +71,12 @@ def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
 
     def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
         kept, z_v = embed(job, model, videos, config.match.n_frames)
-        found = {v.id: z for v, z in zip(kept, z_v, strict=True)}
+        by_video = {v.id: z for v, z in zip(kept, z_v, strict=True)}
         # A video that can no longer be read is near to nothing.
-        rows = np.stack([found.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos])
-        return rows, lambda texts: label_embeddings(model, texts, [config.eval.prompt]).numpy()
+        z_videos = np.stack(
+            [by_video.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos]
+        )
+        return z_videos, lambda texts: name_embeddings(model, texts, [config.eval.prompt]).numpy()
 
     models = [asked(job.model()), asked(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)

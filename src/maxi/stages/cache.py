@@ -17,7 +17,7 @@ from maxi.records import Skipped, Video, read_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
 from maxi.stages.job import Job, bag_videos, n_workers, training_bags, without
-from maxi.video.frame_store import FrameStore, Packed, n_pixels, pack, stored_indices
+from maxi.video.frame_store import FrameStore, StoredFrames, n_pixels, pack, stored_indices
 from maxi.video.workers import BYTES_AHEAD, Answer, Request
 
 SAMPLE = 8  # videos from which the size of JPEGs is estimated
@@ -107,37 +107,37 @@ def _check_room(job: Job, todo: Sequence[Video]) -> None:
 
 
 def _bytes_needed(job: Job, todo: Sequence[Video]) -> int:
-    config = job.config.cache
-    total = sum(n_pixels(v, config) for v in todo)
-    if config.format == "raw":
+    cache_config = job.config.cache
+    total = sum(n_pixels(v, cache_config) for v in todo)
+    if cache_config.format == "raw":
         return 3 * total
     sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
     n_bytes = seen = 0
     for packed in _packed(job, sample):
-        if isinstance(packed, Packed):
+        if isinstance(packed, StoredFrames):
             n_bytes += sum(map(len, packed.frames))
             seen += packed.height * packed.width * len(packed.frames)
     return round(n_bytes * total / max(1, seen))
 
 
 def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
-    found = zip(todo, _packed(job, todo), strict=True)
-    for video, packed in job.progress(found, len(todo), "cache"):
-        if isinstance(packed, Packed):
+    results = zip(todo, _packed(job, todo), strict=True)
+    for video, packed in job.progress(results, len(todo), "cache"):
+        if isinstance(packed, StoredFrames):
             store.append(video.id, packed)
         else:
             store.lose(video.id, str(packed))
 
 
-def _packed(job: Job, videos: Sequence[Video]) -> Iterator[Packed | MaxiError]:
+def _packed(job: Job, videos: Sequence[Video]) -> Iterator[StoredFrames | MaxiError]:
     """Frames of these videos as they are stored, in order; packed in threads while the next are decoded."""
-    config = job.config.cache
-    requests = (Request(v.path, stored_indices(v, config)) for v in videos)
+    cache_config = job.config.cache
+    requests = (Request(v.path, stored_indices(v, cache_config)) for v in videos)
     n_threads = n_workers(job.config)
-    pending: deque[Future[Packed | MaxiError]] = deque()
+    pending: deque[Future[StoredFrames | MaxiError]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-pack") as pool:
         for _, frames in job.decoder.map(requests):
-            pending.append(pool.submit(_pack, frames, config))
+            pending.append(pool.submit(_pack, frames, cache_config))
             size = frames.nbytes if isinstance(frames, np.ndarray) else 1
             while len(pending) > min(n_threads, BYTES_AHEAD // size):
                 yield pending.popleft().result()
@@ -145,7 +145,7 @@ def _packed(job: Job, videos: Sequence[Video]) -> Iterator[Packed | MaxiError]:
             yield pending.popleft().result()
 
 
-def _pack(frames: Answer | MaxiError, config: CacheConfig) -> Packed | MaxiError:
+def _pack(frames: Answer | MaxiError, config: CacheConfig) -> StoredFrames | MaxiError:
     return pack(frames, config) if isinstance(frames, np.ndarray) else MaxiError(str(frames))
 
 

@@ -23,27 +23,29 @@ MAX_SILENT = 0.2  # share of videos without captions that goes unmentioned
 
 def caption_run(job: Job) -> list[Caption]:
     """Write `captions.jsonl`: captions of uniform frames of every video; resumed video by video."""
-    run, config = job.run, job.config.caption
+    run, caption_config = job.run, job.config.caption
     videos = read_jsonl(run.manifest, Video)
     inputs = {
         "manifest.jsonl": videos_key(videos),
         "backbone": job.fingerprint,
-        "settings": with_files(config.model_dump(), captioning.source_files(config.captioner)),
-        **asked_of_models(job, config.captioner),
+        "settings": with_files(
+            caption_config.model_dump(), captioning.source_files(caption_config.captioner)
+        ),
+        **asked_of_models(job, caption_config.captioner),
     }
     if is_current(run.captions, inputs):
         return read_jsonl(run.captions, Caption)
-    if config.captioner == "none":
+    if caption_config.captioner == "none":
         write_signed(run.captions, [], inputs)
         return []
-    context = captioning.Context(job.model(), job.config.chat)
-    captioner, sees = captioning.make_captioner(config.captioner, context)
-    source = config.captioner.partition(":")[0]
+    context = captioning.CaptionContext(job.model(), job.config.chat)
+    captioner, sees = captioning.make_captioner(caption_config.captioner, context)
+    source = caption_config.captioner.partition(":")[0]
     journal = Journal(run.journal(run.captions), Caption, digest(inputs))
     done = {row.video for row in journal.done}
     size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
     todo = captioning.unfinished(videos, done, size)
-    requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
+    requests = [captioning.request(v, caption_config.n_frames) for v in todo] if sees else []
     answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
     failed = []
     try:
@@ -52,8 +54,8 @@ def caption_run(job: Job) -> list[Caption]:
             lost = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
             failed += [Skipped(v.path, "unreadable", str(error)) for v, error in lost]
             read = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
-            told = captioning.describe(captioner, read) if read else []
-            for (video, _), captions in zip(read, told, strict=True):
+            described = captioning.describe(captioner, read) if read else []
+            for (video, _), captions in zip(read, described, strict=True):
                 if video.id not in done:
                     journal.add(Caption(video.id, captions, source))
     finally:
@@ -61,7 +63,9 @@ def caption_run(job: Job) -> list[Caption]:
     without(job, videos, failed)
     rows = sorted(journal.done, key=lambda row: row.video)
     if (silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
-        logger.warning("%s said nothing of %d of %d videos", config.captioner, silent, len(rows))
+        logger.warning(
+            "%s said nothing of %d of %d videos", caption_config.captioner, silent, len(rows)
+        )
     write_signed(run.captions, rows, inputs)
     journal.path.unlink(missing_ok=True)
     return rows
@@ -69,8 +73,8 @@ def caption_run(job: Job) -> list[Caption]:
 
 def plan_caption(job: Job) -> list[str]:
     """What `caption` would ask of a server at most, without asking."""
-    config = job.config.caption
+    caption_config = job.config.caption
     videos = read_jsonl(job.run.manifest, Video)
-    frames = sum(len(captioning.request(v, config.n_frames).indices or ()) for v in videos)
-    plan = captioning.plan(config.captioner, frames, job.config.chat)
-    return [f"{config.captioner}: {tell(plan)}"] if plan else []
+    frames = sum(len(captioning.request(v, caption_config.n_frames).indices or ()) for v in videos)
+    cost = captioning.captioning_cost(caption_config.captioner, frames, job.config.chat)
+    return [f"{caption_config.captioner}: {tell(cost)}"] if cost else []

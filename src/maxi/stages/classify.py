@@ -37,9 +37,9 @@ def classify_videos(
         run = Run(run.folder.parent)  # the model folder of a run
     own = run.config.is_file()
     config = load_config(run.config if own else None, backbone=None if own else spec, device=device)
-    if actions is None and not run.dictionary.is_file():
+    if actions is None and not run.actions.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
-    names = read_names(actions or run.dictionary)
+    names = read_names(actions or run.actions)
     alone = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
     paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
@@ -49,7 +49,7 @@ def classify_videos(
         prompt=prompt or config.eval.prompt,
         n_frames=config.eval.n_frames,
         k=k,
-        others=list(shipped_book().labels) if none else (),
+        others=list(shipped_book().texts) if none else (),
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
         for path in paths if alone else progress(paths, len(paths), "classify"):

@@ -17,7 +17,7 @@ from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
 from maxi.files import read_json, write_json
 from maxi.method import evaluation
-from maxi.method.metrics import signed
+from maxi.method.metrics import with_interval
 from maxi.models.load import saved_beside
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Video, read_jsonl
@@ -71,7 +71,7 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
         rows.append(row)
     conditions = {
         "prompt": config.eval.prompt,
-        "class_texts": config.eval.names,
+        "name_texts": config.eval.name_texts,
         "n_frames": config.eval.n_frames,
         "videos": videos_key(videos),
         "backbone": config.backbone,
@@ -84,7 +84,11 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The curve for the terminal."""
     yield f"alpha  top-1   top-5   gain in top-1   on {rows[0]['n']:,} labelled videos"
     for row in rows:
-        gain = signed(row["gain"]["gain"], row["gain"]["interval"]) if row["alpha"] else "frozen"
+        gain = (
+            with_interval(row["gain"]["gain"], row["gain"]["interval"])
+            if row["alpha"]
+            else "frozen"
+        )
         yield f"{row['alpha']:5.2f}  {row['top1']:5.1f}   {row['top5']:5.1f}   {gain}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from maxi.files import digest, write_json, write_text
 from maxi.method import evaluation, expansion
-from maxi.models.text_embeddings import averaged_embeddings, label_embeddings
+from maxi.models.text_embeddings import averaged_embeddings, name_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Video, read_jsonl
@@ -43,43 +43,45 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     videos = read_jsonl(run.manifest, Video)
     chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
     labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
-    names = list(names or sorted({v.label for v in labelled if v.label is not None}))
-    evaluation.label_indices(labelled, names)
-    dictionary = job.names()
-    groups = [([v for v in videos if v.id in chosen], dictionary), (labelled, names)]
+    evaluated = list(names or sorted({v.label for v in labelled if v.label is not None}))
+    evaluation.label_indices(labelled, evaluated)
+    groups = [
+        ([v for v in videos if v.id in chosen], job.names()),
+        (labelled, evaluated),
+    ]
 
-    found: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
+    answers: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
     for kind, folder in models.items():
         model = job.model(folder)
-        for tables, (of, among) in zip(found, groups, strict=True):
+        for tables, (clips, among) in zip(answers, groups, strict=True):
             # What a control makes of videos without labels shows nothing.
-            if of and (kind != "shuffled" or of is labelled):
-                tables[kind] = _scores(job, model, of, among)
-    sample, scores = _aligned(found[0])
-    rows = evaluation.predictions(sample, scores, dictionary)
+            if clips and (kind != "shuffled" or clips is labelled):
+                tables[kind] = _scores(job, model, clips, among)
+    sample, scores = _aligned(answers[0])
+    rows = evaluation.predictions(sample, scores, job.names())
     write_rows(run.predictions, ({**row, "label": None} for row in rows))
     if not labelled:
         run.results.unlink(missing_ok=True)
         return []
-    left, scores = _aligned(found[1])
-    write_rows(run.eval.predictions, evaluation.predictions(left, scores, names))
-    records = _records(job, left, scores, names, videos)
+    left, scores = _aligned(answers[1])
+    write_rows(run.eval.predictions, evaluation.predictions(left, scores, evaluated))
+    records = _records(job, left, scores, evaluated, videos)
     write_json(run.results, records)
     return records
 
 
 def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.ndarray:
-    """z_l (K, D) of the names among which videos are recognised, as `eval.names` says."""
+    """z_l (K, D) of the names among which videos are recognised, as `eval.name_texts` says."""
     config = job.config
-    if config.eval.names == "templates":
-        return label_embeddings(model, names, config.match.templates).numpy()
-    if config.eval.names == "prompt":
-        return label_embeddings(model, names, [config.eval.prompt]).numpy()
+    if config.eval.name_texts == "templates":
+        return name_embeddings(model, names, config.match.templates).numpy()
+    if config.eval.name_texts == "prompt":
+        return name_embeddings(model, names, [config.eval.prompt]).numpy()
     rows = expansion.expand(
         names, config.expand.expander, config.expand.n_phrases, context=expansion_context(job)
     )
-    found = {row.label: row.texts for row in rows}
-    return averaged_embeddings(model, names, found, config.eval.prompt).numpy()
+    texts = {row.name: row.texts for row in rows}
+    return averaged_embeddings(model, names, texts, config.eval.prompt).numpy()
 
 
 def _aligned(
@@ -110,7 +112,7 @@ def _records(
     names: Sequence[str],
     trained: Sequence[Video],
 ) -> list[dict[str, Any]]:
-    """A record per model and split: all labelled videos, and those whose name was or was not in the dictionary."""
+    """A record per model and split: all labelled videos, those of the run's action names, and the others."""
     config = job.config
     labels = evaluation.label_indices(videos, names)
     known = {canonical_keys(name)[0] for name in job.names()}
@@ -127,13 +129,13 @@ def _records(
         "backbone": config.backbone,
         "weights": job.fingerprint,
         "prompt": config.eval.prompt,
-        "class_texts": config.eval.names,
+        "name_texts": config.eval.name_texts,
         "n_frames": config.eval.n_frames,
         "views": "1 clip x 1 centre crop",
         "normalisation": config.normalisation,
         "names": digest(list(names)),
         "n_names": len(names),
-        "names_in_dictionary": sum(is_known),
+        "names_seen": sum(is_known),
         "videos": videos_key(videos),
         "videos_also_unlabelled": again,
         "alpha": config.train.alpha,
@@ -143,14 +145,15 @@ def _records(
         ),
     }
     records = []
-    for split, of in splits.items():
-        if not of.any() or (split != "all" and of.all()):
+    for split, chosen in splits.items():
+        if not chosen.any() or (split != "all" and chosen.all()):
             continue
         for kind, table in scores.items():
             record = {"model": kind, "split": split, "seed": config.seed}
-            record |= evaluation.evaluate(table[of], labels[of], names)
+            record |= evaluation.evaluate(table[chosen], labels[chosen], names)
             if kind != "frozen":
-                record["gain"] = evaluation.compare(scores["frozen"][of], table[of], labels[of])
+                frozen = scores["frozen"][chosen]
+                record["gain"] = evaluation.compare(frozen, table[chosen], labels[chosen])
             records.append({**record, "conditions": conditions})
     return records
 

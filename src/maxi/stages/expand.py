@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 def expand_run(job: Job) -> list[Phrases]:
-    """Write `phrases.jsonl`: phrases for every dictionary entry."""
-    run, config, names = job.run, job.config.expand, job.names()
+    """Write `phrases.jsonl`: phrases for every action name."""
+    run, expand_config, names = job.run, job.config.expand, job.names()
     inputs = {
-        "dictionary.txt": digest(names),
-        "settings": with_files(config.model_dump(), _phrase_files(config.expander)),
-        **asked_of_models(job, config.expander),
+        "actions.txt": digest(names),
+        "settings": with_files(expand_config.model_dump(), _phrase_files(expand_config.expander)),
+        **asked_of_models(job, expand_config.expander),
     }
     if is_current(run.phrases, inputs):
         return read_jsonl(run.phrases, Phrases)
     rows = expansion.expand(
-        names, config.expander, config.n_phrases, context=expansion_context(job)
+        names, expand_config.expander, expand_config.n_phrases, context=expansion_context(job)
     )
     write_signed(run.phrases, rows, inputs)
     return rows
@@ -36,13 +36,15 @@ def expand_run(job: Job) -> list[Phrases]:
 
 def plan_expand(job: Job) -> list[str]:
     """What `expand` would ask of servers, one line for each, without asking."""
-    plans = expansion.plan(job.names(), job.config.expand.expander, expansion_context(job))
-    return [f"{source}: {tell(plan)}" for source, plan in plans]
+    costs = expansion.expansion_costs(
+        job.names(), job.config.expand.expander, expansion_context(job)
+    )
+    return [f"{source}: {tell(cost)}" for source, cost in costs]
 
 
-def expansion_context(job: Job) -> expansion.Context:
+def expansion_context(job: Job) -> expansion.ExpandContext:
     config = job.config
-    return expansion.Context(
+    return expansion.ExpandContext(
         config.expand.n_phrases, config.chat, resolve_device(config.device), job.progress
     )
 

@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 def start_run(job: Job, names: Sequence[str]) -> None:
-    """Make the run's folder with its settings and its dictionary."""
+    """Make the run's folder with its settings and its action names."""
     job.run.create()
     job.lock()
     job.save_settings()
-    write_text(job.run.dictionary, (" ".join(name.split()) + "\n" for name in names))
+    write_text(job.run.actions, (" ".join(name.split()) + "\n" for name in names))
     if (
         len(job.names()) < 2
     ):  # read back: names that came as a list are checked like those of a file
         raise MaxiError(
-            f"{job.run.dictionary}: one action name leaves nothing to tell apart; add others"
+            f"{job.run.actions}: one action name leaves nothing to tell apart; add others"
         )
 
 
@@ -79,7 +79,7 @@ def index_videos(
     """
     done = Journal(journal, Video, "index")
     known = {**known, **{video.id: video for video in done.done}}
-    found: list[tuple[str, Source, Video]] = []
+    files: list[tuple[str, Source, Video]] = []
     skipped: list[Skipped] = []
     unprobed: list[tuple[str, Source]] = []
 
@@ -92,7 +92,7 @@ def index_videos(
                 skipped.append(Skipped(os.path.abspath(source.path), "unreadable", reason))
                 continue
             if name in known:
-                found.append((name, source, known[name]))
+                files.append((name, source, known[name]))
                 continue
             unprobed.append((name, source))
             yield Request(source.path)
@@ -108,10 +108,10 @@ def index_videos(
                 name, "", answer.n_frames, answer.fps, answer.width, answer.height, answer.short
             )
             done.add(video)
-            found.append((name, source, video))
+            files.append((name, source, video))
     finally:
         done.close()
-    videos = _named(found)
+    videos = _named(files)
     skipped += [Skipped(v.path, "short", v.short) for v in videos if v.short]
     return videos, sorted(skipped, key=lambda s: (s.kind, s.path))
 
@@ -128,11 +128,11 @@ def listing(sources: Sequence[Source]) -> str:
     return digest(rows)
 
 
-def _named(found: Sequence[tuple[str, Source, Video]]) -> list[Video]:
+def _named(files: Sequence[tuple[str, Source, Video]]) -> list[Video]:
     """Each file's own path and label; the second and later copies of one content get ids of their own."""
     copies: dict[str, int] = {}
     videos = []
-    for name, source, video in sorted(found, key=lambda f: (f[0], str(f[1].path))):
+    for name, source, video in sorted(files, key=lambda f: (f[0], str(f[1].path))):
         copies[name] = copies.get(name, 0) + 1
         own = name if copies[name] == 1 else f"{name}-{copies[name]}"
         videos.append(replace(video, id=own, path=os.path.abspath(source.path), label=source.label))

@@ -69,7 +69,7 @@ class Job:
         return self.model().backbone.fingerprint()
 
     def names(self) -> list[str]:
-        return read_names(self.run.dictionary)
+        return read_names(self.run.actions)
 
     def save_settings(self) -> None:
         if self.world.first:

@@ -6,7 +6,7 @@ import logging
 
 from maxi.files import digest
 from maxi.method import matching
-from maxi.models.text_embeddings import label_embeddings
+from maxi.models.text_embeddings import name_embeddings
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import is_current, write_signed
 from maxi.stages.job import Job, embed, videos_key
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def match_run(job: Job) -> list[Match]:
-    """Write `matches.jsonl`: the frozen model matches every video to the dictionary (Eq. 1)."""
+    """Write `matches.jsonl`: the frozen model matches every video to its nearest name (Eq. 1)."""
     run, config = job.run, job.config
     videos, names = read_jsonl(run.manifest, Video), job.names()
     inputs = {
         "manifest.jsonl": videos_key(videos),
-        "dictionary.txt": digest(names),
+        "actions.txt": digest(names),
         "backbone": job.fingerprint,
         "settings": config.match.model_dump(),
     }
@@ -33,7 +33,7 @@ def match_run(job: Job) -> list[Match]:
         write_signed(run.matches, rows, inputs)
         return rows
     model = job.model()
-    z_l = label_embeddings(model, names, config.match.templates).numpy()
+    z_l = name_embeddings(model, names, config.match.templates).numpy()
     videos, z_v = embed(job, model, videos, config.match.n_frames)
     rows = matching.match(
         [v.id for v in videos],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maxi.files import read_json
-from maxi.method.metrics import signed
+from maxi.method.metrics import with_interval
 from maxi.reports.model_card import write_card
 from maxi.reports.report import write_report
 from maxi.reports.verify import write_verify
@@ -34,7 +34,7 @@ def summary_of(run: Run) -> Iterator[str]:
         yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
         for r in records:
             gain = r.get("gain", {}).get("top1")
-            paired = f"   top-1 {signed(gain['gain'], gain['interval'])}" if gain else ""
+            paired = f"   top-1 {with_interval(gain['gain'], gain['interval'])}" if gain else ""
             yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
     else:
         rows = [

@@ -59,7 +59,7 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
             config.train,
             folder=run.folder,
             seed=config.seed,
-            key=digest(job.fingerprint, _cache(job)),
+            key=digest(job.fingerprint, _frames_key(job)),
             names=job.names(),
             scores=_scores(job),
             progress=under("train control", job.progress) if control else job.progress,
@@ -89,15 +89,15 @@ def training_inputs(job: Job) -> dict[str, Any]:
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
-        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_cache(job)},
+        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_frames_key(job)},
         "scores": digest(sorted(_scores(job).items())),
     }
 
 
-def _cache(job: Job) -> dict[str, str]:
+def _frames_key(job: Job) -> dict[str, str]:
     """What training depends on beside `train.*` when it reads frames from the cache."""
-    config = job.config.cache
-    return {} if config.format == "none" else {"cache": store_key(config)}
+    cache_config = job.config.cache
+    return {} if cache_config.format == "none" else {"cache": store_key(cache_config)}
 
 
 def model_digest(folder: Path) -> str:
@@ -109,13 +109,13 @@ def training_batches(
     job: Job, model: VideoCLIP, videos: Sequence[Video]
 ) -> tuple[Batches, FeatureStore | FrameStore | None]:
     """What turns steps into inputs; with the store that they come from, filled, where there is one."""
-    config, seed = job.config.train, job.config.seed
+    train_config, seed = job.config.train, job.config.seed
     if job.config.cache.format != "none":
         frames = fill_cache(job, videos)
         n_threads = n_workers(job.config)
-        return stored_clips(model, videos, frames, config, seed, n_threads=n_threads), frames
-    if config.trainable != "head":
-        return decoded_clips(model, videos, job.decoder, config, seed), None
+        return stored_clips(model, videos, frames, train_config, seed, n_threads=n_threads), frames
+    if train_config.trainable != "head":
+        return decoded_clips(model, videos, job.decoder, train_config, seed), None
     if job.world.size > 1:
         raise MaxiError(
             "`trainable: head` trains on cached features in one process; leave out torchrun"
@@ -126,18 +126,18 @@ def training_batches(
         videos,
         store,
         job.decoder,
-        n_views=config.n_views,
-        n_frames=config.n_frames,
+        n_views=train_config.n_views,
+        n_frames=train_config.n_frames,
         seed=seed,
-        scales=config.crop_scales,
+        scales=train_config.crop_scales,
         progress=job.progress,
     )
     without(job, videos, failed)
-    return cached_views(store, config.n_views), store
+    return cached_views(store, train_config.n_views), store
 
 
 def views_key(job: Job, model: VideoCLIP) -> str:
     """Name of the store of augmented views that training reads with these settings."""
-    config = job.config.train
-    views = (config.n_views, config.n_frames, config.crop_scales, job.config.seed)
+    train_config = job.config.train
+    views = (train_config.n_views, train_config.n_frames, train_config.crop_scales, job.config.seed)
     return digest("views", trunk_digest(model.backbone), *views)

@@ -39,14 +39,14 @@ class Question(NamedTuple):
         return text // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE, self.max_tokens
 
 
-class Plan(NamedTuple):
+class Cost(NamedTuple):
     """What asking would cost: calls that are not kept yet, tokens, and dollars where prices are set."""
 
     calls: int
     kept: int
     tokens_in: int
     tokens_out: int
-    cost: float | None
+    dollars: float | None
 
 
 @dataclass
@@ -86,12 +86,12 @@ class Chat:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def plan(self, questions: Sequence[Question]) -> Plan:
+    def cost_of(self, questions: Sequence[Question]) -> Cost:
         """What `ask_all` would cost, without asking."""
         new = [q for q in questions if self._kept.find(q) is None]
         tokens = [q.estimate() for q in new]
         n_in, n_out = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
-        return Plan(len(new), len(questions) - len(new), n_in, n_out, self.price(n_in, n_out))
+        return Cost(len(new), len(questions) - len(new), n_in, n_out, self.price(n_in, n_out))
 
     def price(self, tokens_in: int, tokens_out: int) -> float | None:
         """Dollars for so many tokens; None without `chat.prices`."""
@@ -132,7 +132,7 @@ class Chat:
                 "json_schema": {"name": "reply", "strict": True, "schema": question.schema},
             }
         try:
-            found = self._client.chat.completions.create(
+            completion = self._client.chat.completions.create(
                 model=self.model,
                 messages=list(question.messages),
                 temperature=self.config.temperature,
@@ -147,8 +147,8 @@ class Chat:
             raise self._failed(error) from None
         except (openai.OpenAIError, ValueError) as error:
             raise self._failed(error) from None
-        message = found.choices[0].message if found.choices else None
-        if usage := found.usage:  # what it did cost, in place of the most it could
+        message = completion.choices[0].message if completion.choices else None
+        if usage := completion.usage:  # what it did cost, in place of the most it could
             used = (usage.prompt_tokens, usage.completion_tokens)
             with self._lock:
                 self.cost += (self.price(*used) or 0.0) - (self.price(*question.estimate()) or 0.0)
@@ -195,14 +195,14 @@ class Chat:
         return re.sub(r"\bsk-[\w*-]+", "...", text)  # servers quote parts of it
 
 
-def tell(plan: Plan) -> str:
-    """A plan in one line."""
-    cost = (
+def tell(cost: Cost) -> str:
+    """A cost in one line."""
+    price = (
         "price unknown: set chat.prices"
-        if plan.cost is None
-        else f"at most {plan.cost:.2f} dollars"
+        if cost.dollars is None
+        else f"at most {cost.dollars:.2f} dollars"
     )
     return (
-        f"{plan.calls:,} calls, about {plan.tokens_in:,} tokens in and at most {plan.tokens_out:,} out, {cost};"
-        f" {plan.kept:,} replies are kept already"
+        f"{cost.calls:,} calls, about {cost.tokens_in:,} tokens in and at most {cost.tokens_out:,} out, {price};"
+        f" {cost.kept:,} replies are kept already"
     )

@@ -28,7 +28,7 @@ _QUOTES = "\"'`“”‘’‚„«»‹› "
 _TRAILING = ".,;:!?…。！？、，；：-–— "
 
 
-def fill(template: str, name: str) -> str:
+def with_name(template: str, name: str) -> str:
     """The template with each `{}` replaced by the name; MaxiError when it has no `{}`."""
     if "{}" not in template:
         raise MaxiError(f"prompt template {template!r} has no {{}}; put {{}} where the name goes")

@@ -67,28 +67,28 @@ class Phrasebook:
     """Rows (name, aliases, texts), found by name, then alias, then unambiguous canonical form."""
 
     def __init__(self, rows: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> None:
-        self.labels: dict[str, list[str]] = {}
+        self.texts: dict[str, list[str]] = {}
         self.aliases: dict[str, str] = {}
         self.keys: tuple[dict[str, set[str]], ...] = ({}, {}, {})
-        for label, aliases, texts in rows:
-            here = label.casefold().strip()
-            self.labels.setdefault(here, []).extend(texts)
-            for name in (label, *aliases):
-                self.aliases.setdefault(name.casefold().strip(), here)
-                for table, key in zip(self.keys, canonical_keys(name), strict=True):
+        for name, aliases, texts in rows:
+            here = name.casefold().strip()
+            self.texts.setdefault(here, []).extend(texts)
+            for spelling in (name, *aliases):
+                self.aliases.setdefault(spelling.casefold().strip(), here)
+                for table, key in zip(self.keys, canonical_keys(spelling), strict=True):
                     table.setdefault(key, set()).add(here)
 
     def find(self, name: str) -> list[str]:
         """Texts of the row that means this name, or []."""
         exact = name.casefold().strip()
-        if exact in self.labels:
-            return self.labels[exact]
+        if exact in self.texts:
+            return self.texts[exact]
         if exact in self.aliases:
-            return self.labels[self.aliases[exact]]
+            return self.texts[self.aliases[exact]]
         for table, key in zip(self.keys, canonical_keys(name), strict=True):
             rows = table.get(key, set()) if key else set()
             if len(rows) == 1:
-                return self.labels[next(iter(rows))]
+                return self.texts[next(iter(rows))]
         return []
 
 
@@ -97,11 +97,11 @@ def shipped_book() -> Phrasebook:
     """The phrases written for this package."""
     text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return Phrasebook((row["label"], row.get("aliases", ()), row["texts"]) for row in rows)
+    return Phrasebook((row["name"], row.get("aliases", ()), row["texts"]) for row in rows)
 
 
 def read_book(path: Path) -> Phrasebook:
-    """Read {"label", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
+    """Read {"name", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
 
     Raises MaxiError with the line that is not one of these.
     """
@@ -118,15 +118,15 @@ def read_book(path: Path) -> Phrasebook:
     return Phrasebook(read(f"{path}:{number}", line) for number, line in lines if line.strip())
 
 
-def _row(where: str, label: Any, aliases: Any, texts: Any) -> tuple[str, list[str], list[str]]:
+def _row(where: str, name: Any, aliases: Any, texts: Any) -> tuple[str, list[str], list[str]]:
     lists = (aliases, texts)
-    if not isinstance(label, str) or not all(
+    if not isinstance(name, str) or not all(
         isinstance(items, list) and all(isinstance(item, str) for item in items) for items in lists
     ):
         raise MaxiError(
-            f'{where}: expected a name and a list of phrases: {{"label": "...", "texts": ["..."]}}'
+            f'{where}: expected a name and a list of phrases: {{"name": "...", "texts": ["..."]}}'
         )
-    return label, aliases, texts
+    return name, aliases, texts
 
 
 def _object_rows(path: Path, text: str) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -140,8 +140,8 @@ def _object_rows(path: Path, text: str) -> Iterator[tuple[str, list[str], list[s
         raise MaxiError(
             f"{path}: expected one JSON object, name to phrases; rows belong in a .jsonl file"
         )
-    for label, texts in data.items():
-        yield _row(f"{path}: {label!r}", label, [], texts)
+    for name, texts in data.items():
+        yield _row(f"{path}: {name!r}", name, [], texts)
 
 
 def _json_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
@@ -151,15 +151,15 @@ def _json_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
         raise MaxiError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
     if not isinstance(data, dict):
         raise MaxiError(
-            f'{where}: expected a row {{"label": "...", "texts": ["..."]}}; mend or remove the line'
+            f'{where}: expected a row {{"name": "...", "texts": ["..."]}}; mend or remove the line'
         )
-    return _row(where, data.get("label"), data.get("aliases", []), data.get("texts"))
+    return _row(where, data.get("name"), data.get("aliases", []), data.get("texts"))
 
 
 def _tab_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
-    label, tab, phrase = line.partition("\t")
+    name, tab, phrase = line.partition("\t")
     if not tab:
         raise MaxiError(
             f"{where}: expected `name<TAB>phrase`; put a tab between the name and its phrase"
         )
-    return label, [], [phrase]
+    return name, [], [phrase]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 Kind = Literal["phrases", "refusal", "nothing"]
 
-INSTRUCTION = "Generate {n} phrases to describe the action of {label} in simple words."
+INSTRUCTION = "Generate {n} phrases to describe the action of {name} in simple words."
 """The paper's words (section 3.2), for any number of phrases."""
 
 DESCRIBE = (

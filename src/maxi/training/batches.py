@@ -27,7 +27,7 @@ from maxi.video.workers import Answer, Decoder, Request
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CLIPS_AHEAD = 2**28  # bytes of augmented clips of the epochs to come
 FRAMES_AHEAD = 2**26  # bytes of a video's frames decoded at once
@@ -95,9 +95,9 @@ def collate_texts(
     for bag in step.bags:
         texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch)
         prompts = [
-            config.prompt.replace("{label}", t.label or bag.label).replace("{text}", t.text)
+            config.prompt.replace("{name}", t.name or bag.name).replace("{text}", t.text)
             for t in texts
-        ] or [config.empty_prompt.replace("{label}", bag.label)]
+        ] or [config.empty_prompt.replace("{name}", bag.name)]
         rows.append([place.setdefault(prompt, len(place)) for prompt in prompts])
         weights.append([t.weight for t in texts] or [1.0])
     index = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
@@ -105,18 +105,18 @@ def collate_texts(
     for i, row in enumerate(rows):
         index[i, : len(row)] = torch.tensor(row)
         weight[i, : len(row)] = torch.tensor(weights[i])
-    names = {bag.label: k for k, bag in enumerate(step.bags)}
-    label = torch.tensor([names[bag.label] for bag in step.bags])
-    positives = label[:, None] == label[None, :]
+    places = {bag.name: k for k, bag in enumerate(step.bags)}
+    place_of = torch.tensor([places[bag.name] for bag in step.bags])
+    positives = place_of[:, None] == place_of[None, :]
     if config.graded_positives:
-        grades = torch.zeros(len(step.bags), max(names.values()) + 1)
+        grades = torch.zeros(len(step.bags), max(places.values()) + 1)
         for i, bag in enumerate(step.bags):
             for text in bag.texts:
-                if text.label in names:
-                    place_of = i, names[text.label]
-                    grades[place_of] = max(grades[place_of].item(), min(1.0, text.weight))
-        grades[torch.arange(len(label)), label] = 1.0
-        positives = grades[:, label]
+                if text.name in places:
+                    cell = i, places[text.name]
+                    grades[cell] = max(grades[cell].item(), min(1.0, text.weight))
+        grades[torch.arange(len(place_of)), place_of] = 1.0
+        positives = grades[:, place_of]
     return list(place), index, weight, positives
 
 
@@ -125,9 +125,9 @@ def collate_classes(
 ) -> tuple[list[str], Tensor, Tensor, Tensor]:
     """What `collate_texts` returns, with the prompts of K fixed classes for texts: (K, 1), (K, 1), positives (B, K)."""
     place = {name: k for k, name in enumerate(names)}
-    label = torch.tensor([place[bag.label] for bag in step.bags])
-    positives = label[:, None] == torch.arange(len(names))
-    prompts = [config.empty_prompt.replace("{label}", name) for name in names]
+    place_of = torch.tensor([place[bag.name] for bag in step.bags])
+    positives = place_of[:, None] == torch.arange(len(names))
+    prompts = [config.empty_prompt.replace("{name}", name) for name in names]
     return prompts, torch.arange(len(names))[:, None], torch.ones(len(names), 1), positives
 
 
@@ -185,7 +185,7 @@ class Lost:
 
     def add(self, path: str, reason: str) -> None:
         if path not in self._reasons:
-            log.warning("%s can no longer be read and is left out: %s", path, reason)
+            logger.warning("%s can no longer be read and is left out: %s", path, reason)
         self._reasons[path] = reason
         if len(self._reasons) > max(5, self._max_share * self._n_videos):
             raise self.too_many()

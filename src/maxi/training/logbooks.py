@@ -15,7 +15,7 @@ from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.files import write_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 Write = Callable[[int, dict[str, float]], None]
@@ -72,7 +72,7 @@ def _forgiven(name: str, make: Callable[[], Book | None]) -> Iterator[Write]:
             except Exception as error:  # whatever it is, no log is worth a training
                 broken = True
                 said = " ".join(str(error).split()) or type(error).__name__
-                log.warning("%s: no more is logged there, training goes on (%s)", name, said)
+                logger.warning("%s: no more is logged there, training goes on (%s)", name, said)
         return None
 
     write, close = attempt(make) or (lambda step, values: None, lambda: None)

@@ -76,11 +76,11 @@ def train(
     config, world = config or TrainConfig(), world or World()
     if len(bags) < 2:
         raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
-    if len({bag.label for bag in bags}) == 1 and world.first:
+    if len({bag.name for bag in bags}) == 1 and world.first:
         logger.warning(
             "all kept videos match one name, %r: there is nothing to contrast, so the model hardly changes; "
             "add videos of other actions, or names that fit them better",
-            bags[0].label,
+            bags[0].name,
         )
     precision = resolve_precision(config.precision, model.device)
     config = config.model_copy(update={"precision": precision})
@@ -92,8 +92,8 @@ def train(
         learning = [*learning, "logit_scale"]
     parameters = {n: p for n, p in model.named_parameters() if n in set(learning)}
     original = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-    classes = list(names) or sorted({bag.label for bag in bags})
-    strange = sorted({bag.label for bag in bags} - set(classes))
+    classes = list(names) or sorted({bag.name for bag in bags})
+    strange = sorted({bag.name for bag in bags} - set(classes))
     if strange and config.objective == "cross_entropy":
         raise MaxiError(
             f"{strange[0]!r} labels a bag and is none of the {len(classes)} classes; mend the bag or add the name"
@@ -298,7 +298,7 @@ def _assigned(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) ->
 def _bags_digest(bags: Sequence[Bag]) -> str:
     total = hashlib.sha256()
     for bag in bags:
-        total.update(repr((bag.video, bag.label, [tuple(t) for t in bag.texts])).encode())
+        total.update(repr((bag.video, bag.name, [tuple(t) for t in bag.texts])).encode())
     return total.hexdigest()
 
 

@@ -36,7 +36,7 @@ def stored_clips(
     size, device = model.backbone.image_size, clip_device(model)
     lost = Lost(len(videos), max_lost)
 
-    def fill(bag: Bag, epoch: int, clip: Tensor) -> MaxiError | None:
+    def read_clip(bag: Bag, epoch: int, clip: Tensor) -> MaxiError | None:
         stored = replace(by_id[bag.video], n_frames=store.n_frames(bag.video))
         indices = training_indices(stored, config.n_frames, seed=seed, epoch=epoch)
         try:
@@ -58,7 +58,7 @@ def stored_clips(
         with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-frames") as pool:
             for step in steps:
                 clips = room(len(step.bags), config.n_frames, size, device)
-                errors = list(pool.map(fill, step.bags, repeat(step.epoch), clips))
+                errors = list(pool.map(read_clip, step.bags, repeat(step.epoch), clips))
                 for bag, error in zip(step.bags, errors, strict=True):
                     if error:
                         lost.add(by_id[bag.video].path, str(error))

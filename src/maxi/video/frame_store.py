@@ -31,7 +31,7 @@ SHARD_BYTES = 2**30  # past this a new shard begins
 Frames = NDArray[np.uint8]
 
 
-class Packed(NamedTuple):
+class StoredFrames(NamedTuple):
     """A video's frames as they are stored, and their size in pixels."""
 
     height: int
@@ -75,12 +75,12 @@ def n_pixels(video: Video, config: CacheConfig) -> int:
     return height * width * len(stored_indices(video, config))
 
 
-def pack(frames: Frames, config: CacheConfig) -> Packed:
+def pack(frames: Frames, config: CacheConfig) -> StoredFrames:
     """Decoded frames (T, H, W, 3) as they are stored: the short side shrunk, each encoded alone."""
     images = shrink(torch.from_numpy(frames).permute(0, 3, 1, 2), config.short_side)
     small = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
     _, height, width, _ = small.shape
-    return Packed(height, width, [_encoded(frame, config) for frame in small])
+    return StoredFrames(height, width, [_encoded(frame, config) for frame in small])
 
 
 def _encoded(frame: Frames, config: CacheConfig) -> bytes:
@@ -173,7 +173,7 @@ class FrameStore:
         except OSError as error:
             raise MaxiError(f"{path}: {error.strerror}") from error
 
-    def append(self, video: str, packed: Packed) -> None:
+    def append(self, video: str, packed: StoredFrames) -> None:
         data, index = self._files or self._open()
         if self._end > SHARD_BYTES:
             self.close()
