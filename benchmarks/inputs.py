@@ -14,7 +14,8 @@ from maxi.method.bags import build_bags
 from maxi.records import Bag, Match, Phrases, write_json
 from maxi.text.phrasebook import shipped_book
 from maxi.text.verbs import VerbParser
-from maxi.training.batches import Batches, Step
+from maxi.training.batches import Batches
+from maxi.training.schedule import Step
 
 VIT_B16 = {"vision": {"patch_size": 16}, "text": {}}
 """openai/clip-vit-base-patch16: what it changes in transformers' own defaults."""
@@ -83,7 +84,7 @@ def clips(n: int, n_frames: int, size: int) -> Tensor:
 
 
 def batches_of(frames: Tensor) -> Batches:
-    """Batches for `maxi.train` of the same clips in every step."""
+    """Batches for a training of the same clips in every step."""
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:

@@ -157,7 +157,8 @@ def run_stages(folder: Path) -> list[Cost]:
     from maxi.stages.expand import expand_run
     from maxi.stages.job import open_job
     from maxi.stages.match import match_run
-    from maxi.training.batches import collate_texts, schedule
+    from maxi.training.batches import collate_texts
+    from maxi.training.schedule import schedule
 
     costs: list[Cost] = []
     config = settings(folder)

@@ -16,9 +16,9 @@ from torch import Tensor
 from maxi.config import TrainConfig
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.records import Bag, BagText
-from maxi.training.batches import Step
 from maxi.training.distributed import World, world
 from maxi.training.gradients import Contrast, Share
+from maxi.training.schedule import Step
 
 N = 7  # ragged: no number of processes or chunk size divides it
 WORDS = ("photo", "of the video", "person", "playing guitar", "riding", "horse of", "the", "x")

@@ -18,7 +18,7 @@ from maxi.config import Config
 from maxi.errors import MaxiError
 from maxi.models.text_embeddings import averaged_embeddings, embed_texts
 from maxi.models.video_clip import load_model
-from maxi.progress import silent
+from maxi.progress import Shown, silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
@@ -174,7 +174,10 @@ class Interrupt:
     def __init__(self, stage: str, n: int) -> None:
         self.stage, self.n = stage, n
 
-    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Shown:
+        return Shown(self._pressed(items, label))
+
+    def _pressed(self, items: Iterable[Any], label: str) -> Iterator[Any]:
         for i, item in enumerate(items):
             if label == self.stage and i == self.n:
                 raise KeyboardInterrupt
@@ -215,9 +218,9 @@ def test_a_finished_run_is_not_done_again(
         run_adapt(videos, actions, folder, settings(tiny_clip))
     seen: list[tuple[str, int]] = []
 
-    def watch(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    def watch(items: Iterable[Any], total: int, label: str) -> Shown:
         seen.append((label, total))
-        return items
+        return Shown(items)
 
     run_adapt(
         videos,

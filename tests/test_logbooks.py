@@ -17,10 +17,9 @@ from torch import Tensor
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.training.batches import Step
 from maxi.training.logbooks import open_logbooks
-from maxi.training.loop import train
-from test_loop import BAGS, CONFIG, clips, weights
+from maxi.training.schedule import Step
+from test_loop import BAGS, CONFIG, clips, train, weights
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +18,12 @@ from maxi.errors import MaxiError
 from maxi.features import to_pixels
 from maxi.method.objectives import OBJECTIVES
 from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.progress import Progress, Shown, silent
 from maxi.records import Bag, BagText
-from maxi.training.batches import Step
+from maxi.training.batches import Batches
 from maxi.training.checkpoints import interpolate
-from maxi.training.loop import learning_rate, train
+from maxi.training.loop import Training
+from maxi.training.schedule import Course, Step, learning_rate
 
 BAGS = [
     Bag(
@@ -31,6 +34,20 @@ BAGS = [
     for i in range(8)
 ]
 CONFIG = TrainConfig(batch_size=4, epochs=4, n_bag=2, n_frames=2, lr=1e-3, min_lr=1e-4, sigma=0.1)
+
+
+def train(
+    model: VideoCLIP,
+    bags: Sequence[Bag],
+    batches: Batches,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    names: Sequence[str] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    course = Course(bags, config, names=names)
+    return Training(model, course, batches, folder=folder).run(progress)
 
 
 def clips(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
@@ -364,12 +381,14 @@ def test_averages_are_those_of_the_weights_along_the_way(
     name = "backbone.model.visual_projection.weight"
     seen = [weights(model)[name]]
 
-    def watch(rows: Iterator[dict[str, float]], n: int, what: str) -> Iterator[dict[str, float]]:
-        for row in rows:
+    class Watched(Shown):
+        def show(self, row: Mapping[str, Any]) -> None:
             seen.append(weights(model)[name])
-            yield row
 
-    done = train(model, BAGS, clips, config, folder=tmp_path, progress=watch)
+    def progress(items: Iterable[Any], total: int, label: str) -> Watched:
+        return Watched(items)
+
+    done = train(model, BAGS, clips, config, folder=tmp_path, progress=progress)
     if average == "ema":
         expected = seen[0]
         for after in seen[1:]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maxi.models.video_clip import VideoCLIP, load_model
     from maxi.stages.adapt import adapt
     from maxi.training.checkpoints import interpolate
-    from maxi.training.loop import train
+    from maxi.training.fine_tuning import train
 
 _HOME = {
     "MaxiError": "errors",
@@ -37,7 +37,7 @@ _HOME = {
     "match": "method.matching",
     "mil_nce": "method.objectives",
     "read_frames": "features",
-    "train": "training.loop",
+    "train": "training.fine_tuning",
 }
 __all__ = [
     "MaxiError",

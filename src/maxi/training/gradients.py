@@ -16,8 +16,9 @@ from maxi.features import to_pixels
 from maxi.method.objectives import OBJECTIVES, contrasted
 from maxi.models.towers import Towers
 from maxi.models.video_clip import VideoCLIP
-from maxi.training.batches import Step, collate_classes, collate_texts, kept_patches
+from maxi.training.batches import collate_classes, collate_texts, kept_patches
 from maxi.training.distributed import World
+from maxi.training.schedule import Step
 
 logger = logging.getLogger(__name__)
 
