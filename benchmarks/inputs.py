@@ -63,7 +63,7 @@ def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
     book, parser, found = shipped_book(), _parser(), list[Bag]()
     for name, texts in book.labels.items():
         match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
-        (bag,) = build_bags([match], [phrases], {}, parser)
+        (bag,) = build_bags([match], [phrases], [], parser)
         if len(bag.texts) >= n_bag:
             found.append(bag)
         if len(found) == (n_names or n):

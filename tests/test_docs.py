@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
     "adapt_folder.py": "videos actions.txt runs/example --backbone clip:path/to/clip",
+    "from_python.py": "videos tuned 'playing guitar' 'riding a horse' 'high jump' --backbone clip:path/to/clip",
     "classify_windows.py": "clip.mp4 actions.txt --model clip:path/to/clip --window 0.5",
 }
 

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maxi.config import TrainConfig
     from maxi.errors import MaxiError
-    from maxi.features import read_frames
+    from maxi.features import embed_names, embed_videos, read_frames
     from maxi.method.bags import build_bags
     from maxi.method.captioning import caption
     from maxi.method.classification import classify
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from maxi.method.objectives import mil_nce
     from maxi.models.video_clip import VideoCLIP, load_model
     from maxi.stages.adapt import adapt
+    from maxi.stages.index import read_videos
     from maxi.training.checkpoints import interpolate
     from maxi.training.fine_tuning import train
 
 _HOME = {
     "MaxiError": "errors",
+    "TrainConfig": "config",
     "VideoCLIP": "models.video_clip",
     "adapt": "stages.adapt",
     "build_bags": "method.bags",
     "caption": "method.captioning",
     "classify": "method.classification",
+    "embed_names": "features",
+    "embed_videos": "features",
     "evaluate": "method.evaluation",
     "expand": "method.expansion",
     "interpolate": "training.checkpoints",
@@ -37,15 +42,19 @@ _HOME = {
     "match": "method.matching",
     "mil_nce": "method.objectives",
     "read_frames": "features",
+    "read_videos": "stages.index",
     "train": "training.fine_tuning",
 }
 __all__ = [
     "MaxiError",
+    "TrainConfig",
     "VideoCLIP",
     "adapt",
     "build_bags",
     "caption",
     "classify",
+    "embed_names",
+    "embed_videos",
     "evaluate",
     "expand",
     "interpolate",
@@ -53,6 +62,7 @@ __all__ = [
     "match",
     "mil_nce",
     "read_frames",
+    "read_videos",
     "train",
 ]
 

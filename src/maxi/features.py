@@ -1,4 +1,4 @@
-"""Embed videos once: an append-only store on disk, and the pass that fills it."""
+"""Embeddings of videos and names: in memory, or computed once into an append-only store on disk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.models.backbone import Backbone
+from maxi.models.text_embeddings import label_embeddings
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress
 from maxi.randomness import generator
@@ -171,7 +172,35 @@ def training_indices(video: Video, n_frames: int, *, seed: int, epoch: int) -> l
     return tsn_indices(video.n_frames, n_frames, generator("frames", seed, epoch, video.id))
 
 
+@torch.inference_mode()
 def embed_videos(
+    model: VideoCLIP, videos: Sequence[Video], n_frames: int = 16
+) -> NDArray[np.float32]:
+    """z_v (V, D), unit norm, of frames at the centres of `n_frames` equal segments (section 3.1).
+
+    Raises MaxiError for a video that can no longer be decoded.
+    """
+    requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in videos)
+    rows = []
+    with Decoder() as decoder:
+        for request, frames in decoder.map(requests):
+            if not isinstance(frames, np.ndarray):
+                raise MaxiError(f"{request.path} can no longer be read ({frames}); leave it out")
+            rows.append(model.encode_video(prepare(model, frames)[None])[0].float().cpu())
+    return torch.stack(rows).numpy()
+
+
+def embed_names(
+    model: VideoCLIP, names: Sequence[str], templates: Sequence[str] | None = None
+) -> NDArray[np.float32]:
+    """z_l (K, D), unit norm: the mean over prompts, by default those of the 28 templates for matching (appendix B).
+
+    Evaluation uses one prompt, such as `["a photo of {}."]`.
+    """
+    return label_embeddings(model, names, templates).numpy()
+
+
+def store_embeddings(
     model: VideoCLIP,
     videos: Sequence[Video],
     store: FeatureStore,

@@ -62,8 +62,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
         phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
         captions = read_jsonl(run.captions, Caption) if config.captions else []
-        by_video = {row.video: row for row in captions}
-        rows = build_bags(kept, phrases, by_video, VerbParser(), config)
+        rows = build_bags(kept, phrases, captions, VerbParser(), config)
         for row in job.progress(rows, len(kept), "bag"):
             journal.add(row)
     finally:

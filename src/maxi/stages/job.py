@@ -16,7 +16,7 @@ import torch
 
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.features import FeatureStore, embed_videos, embeddings, trunk_digest
+from maxi.features import FeatureStore, embeddings, store_embeddings, trunk_digest
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.progress import Progress, bar, silent
@@ -146,7 +146,7 @@ def embed(
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
     store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
     try:
-        failed = embed_videos(
+        failed = store_embeddings(
             model, videos, store, job.decoder, n_frames=n_frames, trunk=trunk, progress=job.progress
         )
         kept = without(job, videos, failed)
