@@ -18,7 +18,7 @@ from maxi.errors import MaxiError
 from maxi.features import to_pixels
 from maxi.method.objectives import OBJECTIVES
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.progress import Progress, Shown, silent
+from maxi.progress import Progress, Shown, bar, silent
 from maxi.records import Bag, BagText
 from maxi.training.batches import Batches
 from maxi.training.checkpoints import interpolate
@@ -89,6 +89,27 @@ def test_the_loss_falls_and_every_step_is_logged(model: VideoCLIP, tmp_path: Pat
     assert [r["step"] for r in rows] == list(range(20))
     assert done["steps"] == 20
     assert sum(r["loss"] for r in rows[-2:]) < 0.3 * sum(r["loss"] for r in rows[:2])
+
+
+def test_the_bar_shows_the_figures_of_the_steps(
+    model: VideoCLIP, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = train(model, BAGS, clips, CONFIG, folder=tmp_path, progress=bar)
+    shown = capsys.readouterr().err
+    assert "train: 100%" in shown
+    assert "8/8 [" in shown
+    assert f"loss {done['last_loss']:.3f} lr 1" in shown
+    assert "clips/s data wait" in shown
+
+
+def test_it_ends_early_and_goes_on_from_there(model: VideoCLIP, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
+    training = Training(copy.deepcopy(model), Course(BAGS, config), clips, folder=tmp_path)
+    training.run(max_steps=3)
+    counted, seen = counting()
+    train(copy.deepcopy(model), BAGS, counted, config, folder=tmp_path)
+    assert [row["step"] for row in training.log] == [0, 1, 2]
+    assert seen == [3, 4, 5, 6, 7]
 
 
 def test_a_text_that_weighs_next_to_nothing_is_as_if_left_out(
