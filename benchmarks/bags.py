@@ -24,7 +24,7 @@ from maxi.method.evaluation import label_indices
 from maxi.method.matching import keep_confident, match
 from maxi.method.metrics import mean_interval, with_interval
 from maxi.miniature.actions import partition
-from maxi.models.text_embeddings import averaged_embeddings, name_embeddings
+from maxi.models.text_embeddings import embed_names, embed_names_with_phrases
 from maxi.progress import bar
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import Run
@@ -53,7 +53,7 @@ def soft(job: Job, videos: Sequence[Video], names: list[str]) -> Row:
     """Three names to a video, from the frozen model's features as in the run."""
     config = job.config.match
     _, z_v = embed(job, job.model(), videos, config.n_frames)
-    z_l = name_embeddings(job.model(), names, config.templates).numpy()
+    z_l = embed_names(job.model(), names, config.templates)
     found = match([v.id for v in videos], z_v, names, z_l, keep=config.keep, top_k=3, tau=0.05)
     return Row(matches=lambda rows, truth, names, seed: found)
 
@@ -75,10 +75,10 @@ def measure(folder: Path, seed: int, overrides: tuple[str, ...]) -> dict[str, fl
         found["paper's bag"] = top1(scores_of(job, run.model, [split])["unseen"], split)
         model = job.model(run.model)
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
-        z_l = name_embeddings(model, unseen, config.match.templates).numpy()
+        z_l = embed_names(model, unseen, config.match.templates)
         found["test names averaged over 4 prompts"] = top1(z_v @ z_l.T, split)
         book = all_phrases(config)
-        averaged = averaged_embeddings(model, unseen, book, config.eval.prompt).numpy()
+        averaged = embed_names_with_phrases(model, unseen, book, config.eval.prompt)
         found["test names averaged with phrases, half and half"] = top1(z_v @ averaged.T, split)
         ways = {
             **WAYS,

@@ -32,7 +32,8 @@ from maxi.settings import load_config
 from maxi.stages.cache import cache_run
 from maxi.stages.index import index_run, start_run
 from maxi.stages.job import n_workers, open_job
-from maxi.training.batches import Batches, decoded_clips, schedule
+from maxi.training.batches import Batches, decoded_clips
+from maxi.training.schedule import schedule
 from maxi.training.stored_clips import stored_clips
 from maxi.video.frame_store import FrameStore
 from scale import write_clip

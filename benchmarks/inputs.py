@@ -15,7 +15,8 @@ from maxi.method.bags import build_bags
 from maxi.records import Bag, Match, Phrases
 from maxi.text.phrasebook import shipped_book
 from maxi.text.verbs import VerbParser
-from maxi.training.batches import Batches, Step
+from maxi.training.batches import Batches
+from maxi.training.schedule import Step
 
 VIT_B16 = {"vision": {"patch_size": 16}, "text": {}}
 """openai/clip-vit-base-patch16: what it changes in transformers' own defaults."""
@@ -63,7 +64,7 @@ def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
     book, parser, found = shipped_book(), _parser(), list[Bag]()
     for name, texts in book.texts.items():
         match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
-        (bag,) = build_bags([match], [phrases], {}, parser)
+        (bag,) = build_bags([match], [phrases], [], parser)
         if len(bag.texts) >= n_bag:
             found.append(bag)
         if len(found) == (n_names or n):
@@ -84,7 +85,7 @@ def clips(n: int, n_frames: int, size: int) -> Tensor:
 
 
 def batches_of(frames: Tensor) -> Batches:
-    """Batches for `maxi.train` of the same clips in every step."""
+    """Batches for a training of the same clips in every step."""
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:

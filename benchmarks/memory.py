@@ -2,13 +2,13 @@
 
     python benchmarks/memory.py
 
-Both are a step of `maxi.train`, each in a process of its own; only `micro_batch` differs.
+Both are a step of a training, each in a process of its own; only `micro_batch` differs.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,10 @@ from inputs import batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
 from maxi.memory import peak_memory
 from maxi.models.video_clip import load_model
+from maxi.progress import Shown
 from maxi.records import Bag, read_jsonl, write_jsonl
-from maxi.training.loop import train
+from maxi.training.loop import Training
+from maxi.training.schedule import Course
 from pairs import kept, run
 from scale import in_process
 
@@ -97,19 +99,14 @@ def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
     frames = clips(sizes.videos, sizes.frames, model.backbone.image_size)
     before = 0
 
-    def progress(rows: Iterator[Any], total: int, label: str) -> Iterator[Any]:
+    def progress(items: Iterable[Any], total: int, label: str) -> Shown:
         nonlocal before
         before = psutil.Process().memory_info().rss
-        return rows
+        return Shown(items)
 
-    done = train(
-        model,
-        read_jsonl(folder / "bags.jsonl", Bag),
-        batches_of(frames),
-        config,
-        folder=folder / f"run-{micro}",
-        progress=progress,
-    )
+    course = Course(read_jsonl(folder / "bags.jsonl", Bag), config)
+    training = Training(model, course, batches_of(frames), folder=folder / f"run-{micro}")
+    done = training.run(progress)
     most = peak_memory()
     trained = model.backbone.model.named_parameters()
     save_file({name: p.detach() for name, p in trained}, folder / f"{micro}.safetensors")

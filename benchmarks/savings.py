@@ -25,8 +25,9 @@ from maxi.memory import peak_memory
 from maxi.models import blocks
 from maxi.models.video_clip import load_model
 from maxi.records import Bag, read_jsonl, write_jsonl
-from maxi.training.batches import collate_texts, kept_patches, schedule
+from maxi.training.batches import collate_texts, kept_patches
 from maxi.training.gradients import resolve_precision
+from maxi.training.schedule import schedule
 from pairs import gradient_norm, in_turn, run, same
 from released import LENGTH
 from scale import in_process

@@ -61,7 +61,7 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
 
     from maxi.features.store import FeatureStore
     from maxi.method.captioning import sentence_bank
-    from maxi.models.text_embeddings import name_embeddings
+    from maxi.models.text_embeddings import embed_names
     from maxi.progress import silent
     from maxi.randomness import generator
     from maxi.stages.index import start_run
@@ -81,7 +81,7 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
         write_jsonl(job.run.captions, (Caption(v, said(v), "retrieval") for v in videos))
 
         # Near one of the names each: the texts of a random CLIP differ too little for chance to spread the matches.
-        z_l = name_embeddings(job.model(), names, config.match.templates).numpy()
+        z_l = embed_names(job.model(), names, config.match.templates)
         apart = z_l - z_l.mean(0)
         key = digest("segments", job.fingerprint, config.match.n_frames, False)
         store = FeatureStore(job.run.features, key)
@@ -158,7 +158,8 @@ def run_stages(folder: Path) -> list[Cost]:
     from maxi.stages.expand import expand_run
     from maxi.stages.job import open_job
     from maxi.stages.match import match_run
-    from maxi.training.batches import collate_texts, schedule
+    from maxi.training.batches import collate_texts
+    from maxi.training.schedule import schedule
 
     costs: list[Cost] = []
     config = settings(folder)

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
 
-Steps of `maxi.train` on a small CLIP, every video matched to a name of its own, so that no text is shared.
+Steps of a training on a small CLIP, every video matched to a name of its own, so that no text is shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from inputs import batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
 from maxi.models.video_clip import load_model
 from maxi.records import Bag
-from maxi.training.loop import train
+from maxi.training.loop import Training
+from maxi.training.schedule import Course
 from pairs import kept, run
 
 MOST = 1.1  # the exponent
@@ -81,7 +82,7 @@ def step_time(folder: Path, bags: Sequence[Bag], sizes: Sizes) -> float:
         checkpoint_seconds=1e9,
     )
     frames, out = clips(n, sizes.frames, model.backbone.image_size), folder / f"run-{n}"
-    train(model, bags, batches_of(frames), config, folder=out)
+    Training(model, Course(bags, config), batches_of(frames), folder=out).run()
     rows = map(json.loads, (out / "train.jsonl").read_text().splitlines())
     return median([row["seconds"] for row in rows][1:])
 

@@ -5,7 +5,8 @@ python benchmarks/step.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +18,12 @@ from inputs import VIT_B16, batches_of, clips, make_bags, tower, write_clip
 from maxi.config import TrainConfig
 from maxi.features.embedding import to_pixels
 from maxi.models.video_clip import load_model
+from maxi.progress import Shown
 from maxi.records import Bag
-from maxi.training.batches import Step, collate_texts, schedule
-from maxi.training.loop import train
-from pairs import Pairs, gradient_norm, in_turn, kept, run, same
+from maxi.training.batches import collate_texts
+from maxi.training.loop import Training
+from maxi.training.schedule import Course, Step, schedule
+from pairs import Pairs, gradient_norm, in_turn, kept, run, same, seconds
 from released import Released
 
 WHOLE, TEXTS = 1.6, 6.0  # how many times as long the released form has to take
@@ -99,11 +102,12 @@ def text_side(folder: Path, step: Step, config: TrainConfig, n: int) -> tuple[Pa
 
 
 def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) -> tuple[Pairs, bool]:
-    """Steps of `train` itself, which hands its rows to `progress`, in turn with released ones on the same batches."""
+    """Steps of a training itself, in turn with released ones on the same batches, after a warm-up of each."""
     model, other = load_model(f"clip:{folder}"), Released(folder, config)
     frames = clips(config.batch_size, config.n_frames, model.backbone.image_size)
     steps = schedule(bags, config, 0)
-    found, our_losses, their_losses = list[Pairs](), list[float](), list[float]()
+    our_losses, their_losses = list[float](), list[float]()
+    times: tuple[list[float], list[float]] = ([], [])
 
     def theirs() -> None:
         step = next(steps)
@@ -112,17 +116,30 @@ def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) ->
         loss = other.step(to_pixels(model, frames), prompts_of(step, config), labels)
         their_losses.append(loss)
 
-    def progress(rows: Iterator[dict[str, Any]], total: int, label: str) -> Iterator[Any]:
-        found.append(in_turn(lambda: our_losses.append(next(rows)["loss"]), theirs, total - 1))
-        return rows
+    class InTurn(Shown):
+        def __iter__(self) -> Iterator[Any]:
+            for item in super().__iter__():
+                self._began = time.perf_counter()
+                yield item
+                times[1].append(seconds(theirs))
 
-    done = train(model, bags, batches_of(frames), config, folder=out / "run", progress=progress)
+        def show(self, row: Mapping[str, Any]) -> None:
+            times[0].append(time.perf_counter() - self._began)
+            our_losses.append(row["loss"])
+
+    def progress(items: Iterable[Any], total: int, label: str) -> InTurn:
+        return InTurn(items)
+
+    training = Training(model, Course(bags, config), batches_of(frames), folder=out / "run")
+    done = training.run(progress)
     n_trained = sum(p.numel() for p in other.parameters)
     assert done["trained_parameters"] == n_trained, (done, n_trained)
     norms = gradient_norm(model.parameters()), gradient_norm(other.parameters)
     print(f"{n_trained:,} trained parameters, losses {our_losses[0]} to {our_losses[-1]}")
     equal = same("losses of the steps", our_losses, their_losses)
-    return found[0], same("gradient of the last step", norms[:1], norms[1:], 1e-3) and equal
+    return Pairs(times[0][1:], times[1][1:]), same(
+        "gradient of the last step", norms[:1], norms[1:], 1e-3
+    ) and equal
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from torch import Tensor
 from maxi.config import TrainConfig
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.records import Bag, BagText
-from maxi.training.batches import Step
 from maxi.training.distributed import World, world
 from maxi.training.gradients import Contrast, Share
+from maxi.training.schedule import Step
 
 SIGMA = 0.1
 # What float32 may lose: sums of about 100 terms, and logits that are 1 / SIGMA times a cosine. A share forgotten,

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.models.text_embeddings import averaged_embeddings, embed_texts
+from maxi.models.text_embeddings import embed_names_with_phrases, embed_texts
 from maxi.models.video_clip import load_model
-from maxi.progress import silent
+from maxi.progress import Shown, silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
@@ -181,7 +181,10 @@ class Interrupt:
     def __init__(self, stage: str, n: int) -> None:
         self.stage, self.n = stage, n
 
-    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Shown:
+        return Shown(self._pressed(items, label))
+
+    def _pressed(self, items: Iterable[Any], label: str) -> Iterator[Any]:
         for i, item in enumerate(items):
             if label == self.stage and i == self.n:
                 raise KeyboardInterrupt
@@ -222,9 +225,9 @@ def test_a_finished_run_is_not_done_again(
         run_adapt(videos, actions, folder, settings(tiny_clip))
     seen: list[tuple[str, int]] = []
 
-    def watch(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    def watch(items: Iterable[Any], total: int, label: str) -> Shown:
         seen.append((label, total))
-        return items
+        return Shown(items)
 
     run_adapt(
         videos,
@@ -286,10 +289,10 @@ def test_what_stands_for_a_name_at_test(
 def test_phrases_are_half_of_a_name(tiny_clip: Path) -> None:
     model = load_model(f"clip:{tiny_clip}")
     names, phrases = ["horse", "guitar"], {"horse": ["riding", "person"]}
-    found = averaged_embeddings(model, names, phrases, "a {}")
+    found = embed_names_with_phrases(model, names, phrases, "a {}")
     z = embed_texts(model, ["a horse", "a guitar", "a riding", "a person"])
     horse = z[0] + (z[2] + z[3]) / 2
-    torch.testing.assert_close(found, torch.stack([horse / horse.norm(), z[1]]))
+    torch.testing.assert_close(torch.from_numpy(found), torch.stack([horse / horse.norm(), z[1]]))
 
 
 def test_few_shots_of_labelled_videos(

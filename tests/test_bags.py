@@ -32,7 +32,9 @@ CAPTIONS = {
 
 
 def bags(config: BagConfig | None = None) -> dict[str, Bag]:
-    return {b.video: b for b in build_bags(MATCHES, PHRASES, CAPTIONS, VerbParser(), config)}
+    return {
+        b.video: b for b in build_bags(MATCHES, PHRASES, CAPTIONS.values(), VerbParser(), config)
+    }
 
 
 def test_what_is_in_a_bag() -> None:
@@ -75,7 +77,7 @@ def test_weights_and_a_drop_list(tmp_path: Path) -> None:
 
 def test_soft_matches_bring_their_phrases_under_their_own_name() -> None:
     soft = [Match("a", "clapping", 0.9, True, (Other("high jump", 0.25),))]
-    (bag,) = build_bags(soft, PHRASES, CAPTIONS, VerbParser())
+    (bag,) = build_bags(soft, PHRASES, CAPTIONS.values(), VerbParser())
     plain = bags()["a"]
     assert bag.texts[: len(plain.texts)] == plain.texts
     more = bag.texts[len(plain.texts) :]

@@ -15,15 +15,8 @@ from maxi.config import CacheConfig, TrainConfig
 from maxi.errors import MaxiError
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.records import Bag, BagText, Video
-from maxi.training.batches import (
-    Step,
-    collate_texts,
-    decoded_clips,
-    epoch_sizes,
-    n_batches,
-    prefetch,
-    schedule,
-)
+from maxi.training.batches import collate_texts, decoded_clips, prefetch
+from maxi.training.schedule import Step, epoch_sizes, n_batches, schedule
 from maxi.training.stored_clips import stored_clips
 from maxi.video.frame_store import FrameStore, pack, stored_indices
 from maxi.video.workers import Answer, Decoder, Request

@@ -25,7 +25,7 @@ from maxi.progress import silent
 from maxi.records import Caption, Video, read_jsonl
 from maxi.settings import load_config
 from maxi.stages.caption import caption_run
-from maxi.stages.index import index_run, start_run
+from maxi.stages.index import index_run, read_videos, start_run
 from maxi.stages.job import open_job
 from maxi.text.clean import clean
 from media import write_video
@@ -160,7 +160,8 @@ def test_frames_arrive_in_the_videos_own_size(folder, tiny_clip, tmp_path, monke
     )
     path = write_video(tmp_path / "large.mp4", n_frames=20, size=(640, 400))
     model = load_model(f"clip:{tiny_clip}")
-    assert captioning.caption(path, model, f"blip:{folder}") == ["x"]
+    (row,) = captioning.caption(read_videos(path), model, f"blip:{folder}")
+    assert (row.captions, row.source) == (("x",), "blip")
     assert seen == [(8, 400, 640, 3)]
 
 

@@ -30,6 +30,7 @@ MANY_BLOCKS = {"extending.md", "files.md", "edit-bags.md"}  # minutes
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
     "adapt_folder.py": "videos actions.txt runs/example --backbone clip:path/to/clip",
+    "from_python.py": "videos tuned 'playing guitar' 'riding a horse' 'high jump' --backbone clip:path/to/clip",
     "classify_windows.py": "clip.mp4 actions.txt --model clip:path/to/clip --window 0.5",
 }
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.training.batches import Step
+from maxi.run import Run
 from maxi.training.logbooks import open_logbooks
-from maxi.training.loop import train
-from test_loop import BAGS, CONFIG, clips, weights
+from maxi.training.schedule import Step
+from test_loop import BAGS, CONFIG, clips, train, weights
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_failing_wandb_is_told_once_and_changes_nothing(
 
 def test_an_unwritable_folder_of_events_is_told_once(tmp_path: Path, caplog: Any) -> None:
     (tmp_path / "tensorboard").write_text("in the way")
-    with open_logbooks(tmp_path, CONFIG, 0) as write:
+    with open_logbooks(Run(tmp_path), CONFIG, 0) as write:
         for step in range(3):
             write({"step": step, "epoch": 0, "loss": 1.0})
     assert len(caplog.records) == 1
@@ -197,7 +197,7 @@ def test_a_full_disk_under_the_events_is_told_once(
     monkeypatch.setattr(
         Path, "open", lambda self, *how, **more: opened(Path("/dev/full"), *how, **more)
     )
-    with open_logbooks(tmp_path, CONFIG, 0) as write:
+    with open_logbooks(Run(tmp_path), CONFIG, 0) as write:
         for step in range(3):
             write({"step": step, "epoch": 0, "loss": 1.0})
     monkeypatch.undo()

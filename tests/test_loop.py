@@ -6,8 +6,9 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +20,13 @@ from maxi.errors import MaxiError
 from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES
 from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.progress import Progress, Shown, bar, silent
 from maxi.records import Bag, BagText
-from maxi.training.batches import Step
+from maxi.training.batches import Batches
 from maxi.training.checkpoints import interpolate
 from maxi.training.gradients import Contrast, Share
-from maxi.training.loop import learning_rate, train
+from maxi.training.loop import Training
+from maxi.training.schedule import Course, Step, learning_rate
 
 BAGS = [
     Bag(
@@ -34,6 +37,20 @@ BAGS = [
     for i in range(8)
 ]
 CONFIG = TrainConfig(batch_size=4, epochs=4, n_bag=2, n_frames=2, lr=1e-3, min_lr=1e-4, sigma=0.1)
+
+
+def train(
+    model: VideoCLIP,
+    bags: Sequence[Bag],
+    batches: Batches,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    names: Sequence[str] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    course = Course(bags, config, names=names)
+    return Training(model, course, batches, folder=folder).run(progress)
 
 
 def clips(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
@@ -75,6 +92,27 @@ def test_the_loss_falls_and_every_step_is_logged(model: VideoCLIP, tmp_path: Pat
     assert [r["step"] for r in rows] == list(range(20))
     assert done["steps"] == 20
     assert sum(r["loss"] for r in rows[-2:]) < 0.3 * sum(r["loss"] for r in rows[:2])
+
+
+def test_the_bar_shows_the_figures_of_the_steps(
+    model: VideoCLIP, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = train(model, BAGS, clips, CONFIG, folder=tmp_path, progress=bar)
+    shown = capsys.readouterr().err
+    assert "train: 100%" in shown
+    assert "8/8 [" in shown
+    assert f"loss {done['last_loss']:.3f} lr 1" in shown
+    assert "clips/s data wait" in shown
+
+
+def test_it_ends_early_and_goes_on_from_there(model: VideoCLIP, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
+    training = Training(copy.deepcopy(model), Course(BAGS, config), clips, folder=tmp_path)
+    training.run(max_steps=3)
+    counted, seen = counting()
+    train(copy.deepcopy(model), BAGS, counted, config, folder=tmp_path)
+    assert [row["step"] for row in training.log] == [0, 1, 2]
+    assert seen == [3, 4, 5, 6, 7]
 
 
 def test_a_text_that_weighs_next_to_nothing_is_as_if_left_out(
@@ -370,12 +408,14 @@ def test_averages_are_those_of_the_weights_along_the_way(
     name = "backbone.model.visual_projection.weight"
     seen = [weights(model)[name]]
 
-    def watch(rows: Iterator[dict[str, float]], n: int, what: str) -> Iterator[dict[str, float]]:
-        for row in rows:
+    class Watched(Shown):
+        def show(self, row: Mapping[str, Any]) -> None:
             seen.append(weights(model)[name])
-            yield row
 
-    done = train(model, BAGS, clips, config, folder=tmp_path, progress=watch)
+    def progress(items: Iterable[Any], total: int, label: str) -> Watched:
+        return Watched(items)
+
+    done = train(model, BAGS, clips, config, folder=tmp_path, progress=progress)
     if average == "ema":
         expected = seen[0]
         for after in seen[1:]:

@@ -27,7 +27,7 @@ from maxi.stages.job import open_job
 from maxi.stages.match import match_run
 from maxi.stages.plan import Times, lines_of, of_steps, of_training
 from maxi.stages.train import train_run
-from maxi.training.loop import train
+from maxi.training.loop import Training
 
 SETTINGS = [
     "match.n_frames=2",
@@ -100,11 +100,11 @@ def test_a_plan_trains_a_few_real_steps_and_leaves_nothing(
 ) -> None:
     calls: list[dict[str, Any]] = []
 
-    def watched(*given: Any, **options: Any) -> Any:
+    def watched(*given: Any, **options: Any) -> Training:
         calls.append(options)
-        return train(*given, **options)
+        return Training(*given, **options)
 
-    monkeypatch.setattr(planning, "train", watched)
+    monkeypatch.setattr(planning, "Training", watched)
     before = files(run.folder.parent)
     left = run.folder / ".plan" / "ready" / "checkpoints"  # by a plan that was killed
     left.mkdir(parents=True)

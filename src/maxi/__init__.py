@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maxi.config import TrainConfig
     from maxi.errors import MaxiError
-    from maxi.features.embedding import read_frames
+    from maxi.features.embedding import embed_videos, read_frames
     from maxi.method.bags import build_bags
     from maxi.method.captioning import caption
     from maxi.method.classification import classify
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
     from maxi.method.expansion import expand
     from maxi.method.matching import match
     from maxi.method.objectives import mil_nce
+    from maxi.models.text_embeddings import embed_names
     from maxi.models.video_clip import VideoCLIP, load_model
     from maxi.stages.adapt import adapt
+    from maxi.stages.index import read_videos
     from maxi.training.checkpoints import interpolate
-    from maxi.training.loop import train
+    from maxi.training.fine_tuning import train
 
 _HOME = {
     "MaxiError": "errors",
+    "TrainConfig": "config",
     "VideoCLIP": "models.video_clip",
     "adapt": "stages.adapt",
     "build_bags": "method.bags",
     "caption": "method.captioning",
     "classify": "method.classification",
+    "embed_names": "models.text_embeddings",
+    "embed_videos": "features.embedding",
     "evaluate": "method.evaluation",
     "expand": "method.expansion",
     "interpolate": "training.checkpoints",
@@ -37,15 +43,19 @@ _HOME = {
     "match": "method.matching",
     "mil_nce": "method.objectives",
     "read_frames": "features.embedding",
-    "train": "training.loop",
+    "read_videos": "stages.index",
+    "train": "training.fine_tuning",
 }
 __all__ = [
     "MaxiError",
+    "TrainConfig",
     "VideoCLIP",
     "adapt",
     "build_bags",
     "caption",
     "classify",
+    "embed_names",
+    "embed_videos",
     "evaluate",
     "expand",
     "interpolate",
@@ -53,6 +63,7 @@ __all__ = [
     "match",
     "mil_nce",
     "read_frames",
+    "read_videos",
     "train",
 ]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tqdm import tqdm
-
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Passes items on and shows how far they are: (items, their number, what is done with them)."""
 
 _interrupted = threading.Event()
 
@@ -31,45 +28,68 @@ def heed_interrupts() -> None:
         signal.signal(signal.SIGINT, note)
 
 
-def _heeding(items: Iterable[Any]) -> Iterator[Any]:
-    for item in items:
-        if _interrupted.is_set():
-            raise KeyboardInterrupt
-        yield item
+class Shown:
+    """Items that are passed on one by one, and a Ctrl-C that is heeded between them; nothing is shown."""
 
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = items
 
-def bar(items: Iterable[Any], total: int, label: str, *, leave: bool = True) -> Iterator[Any]:
-    """Pass the items on and show a bar; training steps (dicts) add loss, lr, clips/s and the share of data wait.
-
-    The finished bar stays on the terminal unless `leave` is false.
-    """
-    terminal = sys.stderr.isatty()
-    shown = tqdm(
-        total=total,
-        desc=label,
-        file=sys.stderr,
-        dynamic_ncols=terminal,
-        mininterval=0.2 if terminal else 10,
-        leave=leave,
-    )
-    clips = seconds = waited = 0.0
-    with shown:
-        for item in _heeding(items):
-            if isinstance(item, dict):
-                clips, seconds = clips + item["clips"], seconds + item["seconds"]
-                waited += item["data_seconds"]
-                shown.set_postfix_str(
-                    f"loss {item['loss']:.3f} lr {item['lr']:.1e} {clips / max(seconds, 1e-9):.1f} clips/s "
-                    f"data wait {waited / max(seconds, 1e-9):.0%}",
-                    refresh=False,
-                )
-            shown.update()
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items:
+            if _interrupted.is_set():
+                raise KeyboardInterrupt
             yield item
 
+    def show(self, row: Mapping[str, Any]) -> None:
+        """Show the figures of a training step, a row of `train.jsonl`, beside the items done so far."""
 
-def silent(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+
+class Bar(Shown):
+    """The same with a bar: how many items are done, and of a training loss, lr, clips/s and the share of data wait."""
+
+    def __init__(self, items: Iterable[Any], total: int, label: str, *, leave: bool = True) -> None:
+        super().__init__(items)
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            desc=label,
+            file=sys.stderr,
+            dynamic_ncols=terminal,
+            mininterval=0.2 if terminal else 10,
+            leave=leave,
+        )
+        self._clips = self._seconds = self._waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._bar:
+            for item in super().__iter__():
+                yield item
+                self._bar.update()
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        self._clips += row["clips"]
+        self._seconds += row["seconds"]
+        self._waited += row["data_seconds"]
+        seconds = max(self._seconds, 1e-9)
+        self._bar.set_postfix_str(
+            f"loss {row['loss']:.3f} lr {row['lr']:.1e} {self._clips / seconds:.1f} clips/s "
+            f"data wait {self._waited / seconds:.0%}",
+            refresh=False,
+        )
+
+
+Progress = Callable[[Iterable[Any], int, str], Shown]
+"""Passes items on and shows how far they are: (items, their number, what is done with them)."""
+
+
+def bar(items: Iterable[Any], total: int, label: str) -> Shown:
+    """Pass the items on and show a bar."""
+    return Bar(items, total, label)
+
+
+def silent(items: Iterable[Any], total: int, label: str) -> Shown:
     """Pass the items on without showing anything."""
-    yield from _heeding(items)
+    return Shown(items)
 
 
 class Parts:
@@ -82,23 +102,22 @@ class Parts:
         self._names = {
             label: f"{k}/{len(labels)} {label}" for k, label in enumerate(labels, start=1)
         }
-        self._shown = ""
+        self._last = ""
 
-    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Shown:
         name = self._names.get(label, label)
         if sys.stderr.isatty():
-            yield from bar(items, total, name, leave=False)
-            return
-        if name != self._shown:
+            return Bar(items, total, name, leave=False)
+        if name != self._last:
             print(name, file=sys.stderr, flush=True)
-        self._shown = name
-        yield from _heeding(items)
+        self._last = name
+        return Shown(items)
 
 
 def under(label: str, progress: Progress) -> Progress:
     """The same progress with every loop under this label."""
 
-    def renamed(items: Iterable[Any], total: int, _: str) -> Iterable[Any]:
+    def renamed(items: Iterable[Any], total: int, _: str) -> Shown:
         return progress(items, total, label)
 
     return renamed

@@ -22,7 +22,7 @@ from maxi.miniature import captions as written
 from maxi.miniature import scenery
 from maxi.miniature.actions import BY_NAME, VALIDATION, partition
 from maxi.miniature.videos import Order, draw_clip, render
-from maxi.models.text_embeddings import name_embeddings
+from maxi.models.text_embeddings import embed_names
 from maxi.progress import Progress, under
 from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
@@ -186,7 +186,7 @@ def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
 def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
     model, scores = job.model(folder), {}
     for split in splits:
-        z_l = name_embeddings(model, split.names, [job.config.eval.prompt]).numpy()
+        z_l = embed_names(model, split.names, [job.config.eval.prompt])
         _, z_v = embed(job, model, split.videos, job.config.eval.n_frames)
         scores[split.name] = z_v @ z_l.T
     return scores
@@ -200,10 +200,10 @@ def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, 
     centred, averaged = {}, {}
     for split in splits:
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
-        z_l = name_embeddings(model, split.names, [config.eval.prompt]).numpy()
+        z_l = embed_names(model, split.names, [config.eval.prompt])
         centred[split.name] = unit(z_v - pool.mean(0)) @ z_l.T
         texts = [
-            name_embeddings(model, [name, *book[name]], [config.eval.prompt]).numpy().mean(0)
+            embed_names(model, [name, *book[name]], [config.eval.prompt]).mean(0)
             for name in split.names
         ]
         averaged[split.name] = z_v @ unit(np.stack(texts)).T
@@ -324,7 +324,7 @@ def _told(captions: Sequence[str], names: Sequence[str]) -> str:
 def _objects_seen(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
     """The object probe: does the frozen model name the object of a known action's video without the shift?"""
     model, things = job.model(), list(scenery.OBJECTS)
-    z_l = name_embeddings(model, things, ["a photo of a person with a {}."]).numpy()
+    z_l = embed_names(model, things, ["a photo of a person with a {}."])
     _, z_v = embed(job, model, videos, job.config.match.n_frames)
     seen = (z_v @ z_l.T).argmax(1)
     return [

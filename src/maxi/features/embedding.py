@@ -63,7 +63,25 @@ def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
     return normalise(images.to(model.device), model.backbone.mean, model.backbone.std)
 
 
+@torch.inference_mode()
 def embed_videos(
+    model: VideoCLIP, videos: Sequence[Video], n_frames: int = 16
+) -> NDArray[np.float32]:
+    """z_v (V, D), unit norm, of frames at the centres of `n_frames` equal segments (section 3.1).
+
+    Raises MaxiError for a video that can no longer be decoded.
+    """
+    requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in videos)
+    rows = []
+    with Decoder() as decoder:
+        for request, frames in decoder.map(requests):
+            if not isinstance(frames, np.ndarray):
+                raise MaxiError(f"{request.path} can no longer be read ({frames}); leave it out")
+            rows.append(model.encode_video(prepare(model, frames)[None])[0].float().cpu())
+    return torch.stack(rows).numpy()
+
+
+def store_embeddings(
     model: VideoCLIP,
     videos: Sequence[Video],
     store: FeatureStore,

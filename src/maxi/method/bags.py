@@ -14,6 +14,7 @@ from maxi.errors import MaxiError
 from maxi.randomness import generator
 from maxi.records import Bag, BagText, Caption, Match, Other, Phrases, bag_text
 from maxi.text.clean import clean
+from maxi.text.verbs import VerbParser
 
 CHUNK = 1024  # videos whose captions are parsed together
 
@@ -29,22 +30,23 @@ class Parser(Protocol):
 def build_bags(
     matches: Iterable[Match],
     phrases: Sequence[Phrases],
-    captions: Mapping[str, Caption],
-    parser: Parser,
+    captions: Iterable[Caption],
+    parser: Parser | None = None,
     config: BagConfig | None = None,
 ) -> Iterator[Bag]:
-    """Yield a bag for each kept match, in the order of the matches.
+    """Yield a bag for each kept match, in the order of the matches; `parser` is by default a `VerbParser`.
 
     A bag holds the phrases of the matched name with their verbs, the verbs of the name, then what the captions say;
     verbs as lemma and gerund, no text twice but all its sources named, and never the name itself: it is in every
     training prompt already ("To avoid duplication, we do not use t_i as text2", appendix B).
     """
-    config = config or BagConfig()
+    config, parser = config or BagConfig(), parser or VerbParser()
+    by_video = {row.video: row for row in captions}
     weights = read_weights(Path(config.weights)) if config.weights else {}
     by_name = _texts_of_names(phrases, parser) if config.phrases else {}
     kept = (m for m in matches if m.kept)
     while chunk := list(islice(kept, CHUNK)):
-        said = _texts_of_captions(chunk, captions, parser, config) if config.captions else {}
+        said = _texts_of_captions(chunk, by_video, parser, config) if config.captions else {}
         for match in chunk:
             if config.phrases and match.name not in by_name:
                 by_name[match.name] = _verbs_of_name(match.name, parser)

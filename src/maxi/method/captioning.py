@@ -28,7 +28,7 @@ from maxi.records import Caption, Video, read_jsonl
 from maxi.text import reply_parser as replies
 from maxi.text.chat import Chat, Cost, Question
 from maxi.text.clean import clean
-from maxi.video.decode import Probe, centre_indices
+from maxi.video.decode import centre_indices
 from maxi.video.workers import Decoder, Request
 
 
@@ -185,16 +185,21 @@ def source_files(spec: str) -> Sequence[Path]:
 
 
 def caption(
-    path: str | Path, model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8
-) -> list[str]:
-    """Captions of uniform frames of one video, in frame order (appendix B: 8 frames)."""
-    with Decoder(1) as decoder:
-        probe = decoder.one(Request(path))
-        assert isinstance(probe, Probe)
-        video = Video("", str(path), probe.n_frames, probe.fps, probe.width, probe.height)
-        frames = decoder.one(request(video, n_frames))
-    describe, _ = make_captioner(captioner, CaptionContext(model))
-    return list(tidy(describe(video, np.asarray(frames))))
+    videos: Sequence[Video], model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8
+) -> list[Caption]:
+    """Captions of uniform frames of each video, in frame order (appendix B: 8 frames).
+
+    Raises MaxiError for an unknown captioner and for a video that can no longer be decoded.
+    """
+    ask, _ = make_captioner(captioner, CaptionContext(model))
+    source, rows = captioner.partition(":")[0], []
+    with Decoder() as decoder:
+        answers = decoder.map(request(video, n_frames) for video in videos)
+        for video, (_, frames) in zip(videos, answers, strict=True):
+            if not isinstance(frames, np.ndarray):
+                raise MaxiError(f"{video.path} can no longer be read ({frames}); leave it out")
+            rows.append(Caption(video.id, tidy(ask(video, frames)), source))
+    return rows
 
 
 def request(video: Video, n_frames: int) -> Request:

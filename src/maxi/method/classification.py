@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
-from maxi.models.text_embeddings import name_embeddings
+from maxi.models.text_embeddings import embed_names
 from maxi.models.video_clip import VideoCLIP
 from maxi.video.decode import Probe, centre_indices
 from maxi.video.workers import Decoder, Request
@@ -63,10 +63,10 @@ class Classifier:
             raise MaxiError("classify needs at least one action name")
         self.model, self.names, self.n_frames = model, list(names), n_frames
         self.k = min(k, len(self.names))
-        self.z_l = name_embeddings(model, self.names, [prompt])  # (K, D)
+        self.z_l = torch.from_numpy(embed_names(model, self.names, [prompt]))  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
-            z_o = name_embeddings(model, others, [prompt])  # (O, D)
+            z_o = torch.from_numpy(embed_names(model, others, [prompt]))  # (O, D)
             near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
             far = torch.ones(len(others), dtype=torch.bool)
             far[near.flatten()] = False

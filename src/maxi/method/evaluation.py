@@ -44,12 +44,15 @@ def label_indices(videos: Sequence[Video], names: Sequence[str]) -> NDArray[np.i
     return np.array([place[str(video.label)] for video in videos], dtype=np.int64)
 
 
-def evaluate(scores: Scores, labels: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
-    """Accuracy of one model: cosines (V, K) and true labels (V,) -> a record in percent.
+def evaluate(
+    scores: Scores, labels: NDArray[np.int64] | Sequence[int], names: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy of one model: cosines (V, K) and true labels (V,), places in `names` -> a record in percent.
 
     `top1_interval` is Wilson's 95 % interval; `per_class` maps each label that occurs to (right, n); `majority` is
     what always saying the commonest label gives.
     """
+    labels = np.asarray(labels)
     rank = ranks(scores, labels)
     n = len(labels)
     return {

@@ -12,7 +12,7 @@ import numpy as np
 from maxi.files import digest
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
-from maxi.models.text_embeddings import name_embeddings
+from maxi.models.text_embeddings import embed_names
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Caption, Journal, Match, Phrases, Video, read_jsonl
 from maxi.run import is_current, require, sources_of_bags, write_signed
@@ -54,8 +54,7 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
         phrases = read_jsonl(run.phrases, Phrases) if bag_config.phrases else []
         captions = read_jsonl(run.captions, Caption) if bag_config.captions else []
-        by_video = {row.video: row for row in captions}
-        rows = build_bags(kept, phrases, by_video, VerbParser(), bag_config)
+        rows = build_bags(kept, phrases, captions, VerbParser(), bag_config)
         for row in job.progress(rows, len(kept), "bag"):
             journal.add(row)
     finally:
@@ -76,7 +75,7 @@ def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
         z_videos = np.stack(
             [by_video.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos]
         )
-        return z_videos, lambda texts: name_embeddings(model, texts, [config.eval.prompt]).numpy()
+        return z_videos, lambda texts: embed_names(model, texts, [config.eval.prompt])
 
     models = [asked(job.model()), asked(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)

@@ -12,7 +12,7 @@ import numpy as np
 
 from maxi.files import digest, write_json, write_text
 from maxi.method import evaluation, expansion
-from maxi.models.text_embeddings import averaged_embeddings, name_embeddings
+from maxi.models.text_embeddings import embed_names, embed_names_with_phrases
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Video, read_jsonl
@@ -74,14 +74,14 @@ def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.nda
     """z_l (K, D) of the names among which videos are recognised, as `eval.name_texts` says."""
     config = job.config
     if config.eval.name_texts == "templates":
-        return name_embeddings(model, names, config.match.templates).numpy()
+        return embed_names(model, names, config.match.templates)
     if config.eval.name_texts == "prompt":
-        return name_embeddings(model, names, [config.eval.prompt]).numpy()
+        return embed_names(model, names, [config.eval.prompt])
     rows = expansion.expand(
         names, config.expand.expander, config.expand.n_phrases, context=expansion_context(job)
     )
     texts = {row.name: row.texts for row in rows}
-    return averaged_embeddings(model, names, texts, config.eval.prompt).numpy()
+    return embed_names_with_phrases(model, names, texts, config.eval.prompt)
 
 
 def _aligned(

@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from maxi.errors import MaxiError
 from maxi.files import digest, write_text
-from maxi.progress import Progress
+from maxi.progress import Progress, silent
 from maxi.records import Journal, Skipped, Video, read_jsonl, write_jsonl
 from maxi.run import Run, is_current, write_signed
 from maxi.stages.job import Job, check_skipped
@@ -61,6 +62,23 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
             short,
             run.skipped,
         )
+    return videos
+
+
+def read_videos(where: str | Path, *, progress: Progress = silent) -> list[Video]:
+    """The videos of a folder, a table or a list of paths, or one video: ordered by id, which their content decides.
+
+    Every file is decoded once; one that cannot be read is left out with a warning. Raises MaxiError when there is none.
+    """
+    sources = list_videos(where)
+    with Decoder() as decoder, TemporaryDirectory() as folder:
+        videos, skipped = index_videos(
+            sources, decoder, journal=Path(folder) / "journal", known={}, progress=progress
+        )
+    if skipped:
+        logger.warning("%d files are unreadable or end early: see `maxi check`", len(skipped))
+    if not videos:
+        raise MaxiError(f"{where}: none of the {len(sources)} videos can be read; see `maxi check`")
     return videos
 
 

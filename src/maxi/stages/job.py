@@ -16,7 +16,7 @@ import torch
 
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.features.embedding import embed_videos, embeddings, trunk_digest
+from maxi.features.embedding import embeddings, store_embeddings, trunk_digest
 from maxi.features.store import FeatureStore
 from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
@@ -144,7 +144,7 @@ def embed(
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
     store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
     try:
-        failed = embed_videos(
+        failed = store_embeddings(
             model,
             videos,
             store,

@@ -6,7 +6,7 @@ import logging
 
 from maxi.files import digest
 from maxi.method import matching
-from maxi.models.text_embeddings import name_embeddings
+from maxi.models.text_embeddings import embed_names
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import is_current, write_signed
 from maxi.stages.job import Job, embed, videos_key
@@ -33,7 +33,7 @@ def match_run(job: Job) -> list[Match]:
         write_signed(run.matches, rows, inputs)
         return rows
     model = job.model()
-    z_l = name_embeddings(model, names, config.match.templates).numpy()
+    z_l = embed_names(model, names, config.match.templates)
     videos, z_v = embed(job, model, videos, config.match.n_frames)
     rows = matching.match(
         [v.id for v in videos],

@@ -17,11 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from maxi.config import TrainConfig
 from maxi.memory import peak_memory
+from maxi.run import Run
 from maxi.stages.job import Job, bag_videos, fresh_model, training_bags
 from maxi.stages.rehearsal import Recorded, Source, Trial, decoded, embedded, size_of, stored
 from maxi.stages.train import model_digest
-from maxi.training.batches import Batches, epoch_sizes, n_batches
-from maxi.training.loop import hold_out, train
+from maxi.training.batches import Batches
+from maxi.training.loop import Training
+from maxi.training.schedule import Course, n_batches
 
 STEPS = 3  # that are timed, after a first one
 # Steps cost the same without these; one checkpoint at a time tells its size.
@@ -114,45 +116,41 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
         source = decoded(job, model, videos)
 
     def trial(name: str, batches: Batches, n: int, **changes: Any) -> Trial:
-        found = Trial(job, f"plan: {name}", n)
-        train(
-            model,
-            bags,
-            batches,
-            config.model_copy(update={**PLAIN, **changes}),
-            folder=folder / name,  # of its own: none goes on with another's checkpoint
-            seed=job.config.seed,
-            key=key,
-            names=job.names(),
-            progress=found.progress,
-        )
+        found = Trial(job.progress, f"plan: {name}")
+        course = Course(bags, config.model_copy(update={**PLAIN, **changes}), **draws)
+        # In a folder of its own: none goes on with another's checkpoint.
+        training = Training(model, course, batches, folder=folder / name, key=key)
+        training.run(found.progress, max_steps=n)
         found.moments.append(time.monotonic())
         return found
 
-    trained, held_out = hold_out(bags, config.holdout, job.config.seed)
-    sizes = epoch_sizes(len(trained), config)
-    n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
+    draws: dict[str, Any] = {"seed": job.config.seed, "names": job.names()}
+    whole = Course(bags, config, **draws)
+    n_steps = whole.n_steps
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     inputs = Recorded(source.batches)
-    real = trial("decoding", inputs, min(1 + STEPS, n_steps), checkpoint_seconds=math.inf)
+    # With an epoch more it ends before its last step, after which comes a checkpoint.
+    more = {"epochs": config.epochs + 1, "checkpoint_seconds": math.inf}
+    real = trial("decoding", inputs, min(1 + STEPS, n_steps), **more)
     decoders = job.decoder.peak_memory()
     # Nothing is decoded any more, so that a checkpoint after each step lets no decoding get ahead.
     n_again = 1 + STEPS if source.n_epochs > 1 else 2
     epochs = max(config.epochs, n_again)
     again = trial("ready", inputs.again, n_again, checkpoint_seconds=0.0, epochs=epochs)
     ended = time.monotonic()
-    model.save(folder / "ready" / "model")
-    model_digest(folder / "ready" / "model")
+    ready = Run(folder / "ready")
+    model.save(ready.model)
+    model_digest(ready.model)
     saving, memory = time.monotonic() - ended, peak_memory()
     flop = 0
     if count:
         with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
-            trial("counting", inputs.again, 1, checkpoint_seconds=math.inf)
+            trial("counting", inputs.again, 1, **more)
         flop = counter.get_total_flops()
     found = _time(config, n_steps, source, real, again, beside=(loading, saving))
-    if held_out:  # each batch of them counted as a step, which costs more
-        n_batches_held_out = config.epochs * n_batches(len(held_out), config.batch_size)
+    if whole.held_out:  # each batch of them counted as a step, which costs more
+        n_batches_held_out = config.epochs * n_batches(len(whole.held_out), config.batch_size)
         found["seconds"] += n_batches_held_out * found["times"]["decoding"]
     return {
         "videos": len(bags),
@@ -162,7 +160,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
             "decoders": decoders,
             "gpu": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         },
-        "disk": _disk(folder / "ready", n_again, found, source.features, config=config),
+        "disk": _disk(ready, n_again, found, source.features, config=config),
         "flop": flop,
         "conditions": {"device": str(model.device), "decoders": len(job.decoder)},
     }
@@ -207,12 +205,12 @@ def _time(
 
 
 def _disk(
-    folder: Path, n_rows: int, found: Mapping[str, Any], features: int, *, config: TrainConfig
+    run: Run, n_rows: int, found: Mapping[str, Any], features: int, *, config: TrainConfig
 ) -> dict[str, int]:
     """Bytes: of a checkpoint and of the model; of all that stays; and of the most that lies there at a time."""
-    checkpoint, model = size_of(folder / "checkpoints"), size_of(folder / "model")
-    events = size_of(folder / "tensorboard") / n_rows
-    rows = size_of(folder / "train.jsonl") / (n_rows - 1)  # those up to the last checkpoint
+    checkpoint, model = size_of(run.checkpoints), size_of(run.model)
+    events = size_of(run.tensorboard) / n_rows
+    rows = size_of(run.steps) / n_rows
     kept = min(config.keep_last, found["n_checkpoints"])
     most = min(config.keep_last + 1, found["n_checkpoints"])  # one more while it is written
     logs = round(found["n_steps"] * (events + (1 + most) * rows))  # each checkpoint holds them too

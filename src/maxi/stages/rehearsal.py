@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ from torch import Tensor
 from maxi.errors import MaxiError
 from maxi.features.store import n_stored
 from maxi.models.video_clip import VideoCLIP
+from maxi.progress import Progress, Shown
 from maxi.records import Bag, Video
 from maxi.run import Run
 from maxi.stages.job import Job
-from maxi.stages.train import training_batches, views_key
-from maxi.training.batches import Batches, Step, clip_bytes, epochs_decoded_at_once
+from maxi.stages.train import training_batches
+from maxi.training.batches import Batches, clip_bytes, epochs_decoded_at_once
+from maxi.training.schedule import Step
+from maxi.training.stored_views import views_key
 from maxi.video.frame_store import FrameStore
 
 SAMPLE = 16  # videos that are embedded where only the head is trained
@@ -61,11 +63,14 @@ def embedded(
     """Batches whose features are those of a few videos: all have one size, and which they are costs nothing."""
     moments: list[float] = []
 
-    def timed(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-        for item in job.progress(items, total, label):
+    def noting(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
             moments.append(time.monotonic())
             yield item
         moments.append(time.monotonic())
+
+    def timed(items: Iterable[Any], total: int, label: str) -> Shown:
+        return job.progress(noting(items), total, label)
 
     few = replace(job, run=Run(folder), progress=timed)
     batches, store = training_batches(few, model, videos[:SAMPLE])
@@ -81,12 +86,12 @@ def embedded(
             _, features = next(batches([replace(step, bags=bags)]))
             yield step, features
 
-    key = views_key(job, model)
+    key = views_key(model, job.config.train, job.config.seed)
     missing = len(videos) - n_stored(job.run.features, key)
     return Source(
         borrowed,
         seconds=(moments[-1] - moments[0]) / (len(moments) - 1) * missing,
-        features=round(size_of(folder / "features") / len(there) * missing),
+        features=round(size_of(Run(folder).features) / len(there) * missing),
     )
 
 
@@ -121,20 +126,26 @@ class Recorded:
         return min(1.0, self._n_videos / n_videos)
 
 
-class Trial:
-    """The first steps of a training, and when they were there."""
+class Trial(Shown):
+    """The first steps of a training, as its progress sees them: their rows, and when they were there."""
 
-    def __init__(self, job: Job, label: str, n: int) -> None:
-        self._job, self._label, self._n = job, label, n
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, progress: Progress, label: str) -> None:
+        self._progress, self._label = progress, label
+        self.rows: list[Mapping[str, Any]] = []
         self.moments = [time.monotonic()]  # of the beginning, each row, the end
 
-    def progress(self, rows: Iterator[dict[str, Any]], total: int, label: str) -> Iterator[Any]:
-        """End the training early: it takes no step that nobody asks for."""
-        for row in self._job.progress(islice(rows, self._n), self._n, self._label):
-            self.moments.append(time.monotonic())
-            self.rows.append(row)
-            yield row
+    def progress(self, items: Iterable[Any], total: int, label: str) -> Trial:
+        """The training's progress: shown under the plan's label, and watched."""
+        self._shown = self._progress(items, total, self._label)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._shown)
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        self.moments.append(time.monotonic())
+        self.rows.append(row)
+        self._shown.show(row)
 
     @property
     def before_steps(self) -> float:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
-from maxi.features.embedding import trunk_digest
 from maxi.features.store import FeatureStore
-from maxi.features.training_inputs import embed_views
 from maxi.files import digest, file_digest, read_json, write_json
 from maxi.method.bags import shuffle_bags
 from maxi.models.video_clip import VideoCLIP
@@ -18,10 +16,12 @@ from maxi.records import Match, Video, read_jsonl
 from maxi.run import contents, is_current, meta_path, sign
 from maxi.stages.cache import fill_cache
 from maxi.stages.job import Job, bag_videos, fresh_model, n_workers, training_bags, without
-from maxi.training.batches import Batches, cached_views, decoded_clips
+from maxi.training.batches import Batches, decoded_clips
 from maxi.training.checkpoints import model_files
-from maxi.training.loop import train
+from maxi.training.loop import Training
+from maxi.training.schedule import Course
 from maxi.training.stored_clips import stored_clips
+from maxi.training.stored_views import fill_views, stored_views
 from maxi.video.frame_store import FrameStore, store_key
 
 
@@ -52,19 +52,13 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
     batches, store = training_batches(job, model, videos)
     try:
         bags = [b for b in bags if store is None or b.video in store]
-        summary = train(
-            model,
-            bags,
-            batches,
-            config.train,
-            folder=run.folder,
-            seed=config.seed,
-            key=digest(job.fingerprint, _frames_key(job)),
-            names=job.names(),
-            scores=_scores(job),
-            progress=under("train control", job.progress) if control else job.progress,
-            world=job.world,
+        course = Course(
+            bags, config.train, seed=config.seed, names=job.names(), scores=_scores(job)
         )
+        key = digest(job.fingerprint, _frames_key(job))
+        training = Training(model, course, batches, folder=run.folder, key=key, world=job.world)
+        shown = under("train control", job.progress) if control else job.progress
+        summary = training.run(shown)
     finally:
         if store:
             store.close()
@@ -120,24 +114,14 @@ def training_batches(
         raise MaxiError(
             "`trainable: head` trains on cached features in one process; leave out torchrun"
         )
-    store = FeatureStore(job.run.features, views_key(job, model))
-    failed = embed_views(
+    store, failed = fill_views(
         model,
         videos,
-        store,
         job.decoder,
-        n_views=train_config.n_views,
-        n_frames=train_config.n_frames,
-        seed=seed,
-        scales=train_config.crop_scales,
+        train_config,
+        seed,
+        folder=job.run.features,
         progress=job.progress,
     )
     without(job, videos, failed)
-    return cached_views(store, train_config.n_views), store
-
-
-def views_key(job: Job, model: VideoCLIP) -> str:
-    """Name of the store of augmented views that training reads with these settings."""
-    train_config = job.config.train
-    views = (train_config.n_views, train_config.n_frames, train_config.crop_scales, job.config.seed)
-    return digest("views", trunk_digest(model.backbone), *views)
+    return stored_views(store, train_config.n_views), store

@@ -1,11 +1,11 @@
-"""Bags -> batches: which videos meet in which step, their frames or cached features, their texts and masks."""
+"""Steps -> batches: the frames of a step's videos, their texts and masks."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from queue import Full, Queue
 from typing import TypeVar
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
-from maxi.features.store import FeatureStore
 from maxi.features.training_inputs import augmented, clip_device, training_indices
 from maxi.method.bags import sample_bag
 from maxi.method.objectives import SINGLE
 from maxi.models.video_clip import VideoCLIP
-from maxi.randomness import generator, shuffled
+from maxi.randomness import generator
 from maxi.records import Bag, Video
+from maxi.training.schedule import Step
 from maxi.video.workers import Answer, Decoder, Request
 
 T = TypeVar("T")
@@ -33,51 +33,7 @@ CLIPS_AHEAD = 2**28  # bytes of augmented clips of the epochs to come
 FRAMES_AHEAD = 2**26  # bytes of a video's frames decoded at once
 
 
-@dataclass(frozen=True)
-class Step:
-    """One optimiser step: its number from 0, its epoch, the bags of its videos, and whether it ends the epoch."""
-
-    number: int
-    epoch: int
-    bags: tuple[Bag, ...]
-    ends: bool = False
-
-
 Batches = Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]]
-
-
-def n_batches(n: int, batch_size: int) -> int:
-    """Steps per epoch: no video is dropped, and no batch is a small rest."""
-    return max(1, round(n / batch_size))
-
-
-def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
-    """Videos of each epoch: all, or with a curriculum the most confident, more each time until half of the epochs."""
-    half = max(1, config.epochs / 2)
-    shares = [
-        config.curriculum + (1 - config.curriculum) * min(1.0, epoch / half)
-        for epoch in range(config.epochs)
-    ]
-    return [min(n, max(2, round(share * n))) for share in shares]
-
-
-def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0) -> Iterator[Step]:
-    """The steps of all epochs from step `start` on; a function of (seed, epoch, video ids) alone.
-
-    An epoch is cut into batches of nearly equal size, since a rest of one or two videos has hardly a contrast. With a
-    curriculum the bags come with the most confident match first.
-    """
-    by_id = {bag.video: bag for bag in bags}
-    number = 0
-    for epoch, size in enumerate(epoch_sizes(len(bags), config)):
-        per_epoch = n_batches(size, config.batch_size)
-        if number + per_epoch > start:
-            order = shuffled(list(by_id)[:size], "order", seed, epoch)
-            for i, part in enumerate(np.array_split(np.arange(size), per_epoch)):
-                if number + i >= start:
-                    chosen = tuple(by_id[order[j]] for j in part)
-                    yield Step(number + i, epoch, chosen, i + 1 == per_epoch)
-        number += per_epoch
 
 
 def collate_texts(
@@ -141,17 +97,6 @@ def kept_patches(
     n = max(1, round(n_patches * (1 - dropout)))
     rows = [generator("patches", seed, epoch, v).permutation(n_patches)[:n] for v in videos]
     return torch.from_numpy(np.sort(np.stack(rows), 1))
-
-
-def cached_views(store: FeatureStore, n_views: int) -> Batches:
-    """Batches of cached trunk features (B, T, F): epoch e reads view e mod n_views."""
-
-    def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        for step in steps:
-            rows = store.gather([bag.video for bag in step.bags])  # (B, V, T, F)
-            yield step, torch.from_numpy(rows[:, step.epoch % n_views])
-
-    return batches
 
 
 def epochs_decoded_at_once(videos: Sequence[Video], config: TrainConfig, size: int) -> int:

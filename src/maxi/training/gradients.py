@@ -15,8 +15,9 @@ from maxi.errors import MaxiError, choose
 from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES, contrasted
 from maxi.models.video_clip import VideoCLIP
-from maxi.training.batches import Step, collate_classes, collate_texts, kept_patches
+from maxi.training.batches import collate_classes, collate_texts, kept_patches
 from maxi.training.distributed import World
+from maxi.training.schedule import Step
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from typing import Any
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.files import write_text
+from maxi.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +25,15 @@ Book = tuple[Write, Callable[[], None]]
 
 
 @contextmanager
-def open_logbooks(folder: Path, config: TrainConfig, start: int) -> Iterator[Callable[[Row], None]]:
+def open_logbooks(run: Run, config: TrainConfig, start: int) -> Iterator[Callable[[Row], None]]:
     """What takes the rows of `train.jsonl` from step `start` on and passes every number on.
 
     A logbook that fails is told once and left out. Raises MaxiError when Weights & Biases is asked for and missing.
     """
-    books = {"TensorBoard": lambda: _tensorboard(folder / "tensorboard", start)}
+    books = {"TensorBoard": lambda: _tensorboard(run.tensorboard, start)}
     if config.wandb:
         require_wandb(config)
-        books["Weights & Biases"] = lambda: _wandb(folder, config, start)
+        books["Weights & Biases"] = lambda: _wandb(run, config, start)
     with ExitStack() as stack:
         writers = [stack.enter_context(_forgiven(*named)) for named in books.items()]
 
@@ -110,24 +111,23 @@ def _tensorboard(folder: Path, start: int) -> Book | None:
     return write, file.close
 
 
-def _wandb(folder: Path, config: TrainConfig, start: int) -> Book:
+def _wandb(run: Run, config: TrainConfig, start: int) -> Book:
     """A run of the project `train.wandb`, gone on with when training is; neither output nor code is sent."""
     import wandb
 
-    path = folder / "wandb.id"
-    if start == 0 or not path.is_file():
-        write_text(path, [uuid.uuid4().hex])
-    run = wandb.init(
+    if start == 0 or not run.wandb.is_file():
+        write_text(run.wandb, [uuid.uuid4().hex])
+    book = wandb.init(
         project=config.wandb,
-        name=folder.resolve().name,
-        id=path.read_text(encoding="utf-8"),
+        name=run.folder.resolve().name,
+        id=run.wandb.read_text(encoding="utf-8"),
         resume="allow",
-        dir=folder,
+        dir=run.folder,
         config=config.model_dump(mode="json"),
         settings={"console": "off", "disable_git": True, "save_code": False},
     )
 
     def write(step: int, values: dict[str, float]) -> None:
-        run.log(values, step=step)
+        book.log(values, step=step)
 
-    return write, run.finish
+    return write, book.finish

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,223 +21,231 @@ from maxi.config import TrainConfig
 from maxi.errors import MaxiError
 from maxi.files import digest, write_text
 from maxi.models.video_clip import VideoCLIP
-from maxi.randomness import shuffled
-from maxi.records import Bag
+from maxi.progress import Progress, silent
+from maxi.run import Run
 from maxi.training.averaging import Average
-from maxi.training.batches import Batches, Step, epoch_sizes, n_batches, prefetch, schedule
+from maxi.training.batches import Batches, prefetch
 from maxi.training.checkpoints import interpolate, load_best, load_state, save_best, save_state
 from maxi.training.distributed import World
 from maxi.training.gradients import Contrast, Share, resolve_precision, within_memory
 from maxi.training.logbooks import open_logbooks
+from maxi.training.schedule import Course, Step
 
 logger = logging.getLogger(__name__)
 
+Row = dict[str, Any]
+"""A line of `train.jsonl`: what happened in a step."""
 
 WITHOUT_EFFECT = {"micro_batch", "recompute", "result"}
 """Settings on which no step depends, so that a checkpoint is gone on with when they change."""
 
 
-def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
-    """Linear warm-up to `lr`, then a cosine to `min_lr` that begins where the warm-up ends (section 4.2)."""
-    if step < n_warmup:
-        return config.lr * (step + 1) / n_warmup
-    begin = n_warmup if config.cosine_from == "warmup" else 0
-    along = (step - begin) / max(1, n_steps - begin)
-    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * along))
+class Training:
+    """The fine-tuning of a model in place along a course, with its checkpoints and its log in `folder`.
 
-
-def train(
-    model: VideoCLIP,
-    bags: Sequence[Bag],
-    batches: Batches,
-    config: TrainConfig | None = None,
-    *,
-    folder: Path,
-    seed: int = 0,
-    key: str = "",
-    names: Sequence[str] = (),
-    scores: Mapping[str, float] | None = None,
-    progress: Callable[[Iterator[Any], int, str], Any] | None = None,
-    world: World | None = None,
-) -> dict[str, Any]:
-    """Fine-tune `model` in place on bags, ensemble it with its original weights, and return what happened.
+    `batches` turns steps into inputs: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when only the
+    head is trained. A checkpoint with the same `key`, bags and settings is gone on with; every draw is a function of
+    (seed, epoch, video id), so the end is the same as without the break.
 
     In a `world` of several processes each encodes its share of every batch; features are gathered, every process takes
     the one loss over the whole batch, and the gradients are summed: the result is that of one process. The first
     writes the files.
-
-    `batches` turns steps into inputs: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when
-    only the head is trained. A checkpoint in `folder` with the same `key`, bags and settings is resumed; every draw is
-    a function of (seed, epoch, video id), so the end is the same as without the break. `folder/train.jsonl` gets a row
-    per step. `names` are the classes of `cross_entropy`, by default those of the bags; `scores` are the matches', by
-    video id, for `curriculum`. Raises MaxiError when the loss is not finite, with the video ids.
     """
-    config, world = config or TrainConfig(), world or World()
-    if len(bags) < 2:
-        raise MaxiError("training needs at least two kept videos; add videos or raise `match.keep`")
-    if len({bag.name for bag in bags}) == 1 and world.first:
-        logger.warning(
-            "all kept videos match one name, %r: there is nothing to contrast, so the model hardly changes; "
-            "add videos of other actions, or names that fit them better",
-            bags[0].name,
+
+    def __init__(
+        self,
+        model: VideoCLIP,
+        course: Course,
+        batches: Batches,
+        *,
+        folder: Path,
+        key: str = "",
+        world: World | None = None,
+    ) -> None:
+        self.model, self.course, self.batches = model, course, batches
+        self.files, self.world = Run(folder), world or World()
+        self.states = self.files.checkpoints
+        precision = resolve_precision(course.config.precision, model.device)
+        self.config = config = course.config.model_copy(update={"precision": precision})
+        self._check()
+        frozen = copy.deepcopy(model) if config.distill else None
+        equip(model, config)
+        self.parameters = learning_parameters(model, config)
+        self.original = {n: p.detach().cpu().clone() for n, p in self.parameters.items()}
+        self.contrast = Contrast(
+            model,
+            config,
+            classes=course.classes,
+            seed=course.seed,
+            world=self.world,
+            learning=list(self.parameters.values()),
+            frozen=frozen,
         )
-    precision = resolve_precision(config.precision, model.device)
-    config = config.model_copy(update={"precision": precision})
-    frozen = copy.deepcopy(model) if config.distill else None
-    equip(model, config)
-    learning = model.freeze(config.trainable)
-    if config.learn_sigma:
-        model.logit_scale.requires_grad_(True)
-        learning = [*learning, "logit_scale"]
-    parameters = {n: p for n, p in model.named_parameters() if n in set(learning)}
-    original = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-    classes = list(names) or sorted({bag.name for bag in bags})
-    strange = sorted({bag.name for bag in bags} - set(classes))
-    if strange and config.objective == "cross_entropy":
-        raise MaxiError(
-            f"{strange[0]!r} labels a bag and is none of the {len(classes)} classes; mend the bag or add the name"
+        # Features are small enough for one graph.
+        self.micro = config.batch_size * 2 if self.contrast.cached else config.micro_batch
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
         )
-    contrast = Contrast(
-        model,
-        config,
-        classes=classes,
-        seed=seed,
-        world=world,
-        learning=list(parameters.values()),
-        frozen=frozen,
-    )
-    optimiser = torch.optim.AdamW(
-        parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
-    )
-    average = (
-        None if config.average == "none" else Average(config.average, parameters, config.ema_decay)
-    )
-    candidate = average.weights if average else parameters  # validated, and the result
-
-    bags, held_out = hold_out(bags, config.holdout, seed)
-    if config.curriculum < 1:
-        confidence = scores or {}
-        bags = sorted(bags, key=lambda bag: (-confidence.get(bag.video, -math.inf), bag.video))
-    sizes = epoch_sizes(len(bags), config)
-    n_steps = sum(n_batches(size, config.batch_size) for size in sizes)
-    sizes += [len(held_out)] if held_out else []
-    smallest = min(size // n_batches(size, config.batch_size) for size in sizes)
-    if smallest < world.size:
-        raise MaxiError(
-            f"{world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
-            + (" or `train.holdout`" if held_out else "")
+        self.average = (
+            None
+            if config.average == "none"
+            else Average(config.average, self.parameters, config.ema_decay)
         )
-    n_warmup = round(n_steps / config.epochs * config.warmup_epochs)
-    settings = {k: v for k, v in config.decisive().items() if k not in WITHOUT_EFFECT}
-    key = digest(key, settings, seed, _bags_digest([*bags, *held_out]), classes)
-    states = folder / "checkpoints"
-    start = 0
-    log: list[dict[str, Any]] = []
-    if found := load_state(states, optimiser, key):
-        start, log = found.step, found.log
-        _assign(parameters, found.weights)
-        if average:
-            _assign(average.weights, found.average)
-        if world.first:
-            _write_log(folder, log)
+        self.result = self.average.weights if self.average else self.parameters
+        settings = {k: v for k, v in config.decisive().items() if k not in WITHOUT_EFFECT}
+        self.key = digest(key, settings, course.seed, course.digest(), course.classes)
+        self.log: list[Row] = []
 
-    # Features are small enough for one graph.
-    micro = config.batch_size * 2 if contrast.cached else config.micro_batch
+    def run(self, progress: Progress = silent, *, max_steps: int | None = None) -> Row:
+        """Train to the end, or for `max_steps`, ensemble with the original weights, and return what happened.
 
-    def shares(steps: Iterable[Step]) -> Iterator[Step]:
-        for step in steps:
-            yield replace(step, bags=tuple(world.part(step.bags)))
+        Raises MaxiError when the loss is not finite, with the video ids, or a checkpoint cannot be written.
+        """
+        start = self.resume()
+        batches = prefetch(self.batches(self._shares(self.course.steps(start))))
+        n_left = min(self.course.n_steps - start, max_steps or self.course.n_steps)
+        logbooks = open_logbooks(self.files, self.config, start)
+        with logbooks if self.world.first else nullcontext() as write:
+            saved = waited = time.monotonic()
+            shown = progress(islice(batches, max_steps), n_left, "train")
+            for own, inputs in shown:
+                # Load: the inputs of this process are there; the others say which videos theirs are of.
+                began = time.monotonic()
+                share = self._joined(own, inputs)
+                step = share.step
 
-    def joined(own: Step, inputs: Tensor) -> Share:  # never in the thread that prefetches
-        step = replace(own, bags=tuple(world.gather_lists(own.bags)))
-        return Share(step, [bag.video for bag in own.bags], inputs)
+                # Learning rate.
+                lr = self.course.learning_rate(step.number)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = lr
 
-    def validated() -> float:
+                # Forward, objective, backward: in graphs of as many videos as fit into memory.
+                while (loss := within_memory(self.contrast.backward, share, self.micro)) is None:
+                    self.micro //= 2
+                    if self.world.first:
+                        logger.warning(
+                            "out of memory: going on with graphs of %d videos", self.micro
+                        )
+
+                # Step.
+                self.optimiser.step()
+                if self.average:
+                    self.average.step(step.epoch, self.config.epochs, ends=step.ends)
+
+                # Log.
+                now = time.monotonic()
+                row = {
+                    "step": step.number,
+                    "epoch": step.epoch,
+                    "loss": round(loss, 6),
+                    "lr": lr,
+                    "clips": len(step.bags),
+                    "seconds": round(now - waited, 4),
+                    "data_seconds": round(began - waited, 4),
+                }
+
+                # Evaluate.
+                if self.course.held_out and step.ends:
+                    row["validation"] = self.validate()
+                    if self.world.first and row["validation"] < best(self.log):
+                        save_best(self.states, self.result, key=self.key, row=row)
+                self.log.append(row)
+                shown.show(row)
+                if write:
+                    write(row)
+
+                # Save.
+                last = step.number + 1 == self.course.n_steps
+                if self.world.first and (last or now - saved >= self.config.checkpoint_seconds):
+                    self.save()
+                    saved = time.monotonic()
+                waited = time.monotonic()
+        return self._finish()
+
+    def resume(self) -> int:
+        """Go on from the newest checkpoint of this training, where there is one; returns the first step to take."""
+        state = load_state(self.states, self.optimiser, self.key)
+        if state is None:
+            return 0
+        self.log = state.log
+        assign(self.parameters, state.weights)
+        if self.average:
+            assign(self.average.weights, state.average)
+        if self.world.first:
+            self._write_log()
+        return state.step
+
+    def validate(self) -> float:
         """The loss on the held-out videos, of clips and texts that are the same after every epoch."""
         total, n = 0.0, 0
-        with _assigned(parameters, candidate):
-            for own, inputs in batches(shares(_chunks(held_out, config.batch_size))):
-                share = joined(own, inputs)
-                total += contrast.value(share, micro) * len(share.step.bags)
+        with assigned(self.parameters, self.result):
+            for own, inputs in self.batches(self._shares(self.course.validation())):
+                share = self._joined(own, inputs)
+                total += self.contrast.value(share, self.micro) * len(share.step.bags)
                 n += len(share.step.bags)
         return total / n
 
-    def steps() -> Iterator[dict[str, Any]]:
-        nonlocal micro
-        saved, waited = time.monotonic(), time.monotonic()
-        for own, inputs in prefetch(batches(shares(schedule(bags, config, seed, start)))):
-            began = time.monotonic()
-            share = joined(own, inputs)
-            step = share.step
-            lr = learning_rate(step.number, n_steps, n_warmup, config)
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            while (loss := within_memory(contrast.backward, share, micro)) is None:
-                micro //= 2
-                if world.first:
-                    logger.warning("out of memory: going on with graphs of %d videos", micro)
-            optimiser.step()
+    def save(self) -> None:
+        """Write a checkpoint of the steps in the log, then the log."""
+        save_state(
+            self.states,
+            self.log[-1]["step"] + 1,
+            self.parameters,
+            self.optimiser,
+            key=self.key,
+            log=self.log,
+            average=self.average.weights if self.average else {},
+            keep=self.config.keep_last,
+        )
+        self._write_log()
 
-            if average:
-                average.step(step.epoch, config.epochs, ends=step.ends)
-            now = time.monotonic()
-            row = {
-                "step": step.number,
-                "epoch": step.epoch,
-                "loss": round(loss, 6),
-                "lr": lr,
-                "clips": len(step.bags),
-                "seconds": round(now - waited, 4),
-                "data_seconds": round(began - waited, 4),
-            }
-            if held_out and step.ends:
-                row["validation"] = validated()
-                if world.first and row["validation"] < best(log):
-                    save_best(states, candidate, key=key, row=row)
-            log.append(row)
-            yield row
+    def _check(self) -> None:
+        """Raise MaxiError when processes cannot share the batches; warn when there is nothing to contrast."""
+        if (smallest := self.course.smallest_batch()) < self.world.size:
+            raise MaxiError(
+                f"{self.world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
+                + (" or `train.holdout`" if self.course.held_out else "")
+            )
+        if len(self.course.matched) == 1 and self.world.first:
+            logger.warning(
+                "all kept videos match one name, %r: there is nothing to contrast, so the model hardly changes; "
+                "add videos of other actions, or names that fit them better",
+                self.course.matched[0],
+            )
 
-            last = step.number + 1 == n_steps
-            if world.first and (last or now - saved >= config.checkpoint_seconds):
-                save_state(
-                    states,
-                    step.number + 1,
-                    parameters,
-                    optimiser,
-                    key=key,
-                    log=log,
-                    average=average.weights if average else {},
-                    keep=config.keep_last,
-                )
-                _write_log(folder, log)
-                saved = time.monotonic()
-            waited = time.monotonic()
+    def _shares(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """The steps with this process's part of their bags."""
+        for step in steps:
+            yield replace(step, bags=tuple(self.world.part(step.bags)))
 
-    shown = progress(steps(), n_steps - start, "train") if progress else steps()
-    with open_logbooks(folder, config, start) if world.first else nullcontext() as write:
-        for row in shown:
-            if write:
-                write(row)
-    tuned = {n: t.detach().cpu() for n, t in candidate.items()}
-    finetuned = f"step-{n_steps:08d}/{'average' if average else 'weights'}"
-    if config.result == "best":
-        world.wait()
-        name, tuned = load_best(states, key)
-        finetuned = f"{name}/weights"
-    _assign(parameters, interpolate(original, tuned, config.alpha))
-    return {
-        "steps": n_steps,
-        "precision": precision,
-        "finetuned": f"{finetuned}.safetensors",
-        "trained_parameters": sum(p.numel() for p in parameters.values()),
-        "empty_bags": sum(not bag.texts for bag in bags),
-        "first_loss": log[0]["loss"],
-        "last_loss": log[-1]["loss"],
-        "data_share": round(
-            sum(row["data_seconds"] for row in log) / max(sum(row["seconds"] for row in log), 1e-9),
-            4,
-        ),
-    }
+    def _joined(self, own: Step, inputs: Tensor) -> Share:
+        """The whole step, from the parts of all processes; never called in the thread that prefetches."""
+        step = replace(own, bags=tuple(self.world.gather_lists(own.bags)))
+        return Share(step, [bag.video for bag in own.bags], inputs)
+
+    def _write_log(self) -> None:
+        write_text(self.files.steps, (json.dumps(row) + "\n" for row in self.log))
+
+    def _finish(self) -> Row:
+        """Ensemble the chosen weights with the original ones, and sum the training up."""
+        tuned: Mapping[str, Tensor] = {n: t.detach().cpu() for n, t in self.result.items()}
+        finetuned = f"step-{self.course.n_steps:08d}/{'average' if self.average else 'weights'}"
+        if self.config.result == "best":
+            self.world.wait()
+            name, tuned = load_best(self.states, self.key)
+            finetuned = f"{name}/weights"
+        assign(self.parameters, interpolate(self.original, tuned, self.config.alpha))
+        seconds, waited = (sum(row[k] for row in self.log) for k in ("seconds", "data_seconds"))
+        return {
+            "steps": self.course.n_steps,
+            "precision": self.config.precision,
+            "finetuned": f"{finetuned}.safetensors",
+            "trained_parameters": sum(p.numel() for p in self.parameters.values()),
+            "empty_bags": sum(not bag.texts for bag in self.course.bags),
+            "first_loss": self.log[0]["loss"],
+            "last_loss": self.log[-1]["loss"],
+            "data_share": round(waited / max(seconds, 1e-9), 4),
+        }
 
 
 def equip(model: VideoCLIP, config: TrainConfig) -> None:
@@ -259,17 +266,13 @@ def equip(model: VideoCLIP, config: TrainConfig) -> None:
         )
 
 
-def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], list[Bag]]:
-    """The bags that are trained on, and the `share` of them that validates; MaxiError when one is too small."""
-    chosen = set(shuffled([b.video for b in bags], "validate", seed)[: round(share * len(bags))])
-    trained = [b for b in bags if b.video not in chosen]
-    held_out = [b for b in bags if b.video in chosen]
-    if share and min(len(trained), len(held_out)) < 2:
-        raise MaxiError(
-            f"`train.holdout` {share} of {len(bags)} videos leaves {len(trained)} to train on and {len(held_out)} "
-            "to validate with; both need two"
-        )
-    return trained, held_out
+def learning_parameters(model: VideoCLIP, config: TrainConfig) -> dict[str, Tensor]:
+    """The parameters that learn, by name; all others are frozen."""
+    names = set(model.freeze(config.trainable))
+    if config.learn_sigma:
+        model.logit_scale.requires_grad_(True)
+        names.add("logit_scale")
+    return {n: p for n, p in model.named_parameters() if n in names}
 
 
 def best(log: Sequence[Mapping[str, Any]]) -> float:
@@ -277,36 +280,20 @@ def best(log: Sequence[Mapping[str, Any]]) -> float:
     return min((row["validation"] for row in log if "validation" in row), default=math.inf)
 
 
-def _chunks(bags: Sequence[Bag], size: int) -> Iterator[Step]:
-    """Held-out bags as steps of an epoch -1, which no training step has."""
-    for part in np.array_split(np.arange(len(bags)), n_batches(len(bags), size)):
-        yield Step(-1, -1, tuple(bags[i] for i in part))
-
-
 @contextmanager
-def _assigned(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+def assigned(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
     """The parameters with other values while the block runs."""
     if parameters is values:
         yield
         return
     own = {n: p.detach().clone() for n, p in parameters.items()}
-    _assign(parameters, values)
+    assign(parameters, values)
     yield
-    _assign(parameters, own)
+    assign(parameters, own)
 
 
-def _bags_digest(bags: Sequence[Bag]) -> str:
-    total = hashlib.sha256()
-    for bag in bags:
-        total.update(repr((bag.video, bag.name, [tuple(t) for t in bag.texts])).encode())
-    return total.hexdigest()
-
-
-def _assign(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def assign(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Copy values into parameters, in place."""
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(values[name])
-
-
-def _write_log(folder: Path, log: Sequence[Mapping[str, Any]]) -> None:
-    write_text(folder / "train.jsonl", (json.dumps(row) + "\n" for row in log))

@@ -14,7 +14,8 @@ from maxi.errors import MaxiError
 from maxi.features.training_inputs import augmented, clip_device, training_indices
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Video
-from maxi.training.batches import Batches, Lost, Step, room
+from maxi.training.batches import Batches, Lost, room
+from maxi.training.schedule import Step
 from maxi.video.frame_store import FrameStore
 
 
