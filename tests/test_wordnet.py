@@ -85,6 +85,7 @@ def test_every_one_of_these_names_has_phrases() -> None:
         ("a person doing yoga", "practising yoga"),
         ("golf putting", "putting"),
         ("hit something with a stick", "hitting something with a stick"),
+        ("push ups on a bench", "doing push ups on a bench"),
         ("doing laundry", "do laundry"),
         ("laundry", "using a laundry"),
     ],

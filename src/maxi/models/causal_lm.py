@@ -1,4 +1,4 @@
-"""`hf:MODEL`: a language model of transformers, in a folder or from the hub, answers on this machine."""
+"""Ask a language model that runs on this machine (`hf:MODEL`), from a local folder or the hub."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Language:
     weights: str  # digest of the files
 
     def ask(self, text: str, *, temperature: float, max_tokens: int) -> str:
-        """The reply to one message, from disk where the same was asked before."""
-        kept, question = Replies(["hf", self.weights]), [text, temperature, max_tokens]
-        reply = kept.find(question)
+        """Return the reply to one message; a question that was asked before is answered from disk."""
+        stored, question = Replies(["hf", self.weights]), [text, temperature, max_tokens]
+        reply = stored.find(question)
         if reply is None:
             reply = self.write(text, temperature=temperature, max_tokens=max_tokens)
-            kept.keep(question, reply)
+            stored.keep(question, reply)
         return reply
 
     @torch.inference_mode()
     def write(self, text: str, *, temperature: float, max_tokens: int) -> str:
-        """A new reply, drawn from a seed that follows from the text."""
+        """Write a new reply; the random seed follows from the text, so the same text gets the same reply."""
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": text}]
             text = self.tokenizer.apply_chat_template(
@@ -62,22 +62,24 @@ class Language:
                 f"{self.where}: its context of {room} tokens is too short for a question"
             )
         torch.manual_seed(int(generator(f"language {text}", 0).integers(2**31)))
-        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
-        found = self.model.generate(
+        sampling = {"temperature": temperature} if temperature else {}
+        written = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
-            **(sampling or {"do_sample": False}),
+            do_sample=bool(sampling),
+            **sampling,
         )
-        reply: str = self.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
+        reply: str = self.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
         return reply
 
 
 def load_language(name: str, device: str = "cpu") -> Language:
-    """Load a causal language model from a local folder, or by `ID` or `ID@REVISION`: float32, on CUDA bfloat16.
+    """Load a causal language model from a local folder, or by `ID` or `ID@REVISION` from the hub.
 
-    Raises MaxiError when it cannot be found, does not write texts, or its files are damaged or do not fit together.
+    Its weights are float32 on the CPU and bfloat16 on CUDA. Raises MaxiError when the model cannot be found, does
+    not write texts, or its files are damaged or do not fit together.
     """
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as WRITING
@@ -110,7 +112,7 @@ def load_language(name: str, device: str = "cpu") -> Language:
 
 
 def _try_out(language: Language) -> None:
-    """A model whose parts do not fit fails now and not in the run."""
+    """Write one token, so that a model whose parts do not fit fails now and not in the middle of a run."""
     try:
         language.write("waving", temperature=0.0, max_tokens=1)
     except MaxiError:

@@ -1,4 +1,4 @@
-"""Prompt templates and the normalisation of phrases (appendix B)."""
+"""Fill prompt templates with names, and clean texts (appendix B)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ _TRAILING = ".,;:!?…。！？、，；：-–— "
 
 
 def with_name(template: str, name: str) -> str:
-    """The template with each `{}` replaced by the name; MaxiError when it has no `{}`."""
+    """Return the template with the name in place of each `{}`; raise MaxiError when it has no `{}`."""
     if "{}" not in template:
         raise MaxiError(f"prompt template {template!r} has no {{}}; put {{}} where the name goes")
     return template.replace("{}", name)
 
 
 def clean(text: str, limit: int = MAX_PHRASE) -> str:
-    """One phrase out of untrusted text: NFC, lower case, bare ends, at most `limit` characters."""
+    """Return a text from outside as one line in lower case, without quotes around it or a mark at its end.
+
+    Characters are in Unicode's composed form (NFC), control characters are dropped, and a text of more than
+    `limit` characters is cut after its last whole word.
+    """
     # Only a prefix can survive the cut, so a huge text must not cost more than a long one.
     text = unicodedata.normalize("NFC", text[: 20 * limit].lower())
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or not _is_control(c))

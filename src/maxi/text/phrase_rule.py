@@ -1,4 +1,4 @@
-"""The rule for names without written phrases: wordings by kind of action and kind of thing."""
+"""Make phrases by rule for names without written ones, by the kind of action and the kind of thing."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from maxi.text.wordnet import (
 RIDES = "vehicle|bicycle|horse|animal|boat|car"
 FOODS = "food|dish|fruit|vegetable|meat|bread|cake|fish"
 CLOTHES = "garment|clothing|footwear|hat|cloth"
-# Verbs (none: a bare noun), categories of the thing, phrases: {o} the thing, {n} without article.
+# Each row holds verbs ("" stands for a noun alone), categories of the thing, and phrases: {o} is the
+# thing under its article, {n} without one.
 TEMPLATE_ROWS = (
-    ("play|", "drum", "playing {o}|beating {o}|striking {o} with the hands|making music with {o}"),
     (
         "play|",
         "musical instrument",
@@ -67,11 +67,6 @@ TEMPLATE_ROWS = (
         "|training in a martial art",
     ),
     (
-        "chop|cut|slice|dice|peel|grate|mince|shred|carve|core|trim|stone|crush|mash",
-        FOODS,
-        "preparing {o} in the kitchen|getting {o} ready to cook",
-    ),
-    (
         "fry|boil|bake|roast|grill|steam|simmer|poach|toast|stew|cook|barbecue|flip|stir|heat",
         FOODS,
         "cooking {o}|preparing {o} in the kitchen|heating {o}",
@@ -95,11 +90,9 @@ TEMPLATE_ROWS = (
     ),
 )
 TEMPLATES = tuple(tuple(cell.split("|") for cell in row) for row in TEMPLATE_ROWS)
-# What can be said of nearly every action of a kind, with an object and without.
+# What can be said of nearly every action of a kind, with a thing and without one.
 FIELD_TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "change": (("working on {o}",), ()),
     "contact": (("handling {o}",), ()),
-    "creation": (("making {o}", "working on {o}"), ()),
     "motion": (("moving {o}",), ("moving the body", "being in motion")),
 }
 YOGA = ("doing yoga", "stretching on a mat", "balancing in a yoga pose", "keeping the body still")
@@ -108,37 +101,36 @@ NOMINAL = ("doing {n}", "practising {n}", "performing {n}", "someone doing {n}",
 THING = ("using {o}", "holding {o}", "working with {o}", "someone using {o}", "people using {o}")
 PLAIN = ("someone {doing}", "a person {doing}", "people {doing}", "showing how to {base}")
 
-STUNTS = frozenset(("exercise", "acrobatics"))
 MASS = words_of("bread meat clothing footwear furniture jewelry makeup medicine food cloth")
-# Not handled, moved, made or worked on, nor what such verbs have as their object.
+# Nobody "handles" or "moves" things of these categories, nor what these verbs have as their object.
 NOT_HANDLED = PEOPLE | {"animal", "dog", "horse", "bird", "tree", "body part", "dance"}
 NOT_HANDLING = PLACE_VERBS | words_of(
     "ride drive cross enter leave descend ascend mount pass follow chase walk scale visit"
 )
-# Categories that make a phrase no clearer when they stand in for the thing.
+# Categories that say too little to stand in for the thing.
 UNHELPFUL = frozenset(("", "thing", "body part", "device", "dance", "acrobatics"))
 
 
 def describe(name: str) -> list[str]:
-    """Phrases for a name, best first; [] when neither a verb nor a known thing is found in it."""
-    whole = without_someone(split_words(without_alternatives(name)))
-    words = whole
+    """Return phrases for a name, the best first; [] when it has neither a verb nor a known thing."""
+    name_words = without_someone(split_words(without_alternatives(name)))
+    words = name_words
     while len(words) > 1 and is_light(words):
         words = words[1:]
     if not words:
         return []
     action = take_apart(words)
-    found = verb_phrases(action) if action else noun_phrases(words)
-    if not found and lemma(whole[0]) in LIGHT_VERBS:
-        found = plain_phrases(lemma(whole[0]), " ".join(whole[1:]))
-    found = found or thing_phrases(" ".join(words))
-    if not found and verb_use(words[0], "t"):
-        found = verb_phrases(split_phrase(words[0], words[1:]))
-    return [text for text in found if not repeats(text, whole)]
+    phrases = verb_phrases(action) if action else noun_phrases(words)
+    if not phrases and lemma(name_words[0]) in LIGHT_VERBS:
+        phrases = plain_phrases(lemma(name_words[0]), " ".join(name_words[1:]))
+    phrases = phrases or thing_phrases(" ".join(words))
+    if not phrases and verb_use(words[0], "t"):
+        phrases = verb_phrases(split_phrase(words[0], words[1:]))
+    return [phrase for phrase in phrases if not repeats(phrase, name_words)]
 
 
 def without_someone(words: list[str]) -> list[str]:
-    """`falling down` of `a person is falling down`, and `fall down` of `someone falls down`."""
+    """Return `falling down` for `a person is falling down`, and `fall down` for `someone falls down`."""
     start = 1 if words[:1] and words[0] in ARTICLES else 0
     if len(words) < start + 2 or words[start] not in SUBJECTS:
         return words
@@ -149,111 +141,111 @@ def without_someone(words: list[str]) -> list[str]:
 
 
 def is_light(words: Sequence[str]) -> bool:
-    """Whether the first word says no more than that something is done: `doing`, `a`."""
-    return words[0] in ARTICLES or (lemma(words[0]) in LIGHT_VERBS and words[1] not in LINKS)
+    """Tell whether the first word says no more than that something is done: `doing`."""
+    return lemma(words[0]) in LIGHT_VERBS and words[1] not in LINKS
 
 
 def without_alternatives(name: str) -> str:
-    """`opening bottle (not wine)`, `watching/looking at a book`, `a cup/glass`: one action each."""
+    """Keep one action of `opening bottle (not wine)`, `watching/looking at a book` and `a cup/glass`."""
     name = re.sub(r"\([^)]*\)", " ", name).strip()
     name = re.sub(r"^\S+(?:/| or )(?=\S)", "", name)
     return re.sub(r"(?<=\w)/\S+", "", name)
 
 
 def repeats(text: str, name: Sequence[str]) -> bool:
-    """Whether a text has a word of content twice which the name has not: `building a building`."""
+    """Tell whether a text says a word twice which the name does not: `building a building`."""
     allowed = Counter(contents(name))
     return any(n > max(1, allowed[word]) for word, n in Counter(contents(text.split())).items())
 
 
 def contents(words: Sequence[str]) -> list[str]:
-    bare = (re.sub("['’]s$", "", word) for word in words)
-    return [lemma(word) for word in bare if word not in ARTICLES | LINKS]
+    """Return the lemmas of the words that are more than articles and prepositions."""
+    return [lemma(word) for word in words if word not in ARTICLES | LINKS]
 
 
 def fill(templates: Sequence[str], thing: str, after: str = "") -> list[str]:
-    """Templates with {o} the thing, under an article, and {n} without; `after` follows at the end.
-
-    `doing judo in a gym`, but `doing judo moves`.
-    """
+    """Fill the thing into templates, and let `after` ("in a gym") follow."""
     first, _, rest = thing.partition(" ")
     bare = rest if first in ARTICLES else thing
-    return [
-        join(text.format(o=thing, n=bare), after if text.endswith("}") else "")
-        for text in templates
-    ]
+    return [join(template.format(o=thing, n=bare), after) for template in templates]
 
 
 def thing_phrases(name: str) -> list[str]:
-    noun, category = known_noun(name.split())
-    used = noun == name and category not in NOT_HANDLED
-    return fill(THING, f"{article(name)} {name}") if used else []
+    """Return phrases for a name that is a known thing and nothing else, such as `laundry`."""
+    return fill(THING, f"{article(name)} {name}") if known_noun(name.split())[0] == name else []
 
 
 def by_kind(verb: str, category: str, thing: str, after: str = "") -> list[str]:
-    """What one sees when this is done to (no verb: with) a thing of this category."""
-    rows = (texts for verbs, kinds, texts in TEMPLATES if verb in verbs and category in kinds)
-    return [text for texts in rows for text in fill(texts, thing, after)]
+    """Return what one sees when this is done to a thing of this category; no verb: with the thing."""
+    templates = [
+        template
+        for verbs, categories, texts in TEMPLATES
+        if verb in verbs and category in categories
+        for template in texts
+    ]
+    return fill(templates, thing, after)
 
 
 def join(*parts: str) -> str:
+    """Join those parts of a phrase that are not empty."""
     return " ".join(part for part in parts if part)
 
 
 def plain_phrases(verb: str, rest: str) -> list[str]:
+    """Return wordings that fit every action: `cut a cake`, `someone cutting a cake`, ..."""
     doing, base = join(gerund(verb), rest), join(verb, rest)
     return [base, *(text.format(base=base, doing=doing) for text in PLAIN)]
 
 
 def verb_phrases(action: Action) -> list[str]:
-    """Synonyms, kinds of things, what one sees of such acts, then plain wordings."""
+    """Return phrases with synonyms, with kinds of things, with what one sees of such acts, then plain ones."""
     rest = join(action.before, action.thing, action.after)
     thing = "" if action.before else action.thing
     use = verb_use(action.verb, "t" if thing else "i")
     synonyms = [join(gerund(word), rest) for word in use.synonyms] if use else []
-    found = [join(gerund(action.verb), rest), *synonyms[:2]]
+    phrases = [join(gerund(action.verb), rest), *synonyms]
     for noun in stand_ins(action):
-        found.append(join(gerund(action.verb), action.before, noun, action.after))
+        phrases.append(join(gerund(action.verb), action.before, noun, action.after))
     if thing:
-        found += by_kind(action.verb, action.category, thing)
+        phrases += by_kind(action.verb, action.category, thing)
     with_thing, without = FIELD_TEMPLATES.get(use.field if use else "", ((), ()))
     if not action.thing:
-        found += without
+        phrases += without
     elif thing and is_handled(action):
-        found += fill(with_thing, thing)
-    base, *plain = plain_phrases(action.verb, rest)
-    return [*found, base, *synonyms[2:], *plain]
+        phrases += fill(with_thing, thing)
+    return [*phrases, *plain_phrases(action.verb, rest)]
 
 
 def is_handled(action: Action) -> bool:
+    """Tell whether the thing of an action is one that somebody handles or moves in it."""
     someone = action.thing in SUBJECTS
     return not someone and action.category not in NOT_HANDLED and action.verb not in NOT_HANDLING
 
 
 def stand_ins(action: Action) -> list[str]:
-    """Other words for the thing, with its article or number: its synonyms, then its category."""
+    """Return other words for the thing in the same number: its synonyms, then its category."""
     plays = action.verb == "play" and not action.before
     if not action.head or (plays and action.category not in GAMES | INSTRUMENTS):  # squash
         return []
     last = action.thing.split()[-1]
-    dull = UNHELPFUL if plays else UNHELPFUL | GAMES  # one plays games, but shoots balls
-    names = [*wordnet().nouns[action.head][1], *({action.category} - dull)]
+    unhelpful = UNHELPFUL if plays else UNHELPFUL | GAMES  # one plays games, but shoots balls
+    names = [*wordnet().nouns[action.head][1], *({action.category} - unhelpful)]
     return [number(name, many=singular(last) != last) for name in names]
 
 
 def number(noun: str, *, many: bool) -> str:
-    """The noun in the plural or with an article; mass nouns as they are."""
+    """Return a noun in the plural or with an article; mass nouns and plurals as they are."""
     from lemminflect import getInflection
 
     *rest, last = noun.split()
     if noun in MASS or singular(last) != last:
         return noun
-    plural = str((getInflection(last, "NNS") or [last + "s"])[0])
+    plural = str(getInflection(last, "NNS")[0])
     return join(*rest, plural) if many else f"{article(noun)} {noun}"
 
 
 def noun_phrases(words: Sequence[str]) -> list[str]:
-    """Phrases for a name without a leading verb: a sport, a dance, an exercise, a pose."""
+    """Return phrases for a name without a leading verb: a sport, a dance, an exercise, a pose."""
     main = core(words)
     thing = f"{article(main[0])} {' '.join(main)}"
     after = " ".join(words[len(main) :])
@@ -261,18 +253,18 @@ def noun_phrases(words: Sequence[str]) -> list[str]:
         first = "holding {o}" if "pose" in words else "practising {n}"
         return fill([first, *YOGA], thing, after)
     category = known_noun(main)[1]
-    last = verb_of(main[-1])
+    act = verb_of(main[-1])
     vague = len(main) > 1 and category in {"", "thing"}
-    if not last and (vague or main[-1] in ACT_NOUNS) and verb_use(main[-1], "i"):
-        last = main[-1]
-    found: list[str] = []
+    if not act and (vague or main[-1] in ACT_NOUNS) and verb_use(main[-1], "i"):
+        act = main[-1]
+    phrases: list[str] = []
     if is_exercise(words):
-        found += fill(GYM, thing, after)
-    elif last:
-        use = verb_use(last, "i")
-        found += [gerund(last), *(gerund(word) for word in (use.synonyms[:1] if use else ()))]
-        found += fill(NOMINAL, thing, after)
-    found += by_kind("", category, thing, after)
-    if category in GAMES | STUNTS and not last:
-        found += fill(NOMINAL, thing, after)
-    return found
+        phrases += fill(GYM, thing, after)
+    elif act:
+        use = verb_use(act, "i")
+        phrases += [gerund(act), *(gerund(word) for word in (use.synonyms[:1] if use else ()))]
+        phrases += fill(NOMINAL, thing, after)
+    phrases += by_kind("", category, thing, after)
+    if category in GAMES and not act:
+        phrases += fill(NOMINAL, thing, after)
+    return phrases

@@ -1,4 +1,4 @@
-"""Written phrases: names in canonical form, and the rows that mean the same action."""
+"""Find the written phrases of a name, also where the name is spelled or put in another way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from maxi.errors import MaxiError
 
 
 def words_of(text: str) -> frozenset[str]:
+    """Return the set of the words in a text."""
     return frozenset(text.split())
 
 
@@ -23,32 +24,30 @@ SUBJECTS = words_of("someone person people")
 
 
 def split_words(name: str) -> list[str]:
-    """Words of a name in lower case: `HandstandPushUps`, `push_up` and `push-up` are split."""
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    """Return the words of a name in lower case; `HandstandPushUps`, `push_up` and `push-up` are split."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return re.findall(r"[^\W_]+(?:['’][^\W_]+)?", name.lower())
 
 
 @cache
 def lemma(word: str) -> str:
-    """Base form of a gerund, singular of a plural; other words as they are."""
+    """Return the base form of a gerund and the singular of a plural, other words as they are."""
     from lemminflect import getLemma
 
-    found = getLemma(word, "VERB" if word.endswith("ing") else "NOUN")
-    return str(found[0]) if found else word
+    return str(getLemma(word, "VERB" if word.endswith("ing") else "NOUN")[0])
 
 
 @cache
 def gerund(verb: str) -> str:
-    """-ing form of a verb or of the first word of a phrasal verb."""
+    """Return the -ing form of a verb, which may be a phrasal one ("put on")."""
     from lemminflect import getInflection
 
-    first, *rest = verb.split()
-    found = getInflection(first, "VBG")
-    return " ".join([str(found[0]) if found else first + "ing", *rest])
+    first, *particle = verb.split()
+    return " ".join([str(getInflection(first, "VBG")[0]), *particle])
 
 
 def content_lemmas(name: str) -> list[str]:
-    """Lemmas without articles and, where more remains, without `do` and a leading `person`."""
+    """Return the lemmas of a name without articles, `do` and a leading `person`, unless nothing else is left."""
     words = [word for word in split_words(name) if word not in ARTICLES]
     if len(words) > 1 and words[0] in SUBJECTS:
         words = words[1:]
@@ -56,54 +55,50 @@ def content_lemmas(name: str) -> list[str]:
     return [word for word in lemmas if word not in LIGHT_VERBS] or lemmas
 
 
-def canonical_keys(name: str) -> tuple[str, str, str]:
-    """Three keys, strictest first: letters only, words in any order, and these without `play`."""
+def canonical_keys(name: str) -> tuple[str, str]:
+    """Return two keys, the stricter first: the letters, and the words in any order without `play`."""
     lemmas = content_lemmas(name)
     loose = [word for word in lemmas if word != "play"] or lemmas
-    return "".join(lemmas), " ".join(sorted(lemmas)), " ".join(sorted(loose))
+    return "".join(lemmas), " ".join(sorted(loose))
 
 
 class Phrasebook:
-    """Rows (name, aliases, texts), found by name, then alias, then unambiguous canonical form."""
+    """The phrases of many names, each found by the name or by a key of it or an alias that no other name has."""
 
     def __init__(self, rows: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> None:
         self.texts: dict[str, list[str]] = {}
-        self.aliases: dict[str, str] = {}
-        self.keys: tuple[dict[str, set[str]], ...] = ({}, {}, {})
+        self.keys: tuple[dict[str, set[str]], ...] = ({}, {})
         for name, aliases, texts in rows:
-            here = name.casefold().strip()
-            self.texts.setdefault(here, []).extend(texts)
-            for spelling in (name, *aliases):
-                self.aliases.setdefault(spelling.casefold().strip(), here)
-                for table, key in zip(self.keys, canonical_keys(spelling), strict=True):
-                    table.setdefault(key, set()).add(here)
+            own = name.casefold().strip()
+            self.texts.setdefault(own, []).extend(texts)
+            for alias in (name, *aliases):
+                for names_of_key, key in zip(self.keys, canonical_keys(alias), strict=True):
+                    names_of_key.setdefault(key, set()).add(own)
 
     def find(self, name: str) -> list[str]:
-        """Texts of the row that means this name, or []."""
+        """Return the phrases of the one row that means this name, or [] if there is none."""
         exact = name.casefold().strip()
         if exact in self.texts:
             return self.texts[exact]
-        if exact in self.aliases:
-            return self.texts[self.aliases[exact]]
-        for table, key in zip(self.keys, canonical_keys(name), strict=True):
-            rows = table.get(key, set()) if key else set()
-            if len(rows) == 1:
-                return self.texts[next(iter(rows))]
+        for names_of_key, key in zip(self.keys, canonical_keys(name), strict=True):
+            names = names_of_key.get(key, set()) if key else set()
+            if len(names) == 1:
+                return self.texts[next(iter(names))]
         return []
 
 
 @cache
 def shipped_book() -> Phrasebook:
-    """The phrases written for this package."""
+    """Return the phrases that were written for this package."""
     text = (files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return Phrasebook((row["name"], row.get("aliases", ()), row["texts"]) for row in rows)
 
 
 def read_book(path: Path) -> Phrasebook:
-    """Read {"name", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
+    """Read a user's phrases: {"name", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
 
-    Raises MaxiError with the line that is not one of these.
+    Raises MaxiError, which names the line, for anything else.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -113,9 +108,9 @@ def read_book(path: Path) -> Phrasebook:
         ) from error
     if path.suffix.lower() == ".json":
         return Phrasebook(_object_rows(path, text))
-    read = _json_row if path.suffix.lower() == ".jsonl" else _tab_row
+    read_row = _json_row if path.suffix.lower() == ".jsonl" else _tab_row
     lines = enumerate(text.splitlines(), 1)
-    return Phrasebook(read(f"{path}:{number}", line) for number, line in lines if line.strip())
+    return Phrasebook(read_row(f"{path}:{number}", line) for number, line in lines if line.strip())
 
 
 def _row(where: str, name: Any, aliases: Any, texts: Any) -> tuple[str, list[str], list[str]]:

@@ -1,4 +1,7 @@
-"""Phrases out of what a language model replied, which is text from outside: JSON, lists, chatter, refusals, attacks."""
+"""Read the phrases, or the one sentence, in a reply of a language model.
+
+A reply is text from outside and not to be trusted: it may be JSON, a list, chatter, a refusal or an attack.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 Kind = Literal["phrases", "refusal", "nothing"]
 
 INSTRUCTION = "Generate {n} phrases to describe the action of {name} in simple words."
-"""The paper's words (section 3.2), for any number of phrases."""
+"""The paper asks a language model in these words (section 3.2), here for any number of phrases."""
 
 DESCRIBE = (
     "Describe in one short sentence what is to be seen in this picture and what the people in it do. "
@@ -44,27 +47,29 @@ _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 
 class Reply(NamedTuple):
-    """What was found in a reply."""
+    """The phrases of a reply and its kind; only the kind `phrases` has any."""
 
     kind: Kind
     phrases: tuple[str, ...]
 
 
 def parse(text: str, n: int) -> Reply:
-    """At most `n` distinct phrases of a reply, as JSON or lines; kind `refusal` or `nothing` without any."""
-    text = text.strip()
-    found: list[str] = []
-    for phrase in _texts(text):
+    """Return at most `n` distinct phrases of a reply, which may be JSON or lines of text.
+
+    A reply without a usable phrase is of the kind `refusal` when it reads like one, else `nothing`.
+    """
+    phrases: list[str] = []
+    for phrase in _texts(text.strip()):
         phrase = " ".join(phrase.split()).strip("\"'“”*_ ").rstrip(".;,")
-        if _acceptable(phrase) and phrase.lower() not in (other.lower() for other in found):
-            found.append(phrase)
-    if found:
-        return Reply("phrases", tuple(found[:n]))
+        if _acceptable(phrase) and phrase.lower() not in (other.lower() for other in phrases):
+            phrases.append(phrase)
+    if phrases:
+        return Reply("phrases", tuple(phrases[:n]))
     return Reply("refusal" if _REFUSAL.search(text.replace("’", "'")) else "nothing", ())
 
 
 def sentence(text: str) -> str:
-    """The first usable line of a reply that describes a picture; empty for a refusal."""
+    """Return the first usable line of a reply that describes a picture, or "" if there is none."""
     for line in text.splitlines():
         line = " ".join(line.split()).strip("\"'“”*_ ")
         if line and len(line) <= 2 * MAX_CHARACTERS and _harmless(line):
@@ -79,17 +84,19 @@ def _acceptable(phrase: str) -> bool:
 
 
 def _harmless(text: str) -> bool:
-    """Neither chatter nor a refusal nor words meant for a model."""
-    return not any(of.search(text.replace("’", "'")) for of in (_ATTACK, _CHATTER, _REFUSAL))
+    """Tell whether a text is neither chatter nor a refusal nor an order to another model."""
+    text = text.replace("’", "'")
+    return not any(pattern.search(text) for pattern in (_ATTACK, _CHATTER, _REFUSAL))
 
 
 def _texts(text: str) -> Iterator[str]:
+    """Yield the single texts of a reply: the strings of its JSON, else its lines."""
     start = re.search(r"[{\[]", text)
     if start:
         try:
             data, _ = json.JSONDecoder().raw_decode(text[start.start() :])
         except (ValueError, RecursionError):
-            # Cut off in the middle: what is whole in it.
+            # The reply was cut off in the middle: the strings before the cut are whole.
             quoted = _QUOTED.findall(text[start.start() :])
             yield from (phrase for phrase in quoted if phrase != "phrases")
             return
@@ -102,7 +109,7 @@ def _texts(text: str) -> Iterator[str]:
 
 
 def _strings(data: Any) -> Iterator[str]:
-    """The strings of a reply's JSON: a list, an object that holds one, or objects in a list."""
+    """Yield all strings of a reply's JSON, however deep they lie in its lists and objects."""
     if isinstance(data, str):
         yield data
     elif isinstance(data, list):

