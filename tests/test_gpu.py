@@ -78,15 +78,16 @@ def test_training_moves_the_weights_alike(
     frozen = dict(load_model(f"clip:{tiny_clip}").named_parameters())
     moved = difference = 0.0
     for (name, our), their in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        moved += float((their - frozen[name]).square().sum())
-        difference += float((our.cpu() - their).square().sum())
+        moved += (their - frozen[name]).detach().square().sum().item()
+        difference += (our.cpu() - their).detach().square().sum().item()
     assert difference < 1e-4 * moved  # a hundredth of the way
 
 
 def test_bfloat16_trains(tiny_clip: Path, tmp_path: Path) -> None:
     _, half = trained(tiny_clip, tmp_path / "half", "cuda", precision="bfloat16")
     _, whole = trained(tiny_clip, tmp_path / "whole", "cuda")
-    assert half == pytest.approx(whole, rel=0.1)
+    assert half[0] == pytest.approx(whole[0], rel=0.1)
+    assert half[1] < half[0]
 
 
 def test_a_step_that_does_not_fit_is_taken_in_smaller_graphs(
