@@ -67,7 +67,7 @@ def test_weights_and_a_drop_list(tmp_path: Path) -> None:
         left = [t for t in plain[video].texts if t.text not in ("jog", "jogging")]
         assert [t.text for t in bag.texts] == [t.text for t in left]
         assert all(t.weight == (0.25 if t.text == "run" else 1) for t in bag.texts)
-    for wrong, message in (("run\tx", "'x' is no weight"), ("run\t-1", "'-1' is no weight")):
+    for wrong, message in (("run\tx", "'x' is not a weight"), ("run\t-1", "'-1' is not a weight")):
         file.write_text(wrong, encoding="utf-8")
         with pytest.raises(MaxiError, match=message):
             bags(BagConfig(weights=str(file)))

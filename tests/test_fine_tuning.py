@@ -56,7 +56,9 @@ def test_a_bag_of_no_given_video_is_told(
     tiny_clip: Path, rows: list[Video], tmp_path: Path
 ) -> None:
     model = maxi.load_model(f"clip:{tiny_clip}")
-    with pytest.raises(maxi.MaxiError, match=f"1 bags are of no given video, first '{rows[0].id}'"):
+    with pytest.raises(
+        maxi.MaxiError, match=f"videos of 1 bags are not given, first '{rows[0].id}'"
+    ):
         maxi.train(model, bags_of(rows), rows[1:], CONFIG, folder=tmp_path)
 
 

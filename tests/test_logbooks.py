@@ -159,7 +159,9 @@ def test_a_missing_wandb_is_said_before_any_step(
     present: ModuleType | None, model: VideoCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", present)
-    with pytest.raises(MaxiError, match="needs the package wandb; pip install wandb, or leave"):
+    with pytest.raises(
+        MaxiError, match="needs the package wandb; run `pip install wandb`, or leave"
+    ):
         train(model, BAGS, broken_at(0), asked(), folder=tmp_path)
     assert not (tmp_path / "train.jsonl").exists()
 

@@ -1,1 +1,1 @@
-"""Embeddings of videos, stored, and the inputs of training."""
+"""Embeddings of videos, their store on disk, and the inputs of training."""

@@ -1,4 +1,4 @@
-"""Embed videos: frames in, rows of a store out, each video once."""
+"""Embed videos: read frames, compute features, and keep them in a store, each video once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from maxi.video.workers import Decoder, Request
 
 
 def trunk_digest(backbone: Backbone) -> str:
-    """16 hex digits that change with what an image's trunk features depend on, but not with the heads."""
-    apart = {*backbone.head_parameters(), "model.logit_scale"}  # no image meets CLIP's temperature
+    """Return 16 hex digits that change with all that an image's trunk features depend on, but not with the heads."""
+    # CLIP's temperature does not touch image features.
+    left_out = {*backbone.head_parameters(), "model.logit_scale"}
     sha = hashlib.sha256(
         repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode()
     )
     for name, tensor in sorted(backbone.state_dict().items()):
-        if name not in apart:
+        if name not in left_out:
             sha.update(f"{name}{tuple(tensor.shape)}".encode())
             sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
@@ -39,9 +40,9 @@ Frames = NDArray[np.uint8]
 
 
 def read_frames(path: str | Path, n_frames: int = 16) -> Tensor:
-    """Frames at the centres of `n_frames` equal segments of a video: uint8 (T, C, H, W), RGB.
+    """Read the frames at the centres of `n_frames` equal segments of a video: uint8 (T, C, H, W), RGB.
 
-    Decoded in a process of its own; raises MaxiError when the file cannot be decoded.
+    The file is decoded in a process of its own. Raises MaxiError when it cannot be decoded.
     """
     with Decoder(1) as decoder:
         probe = decoder.one(Request(path))
@@ -51,15 +52,15 @@ def read_frames(path: str | Path, n_frames: int = 16) -> Tensor:
 
 
 def prepare(model: VideoCLIP, frames: Frames) -> Tensor:
-    """Decoded frames (T, H, W, 3) -> pixels (T, 3, S, S) for the model: resized, centre-cropped, normalised."""
+    """Resize, centre-crop and normalise decoded frames (T, H, W, 3) to the model's pixels (T, 3, S, S)."""
     backbone = model.backbone
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, H, W, 3) -> (T, 3, H, W)
-    small = eval_transform(images, backbone.image_size, resize_to=backbone.resize_to)
-    return to_pixels(model, small)
+    cropped = eval_transform(images, backbone.image_size, resize_to=backbone.resize_to)
+    return to_pixels(model, cropped)
 
 
 def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
-    """uint8 (..., C, S, S) -> float32 on the model's device, normalised as the backbone has it."""
+    """Move uint8 images (..., C, S, S) to the model's device, and normalise them as the backbone needs: float32."""
     return normalise(images.to(model.device), model.backbone.mean, model.backbone.std)
 
 
@@ -67,7 +68,7 @@ def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
 def embed_videos(
     model: VideoCLIP, videos: Sequence[Video], n_frames: int = 16
 ) -> NDArray[np.float32]:
-    """z_v (V, D), unit norm, of frames at the centres of `n_frames` equal segments (section 3.1).
+    """Return z_v (V, D), unit norm, from frames at the centres of `n_frames` equal segments (section 3.1).
 
     Raises MaxiError for a video that can no longer be decoded.
     """
@@ -91,25 +92,20 @@ def store_embeddings(
     trunk: bool,
     progress: Progress,
 ) -> list[Skipped]:
-    """Fill the store: z_v (D,) of each video's segment centres, or with `trunk` its frames' features (T, F).
+    """Store z_v (D,) of each video, or with `trunk` the trunk features of its frames (T, F).
 
-    One video is one forward pass, so that its row never depends on its neighbours. Returns the videos that can no
-    longer be decoded.
+    The frames are at the centres of `n_frames` equal segments. Each video has its own forward pass, so that its row
+    never depends on other videos. Returns the videos that can no longer be decoded.
     """
+
+    def indices(video: Video) -> list[int]:
+        return centre_indices(video.n_frames, n_frames)
 
     def row(frames: Frames, _: Video) -> Tensor:
         pixels = prepare(model, frames)
         return (model.video_trunk if trunk else model.encode_video)(pixels[None])[0]
 
-    return fill_store(
-        videos,
-        store,
-        decoder,
-        lambda v: centre_indices(v.n_frames, n_frames),
-        row,
-        "embed",
-        progress,
-    )
+    return fill_store(videos, store, decoder, indices, row, "embed", progress)
 
 
 @torch.inference_mode()
@@ -122,28 +118,35 @@ def fill_store(
     what: str,
     progress: Progress,
 ) -> list[Skipped]:
-    todo = [v for v in videos if v.id not in store]
-    requests = (Request(v.path, tuple(indices(v))) for v in todo)
-    failed = []
-    results = zip(todo, decoder.map(requests), strict=True)
-    for video, (_, frames) in progress(results, len(todo), what) if todo else ():
+    """Store `row(frames, video)` of each video that the store lacks, from the frames at `indices(video)`.
+
+    `what` names the work in the progress bar. Returns the videos that can no longer be decoded.
+    """
+    missing = [v for v in videos if v.id not in store]
+    requests = (Request(v.path, tuple(indices(v))) for v in missing)
+    skipped = []
+    results = zip(missing, decoder.map(requests), strict=True)
+    for video, (_, frames) in progress(results, len(missing), what) if missing else ():
         if isinstance(frames, MaxiError):
-            failed.append(Skipped(video.path, "unreadable", str(frames)))
+            skipped.append(Skipped(video.path, "unreadable", str(frames)))
             continue
         assert isinstance(frames, np.ndarray)
         store.append(video.id, row(frames, video).float().cpu().numpy())
-    return failed
+    return skipped
 
 
 @torch.inference_mode()
 def embeddings(
     model: VideoCLIP, store: FeatureStore, videos: Sequence[str], *, trunk: bool
 ) -> NDArray[np.float32]:
-    """z_v (V, D) of stored videos, in their order; with `trunk` the model's head is applied to its frames' features."""
+    """Return z_v (V, D) of stored videos, in the order of `videos`.
+
+    With `trunk` the store holds the trunk features of frames, and the model's head is applied to them.
+    """
     if not trunk:
         return store.gather(videos)
-    parts = [
+    chunks = [
         model.embed_features(torch.from_numpy(store.gather(videos[i : i + ROWS])).to(model.device))
         for i in range(0, len(videos), ROWS)
     ]
-    return torch.cat(parts).float().cpu().numpy()
+    return torch.cat(chunks).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""An append-only store of rows by video id, on disk."""
+"""A store on disk that keeps one row of numbers per video id, and to which rows are only appended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROWS = 1024  # stored rows handled at a time
 
 
 class FeatureStore:
-    """Float32 rows of one shape by video id, in `<key>.f32` and `<key>.ids`, appended as they are made.
+    """Float32 rows of one shape by video id, in the files `<key>.f32` and `<key>.ids`.
 
-    The first line of `.ids` is the rows' shape. An interruption loses at most the row in work: what the two files do
-    not both hold whole is cut off on opening.
+    The first line of `.ids` is the shape of the rows, and each further line is a video id. An interruption loses at
+    most the row that was being written: opening the store cuts off what is not whole in both files.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -26,15 +26,13 @@ class FeatureStore:
         self._data_path, self._ids_path = folder / f"{key}.f32", folder / f"{key}.ids"
         for path in (self._data_path, self._ids_path):
             path.touch()
-        head, *ids = self._ids_path.read_bytes().split(b"\n")[:-1] or [b""]
+        head, *lines = self._ids_path.read_bytes().split(b"\n")[:-1] or [b""]
         self.shape = tuple(int(n) for n in head.split())
-        whole = [i.decode("ascii") for i in ids]
-        whole = whole[: self._data_path.stat().st_size // self._row_bytes()]
-        os.truncate(self._data_path, len(whole) * self._row_bytes())
-        os.truncate(
-            self._ids_path, sum(len(i) + 1 for i in (head, *ids[: len(whole)])) if head else 0
-        )
-        self._rows = {video: row for row, video in enumerate(whole)}
+        lines = lines[: self._data_path.stat().st_size // self._row_bytes()]
+        n_bytes = sum(len(line) + 1 for line in (head, *lines)) if head else 0
+        os.truncate(self._data_path, len(lines) * self._row_bytes())
+        os.truncate(self._ids_path, n_bytes)
+        self._rows = {line.decode("ascii"): row for row, line in enumerate(lines)}
         self._data = self._data_path.open("ab")
         self._ids = self._ids_path.open("ab")
 
@@ -45,6 +43,7 @@ class FeatureStore:
         return video in self._rows
 
     def append(self, video: str, row: NDArray[np.float32]) -> None:
+        """Write the row of a video at the end; the first row of a store sets the shape of all."""
         line = f"{video}\n"
         if not self.shape:
             self.shape = row.shape
@@ -57,25 +56,23 @@ class FeatureStore:
         self._rows[video] = len(self._rows)
 
     def gather(self, videos: Sequence[str]) -> NDArray[np.float32]:
-        """Rows of these videos, in their order: (n, *shape)."""
-        if not videos:
-            return np.empty((0, *self.shape), dtype=np.float32)
-        found = np.empty((len(videos), *self.shape), dtype=np.float32)
+        """Return the rows of these videos, in the order of `videos`: (V, *shape)."""
+        gathered = np.empty((len(videos), *self.shape), dtype=np.float32)
         for i in range(0, len(videos), ROWS):
-            # Mapped anew each time: the pages of a mapping that stays add up to a second copy in memory.
+            # The file is mapped anew each time: the pages of one mapping would grow to a second copy in memory.
             data = np.memmap(self._data_path, np.float32, "r", shape=(len(self._rows), *self.shape))
-            part = [self._rows[v] for v in videos[i : i + ROWS]]
-            found[i : i + ROWS] = data[part]
-        return found
+            gathered[i : i + ROWS] = data[[self._rows[v] for v in videos[i : i + ROWS]]]
+        return gathered
 
     def close(self) -> None:
-        # A full disk may fail the flush again; it has been reported by the write that failed first.
+        """Close both files."""
+        # On a full disk the flush may fail here once more, but the write that failed first has been reported.
         for file in (self._data, self._ids):
             with suppress(OSError):
                 file.close()
 
 
 def n_stored(folder: Path, key: str) -> int:
-    """Rows of a store that may not be there, without opening it for writing."""
+    """Return how many rows a store holds, 0 when there is none, without opening it for writing."""
     path = folder / f"{key}.ids"
     return max(0, path.read_bytes().count(b"\n") - 1) if path.is_file() else 0

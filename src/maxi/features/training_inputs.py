@@ -1,9 +1,10 @@
-"""What training reads of a video: its random frames, augmented, as clips or as features of augmented views."""
+"""The inputs of training: random frames of a video, augmented, as clips or as features of augmented views."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from maxi.video.workers import Decoder
 
 
 def training_indices(video: Video, n_frames: int, *, seed: int, epoch: int) -> list[int]:
-    """Frames of one training clip: one random frame in each of `n_frames` segments."""
+    """Return the frame indices of one training clip: one random frame in each of `n_frames` segments."""
     return tsn_indices(video.n_frames, n_frames, generator("frames", seed, epoch, video.id))
 
 
@@ -33,24 +34,25 @@ def augmented(
     scales: Sequence[float] = SCALES,
     device: torch.device,
 ) -> Tensor:
-    """Decoded frames (T, H, W, 3) -> uint8 (T, 3, size, size), augmented by a draw of (seed, epoch, video).
+    """Augment decoded frames (T, H, W, 3) by a draw of (seed, epoch, video): uint8 (T, 3, size, size).
 
-    On `device`, or on the CPU when that has no room: training, not a clip of 4K, is to fill a GPU.
+    This is done on `device`, or on the CPU when the device has no room: one clip in 4K must not stop a training that
+    fills the GPU.
     """
-    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, H, W, 3) -> (T, 3, H, W)
 
-    def on(place: torch.device | str) -> Tensor:
+    def augment_on(place: torch.device | str) -> Tensor:
         draw = generator("augment", seed, epoch, video)
         return train_transform(images.to(place), size, draw, scales)
 
     try:
-        return on(device)
+        return augment_on(device)
     except torch.OutOfMemoryError:
-        return on("cpu")
+        return augment_on("cpu")
 
 
 def clip_device(model: VideoCLIP) -> torch.device:
-    """Where clips are augmented: on the model's GPU, or on the CPU, since `mps` lacks antialiased resizing."""
+    """Return where clips are augmented: on the model's GPU, otherwise on the CPU, since `mps` cannot antialias."""
     return model.device if model.device.type == "cuda" else torch.device("cpu")
 
 
@@ -66,18 +68,23 @@ def embed_views(
     scales: Sequence[float] = SCALES,
     progress: Progress,
 ) -> list[Skipped]:
-    """Fill the store with trunk features (n_views, T, F) of augmented clips; each file is decoded once."""
+    """Store the trunk features (n_views, T, F) of augmented clips of each video; each file is decoded once.
+
+    View v is the clip of epoch v. Returns the videos that can no longer be decoded.
+    """
 
     def indices(video: Video) -> list[int]:
-        views = range(n_views)
-        return [i for k in views for i in training_indices(video, n_frames, seed=seed, epoch=k)]
+        return [
+            index
+            for view in range(n_views)
+            for index in training_indices(video, n_frames, seed=seed, epoch=view)
+        ]
 
     def row(frames: Frames, video: Video) -> Tensor:
-        views = frames.reshape(n_views, n_frames, *frames.shape[1:])
         size, device = model.backbone.image_size, clip_device(model)
         clips = [
-            augmented(size, x, video.id, seed=seed, epoch=k, scales=scales, device=device)
-            for k, x in enumerate(views)
+            augmented(size, part, video.id, seed=seed, epoch=view, scales=scales, device=device)
+            for view, part in enumerate(np.split(frames, n_views))
         ]
         return torch.stack([model.video_trunk(to_pixels(model, clip)[None])[0] for clip in clips])
 

@@ -1,1 +1,1 @@
-"""The paper: matching, expansion, bags, objectives and measures, as functions of arrays and rows."""
+"""The method of the paper: matching, expansion, bags, objectives and metrics, as functions of arrays and rows."""

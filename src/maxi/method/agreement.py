@@ -1,4 +1,4 @@
-"""Agreement, beyond the paper: a text stays in a video's bag where every model asked finds it near."""
+"""Agreement, beyond the paper: a text stays in a video's bag only when every given model finds it near the video."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ from numpy.typing import NDArray
 from maxi.randomness import generator
 from maxi.records import Bag
 
-SAMPLE = 2000  # videos that tell how near a text is to any
-CHUNK = 2**16  # pairs of video and text at a time
+SAMPLE = 2000  # videos from which each text's usual cosines are estimated
+CHUNK = 2**16  # pairs of a video and a text that are compared at a time
 
-Rows = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 
 
 def near_texts(
     bags: Sequence[Bag],
-    models: Sequence[tuple[Rows, Callable[[Sequence[str]], Rows]]],
+    models: Sequence[tuple[Embeddings, Callable[[Sequence[str]], Embeddings]]],
     *,
     far: float = 0.5,
     seed: int = 0,
 ) -> list[Bag]:
-    """The bags without the texts that some model finds far from their video.
+    """Return the bags without the texts that at least one model finds far from their video.
 
-    A model is z_v (V, D) of the bags' videos and what embeds texts (U, D), all unit norm. A text is far from a video
-    when its cosine is below that of the share `far` of all videos with the same text: texts are compared with
-    themselves alone, since some are near to every video.
+    A model is given as the embeddings z_v (V, D) of the bags' videos, and a function that returns the embeddings
+    (U, D) of U texts; all have unit norm. A text is far from a video when their cosine is below the `far` quantile of
+    the cosines between that text and all videos (estimated from at most 2000 of them). Each text has its own limit,
+    since some texts are near to every video.
     """
     texts = list(dict.fromkeys(t.text for bag in bags for t in bag.texts))
     if not texts:
         return list(bags)
-    place = {text: k for k, text in enumerate(texts)}
-    row = np.repeat(np.arange(len(bags)), [len(bag.texts) for bag in bags])
-    column = np.array([place[t.text] for bag in bags for t in bag.texts])
-    near = np.ones(len(row), dtype=bool)
-    some = generator("agreement", seed).permutation(len(bags))[:SAMPLE]
+    text_indices = {text: u for u, text in enumerate(texts)}
+    # One pair of a video and a text for each text of each bag, in the order of the bags.
+    pair_videos = np.repeat(np.arange(len(bags)), [len(bag.texts) for bag in bags])
+    pair_texts = np.array([text_indices[t.text] for bag in bags for t in bag.texts])
+    near = np.ones(len(pair_videos), dtype=bool)
+    sample = generator("agreement", seed).permutation(len(bags))[:SAMPLE]
     for z_v, embed in models:
         z_t = embed(texts)
-        size = max(1, CHUNK // len(some))
-        parts = [z_t[i : i + size] @ z_v[some].T for i in range(0, len(texts), size)]
-        limit = np.concatenate([np.quantile(part, far, axis=1) for part in parts])
-        for i in range(0, len(row), CHUNK):
-            r, c = row[i : i + CHUNK], column[i : i + CHUNK]
-            near[i : i + CHUNK] &= (z_v[r] * z_t[c]).sum(1) >= limit[c]
-    kept = iter(near.tolist())
-    return [replace(bag, texts=tuple(t for t in bag.texts if next(kept))) for bag in bags]
+        size = max(1, CHUNK // len(sample))
+        cosines = [z_t[u : u + size] @ z_v[sample].T for u in range(0, len(texts), size)]
+        limits = np.concatenate([np.quantile(part, far, axis=1) for part in cosines])  # (U,)
+        for start in range(0, len(near), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            i, u = pair_videos[chunk], pair_texts[chunk]
+            near[chunk] &= (z_v[i] * z_t[u]).sum(1) >= limits[u]
+    is_near = iter(near.tolist())
+    return [replace(bag, texts=tuple(t for t in bag.texts if next(is_near))) for bag in bags]

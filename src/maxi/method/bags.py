@@ -1,4 +1,4 @@
-"""Bags: match, phrases and captions of a video -> its noisy collection of texts (section 3.2)."""
+"""Bags: collect the matched name, the phrases and the captions of a video as its noisy texts (section 3.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 1024  # videos whose captions are parsed together
 
 
 class Parser(Protocol):
-    """What bags need of a verb parser; see `maxi.text.verbs.VerbParser`."""
+    """The two methods of a verb parser that bags use; see `maxi.text.verbs.VerbParser`."""
 
     def captions(self, texts: Sequence[str], parts: str) -> list[list[str]]: ...
 
@@ -36,44 +36,53 @@ def build_bags(
 ) -> Iterator[Bag]:
     """Yield a bag for each kept match, in the order of the matches; `parser` is by default a `VerbParser`.
 
-    A bag holds the phrases of the matched name with their verbs, the verbs of the name, then what the captions say;
-    verbs as lemma and gerund, no text twice but all its sources named, and never the name itself: it is in every
-    training prompt already ("To avoid duplication, we do not use t_i as text2", appendix B).
+    A bag holds the phrases of the matched name with their verbs, then the verbs of the name, then the texts that
+    come from the captions. Each verb appears as lemma and as gerund. A text that several sources give appears once
+    and names all of them. The name itself is left out, because it is in every training prompt already ("To avoid
+    duplication, we do not use t_i as text2", appendix B).
     """
     config, parser = config or BagConfig(), parser or VerbParser()
-    by_video = {row.video: row for row in captions}
+    captions_of_videos = {row.video: row for row in captions}
     weights = read_weights(Path(config.weights)) if config.weights else {}
-    by_name = _texts_of_names(phrases, parser) if config.phrases else {}
-    kept = (m for m in matches if m.kept)
+    name_texts = _texts_of_names(phrases, parser) if config.phrases else {}
+    kept = (match for match in matches if match.kept)
     while chunk := list(islice(kept, CHUNK)):
-        said = _texts_of_captions(chunk, by_video, parser, config) if config.captions else {}
+        caption_texts = (
+            _texts_of_captions(chunk, captions_of_videos, parser, config) if config.captions else {}
+        )
         for match in chunk:
-            if config.phrases and match.name not in by_name:
-                by_name[match.name] = _verbs_of_name(match.name, parser)
-            texts = [*by_name.get(match.name, ()), *said.get(match.video, ())]
-            own = _distinct(texts, match.name)
-            known = {match.name, *(t.text for t in own)}
-            softer = _texts_of_others(match.others, by_name, known)
-            yield Bag(match.video, match.name, _weighted([*own, *softer], weights))
+            if config.phrases and match.name not in name_texts:
+                name_texts[match.name] = _verbs_of_name(match.name, parser)
+            texts = [*name_texts.get(match.name, ()), *caption_texts.get(match.video, ())]
+            own_texts = _distinct(texts, match.name)
+            known = {match.name, *(t.text for t in own_texts)}
+            other_texts = _texts_of_others(match.others, name_texts, known)
+            yield Bag(match.video, match.name, _weighted([*own_texts, *other_texts], weights))
 
 
 def _texts_of_names(phrases: Sequence[Phrases], parser: Parser) -> dict[str, list[BagText]]:
-    table: dict[str, list[BagText]] = {}
+    """Return the phrases of each name with their verbs, then the verbs of the name."""
+    name_texts: dict[str, list[BagText]] = {}
     for row in phrases:
-        texts = table.setdefault(row.name, [])
+        texts = name_texts.setdefault(row.name, [])
         for parsed in parser.phrases(row.texts):
             texts += [bag_text(text, f"phrase:{row.source}") for text in parsed]
-    return {name: texts + _verbs_of_name(name, parser) for name, texts in table.items()}
+    return {name: texts + _verbs_of_name(name, parser) for name, texts in name_texts.items()}
 
 
 def _texts_of_captions(
     matches: Sequence[Match], captions: Mapping[str, Caption], parser: Parser, config: BagConfig
 ) -> dict[str, list[BagText]]:
-    rows = [captions[m.video] for m in matches if m.video in captions]
-    distinct = list(dict.fromkeys(text for row in rows for text in row.captions))
+    """Return the texts that the captions of each matched video give; equal captions are parsed once."""
+    rows = [captions[match.video] for match in matches if match.video in captions]
+    distinct = list(dict.fromkeys(caption for row in rows for caption in row.captions))
     parsed = dict(zip(distinct, parser.captions(distinct, config.caption_parts), strict=True))
     return {
-        row.video: [bag_text(t, f"caption:{row.source}") for c in row.captions for t in parsed[c]]
+        row.video: [
+            bag_text(text, f"caption:{row.source}")
+            for caption in row.captions
+            for text in parsed[caption]
+        ]
         for row in rows
     }
 
@@ -83,36 +92,41 @@ def _verbs_of_name(name: str, parser: Parser) -> list[BagText]:
 
 
 def _texts_of_others(
-    others: Sequence[Other], by_name: Mapping[str, Sequence[BagText]], known: set[str]
+    others: Sequence[Other], name_texts: Mapping[str, Sequence[BagText]], known: set[str]
 ) -> Iterator[BagText]:
-    """Soft matching: what the next nearest names bring, with their weight and under their own name."""
+    """Yield the texts of the next nearest names (soft matching), with each name's weight and under that name.
+
+    Texts in `known` are left out, and the yielded ones are added to it.
+    """
     for other in others:
-        for text in by_name.get(other.name, ()):
+        for text in name_texts.get(other.name, ()):
             if text.text not in known and text.text != other.name:
                 known.add(text.text)
                 yield bag_text(text.text, text.source, other.weight, other.name)
 
 
 def _distinct(texts: Sequence[BagText], name: str) -> tuple[BagText, ...]:
-    sources: dict[str, dict[str, None]] = {}
+    """Return each text once with all its sources, and without the name itself."""
+    sources_of_texts: dict[str, dict[str, None]] = {}
     for text in texts:
-        sources.setdefault(text.text, {})[text.source] = None
-    sources.pop(name, None)
-    sources.pop(clean(name), None)
-    return tuple(bag_text(text, "+".join(its_sources)) for text, its_sources in sources.items())
+        sources_of_texts.setdefault(text.text, {})[text.source] = None
+    sources_of_texts.pop(name, None)
+    sources_of_texts.pop(clean(name), None)
+    return tuple(bag_text(text, "+".join(sources)) for text, sources in sources_of_texts.items())
 
 
 def read_weights(path: Path) -> dict[str, float]:
-    """Texts and their weights out of a file: one text a line, then a tab and a number; without one the text is dropped.
+    """Read the weights of texts from a file with one text a line, followed by a tab and its weight.
 
-    Raises MaxiError when the file cannot be read or a weight is no number from 0 on.
+    A text without a number gets the weight 0, which drops it from the bags. Raises MaxiError when the file cannot be
+    read, or a weight is not a number of 0 or more.
     """
     try:
         lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise MaxiError(
-            f"{path}: weights of texts cannot be read ({reason}); check bag.weights"
+            f"{path}: the weights of texts cannot be read ({reason}); check bag.weights"
         ) from error
     weights = {}
     for number, line in enumerate(lines, 1):
@@ -123,7 +137,7 @@ def read_weights(path: Path) -> dict[str, float]:
             weight = -1.0
         if not 0 <= weight < math.inf:
             raise MaxiError(
-                f"{path}:{number}: {value!r} is no weight; write a number from 0 on behind the tab, "
+                f"{path}:{number}: {value!r} is not a weight; write a number of 0 or more after the tab, "
                 "or nothing to drop the text"
             )
         weights[clean(text)] = weight
@@ -131,16 +145,18 @@ def read_weights(path: Path) -> dict[str, float]:
 
 
 def _weighted(texts: Sequence[BagText], weights: Mapping[str, float]) -> tuple[BagText, ...]:
+    """Return the texts with their weights multiplied by those of the file, and without those of weight 0."""
     if not weights:
         return tuple(texts)
-    known = [(t, t.weight * weights.get(t.text, 1.0)) for t in texts]
-    return tuple(bag_text(t.text, t.source, weight, t.name) for t, weight in known if weight)
+    weighted = [(t, t.weight * weights.get(t.text, 1.0)) for t in texts]
+    return tuple(bag_text(t.text, t.source, weight, t.name) for t, weight in weighted if weight)
 
 
 def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText, ...]:
-    """At most `n_bag` distinct texts, drawn without replacement: a function of (seed, epoch, video id) alone.
+    """Draw at most `n_bag` distinct texts of a bag, without replacement and in the order of the bag.
 
-    A bag that is no larger comes whole, in its order; the rest of the N_bag places is masked by the loader.
+    The draw depends on (seed, epoch, video id) alone. A bag of `n_bag` texts or fewer is returned whole; the loader
+    masks the places that stay empty.
     """
     texts = [t for t in bag.texts if t.text != bag.name]
     if len(texts) <= n_bag:
@@ -150,38 +166,42 @@ def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText,
 
 
 def shuffle_bags(bags: Sequence[Bag], seed: int) -> list[Bag]:
-    """The control: the same bags, name and all, dealt out to the same videos at random."""
+    """Give each video the name and texts of a randomly chosen bag, each bag used once: the control experiment."""
     order = generator("control", seed).permutation(len(bags))
     return [Bag(bag.video, bags[i].name, bags[i].texts) for bag, i in zip(bags, order, strict=True)]
 
 
 def bag_statistics(bags: Sequence[Bag]) -> dict[str, Any]:
-    """Sizes, sources and the commonest texts of bags.
+    """Return the sizes, the sources and the commonest texts of the bags.
 
-    `agreement` is the share of the bags with phrases and captions in which both gave the same text; None without such.
+    `agreement` is the share of bags in which a phrase and a caption gave the same text, among the bags with both
+    phrases and captions; it is None when there is no such bag.
     """
     sizes = sorted(len(bag.texts) for bag in bags)
-    sources = Counter(s for bag in bags for t in bag.texts for s in t.source.split("+"))
-    texts = Counter(t.text for bag in bags for t in bag.texts)
+    source_counts = Counter(s for bag in bags for t in bag.texts for s in t.source.split("+"))
+    text_counts = Counter(t.text for bag in bags for t in bag.texts)
     return {
         "n": len(sizes),
         "empty": sum(size == 0 for size in sizes),
         "smallest": sizes[0] if sizes else 0,
         "median_size": sizes[len(sizes) // 2] if sizes else 0,
         "largest": sizes[-1] if sizes else 0,
-        "distinct": len(texts),
+        "distinct": len(text_counts),
         "agreement": _agreement(bags),
-        "sources": dict(sources.most_common()),
-        "commonest": texts.most_common(20),
+        "sources": dict(source_counts.most_common()),
+        "commonest": text_counts.most_common(20),
     }
 
 
 def _agreement(bags: Sequence[Bag]) -> float | None:
-    by_bag = [[_kinds(t) for t in bag.texts] for bag in bags]
-    both = [kinds for kinds in by_bag if {"caption", "phrase"} <= set().union(*kinds)]
-    return sum({"caption", "phrase"} in kinds for kinds in both) / len(both) if both else None
+    both = {"caption", "phrase"}
+    bags_of_kinds = [[_kinds(t) for t in bag.texts] for bag in bags]
+    bags_with_both = [kinds for kinds in bags_of_kinds if both <= set().union(*kinds)]
+    if not bags_with_both:
+        return None
+    return sum(both in kinds for kinds in bags_with_both) / len(bags_with_both)
 
 
 def _kinds(text: BagText) -> set[str]:
-    """`caption`, or `phrase` for what the matched name brought."""
+    """Return the kinds of a text's sources: `caption`, and `phrase` for phrases and for the name's verbs."""
     return {"caption" if s.startswith("caption") else "phrase" for s in text.source.split("+")}

@@ -1,7 +1,8 @@
-"""Caption: frames -> sentences that describe them (section 3.2, "BLIP captioning").
+"""Caption: describe the frames of a video by sentences (section 3.2, "BLIP captioning").
 
-`retrieval` needs no captioner: the backbone itself picks the nearest sentence of a shipped bank for each frame. It
-therefore repeats the match's errors, and cannot say what is not in the bank; real captioners, such as `blip`, see more.
+`retrieval` needs no captioning model: for each frame the backbone itself picks the nearest sentence of a shipped bank.
+It therefore repeats the errors of the match, and cannot say what is not in the bank. Captioning models, such as
+`blip`, see more.
 """
 
 from __future__ import annotations
@@ -31,23 +32,22 @@ from maxi.text.clean import clean
 from maxi.video.decode import centre_indices
 from maxi.video.workers import Decoder, Request
 
-
-@dataclass(frozen=True)
-class CaptionContext:
-    """What a captioner may use."""
-
-    model: VideoCLIP
-    chat: ChatConfig = field(default_factory=ChatConfig)
-
-
-PICTURE = 512  # longest side of what a server is sent, in pixels
+PICTURE = 512  # longest side in pixels of a frame that is sent to a server
 
 Captioner = Callable[[Video, NDArray[np.uint8]], Sequence[str]]
 
 
 @dataclass(frozen=True)
+class CaptionContext:
+    """What a captioner may use beyond the frames: the backbone, and the settings of a chat server."""
+
+    model: VideoCLIP
+    chat: ChatConfig = field(default_factory=ChatConfig)
+
+
+@dataclass(frozen=True)
 class Together:
-    """A captioner that describes the frames of some videos at once, which is faster; also a `Captioner`."""
+    """A captioner that describes the frames of several videos at once, which is faster; it is also a `Captioner`."""
 
     describe: Callable[[Sequence[NDArray[np.uint8]]], list[list[str]]]
     n_videos: int = 4
@@ -58,9 +58,10 @@ class Together:
 
 @dataclass(frozen=True)
 class Maker:
-    """How to make a captioner: `make(argument, context)`.
+    """How a captioner is made: `make(argument, context)` returns it.
 
-    `sees` is False when it needs no frames; `files(argument)` are those whose contents decide what it says.
+    `sees` is False when the captioner needs no frames. `files(argument)` returns the files whose contents decide what
+    it says.
     """
 
     make: Callable[[str, CaptionContext], Captioner]
@@ -69,7 +70,7 @@ class Maker:
 
 
 def sentence_bank() -> list[str]:
-    """The shipped sentences, one or more for each of some hundred kinds of action."""
+    """Return the shipped sentences: one or more for each of about a hundred kinds of action."""
     text = (resources.files("maxi") / "data" / "sentences.txt").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line]
 
@@ -77,7 +78,7 @@ def sentence_bank() -> list[str]:
 def _retrieval(argument: str, context: CaptionContext) -> Captioner:
     if argument:
         raise MaxiError(
-            "captioner 'retrieval' takes no argument; use `file:PATH` for captions of your own"
+            "captioner 'retrieval' takes no argument; write `file:PATH` for captions of your own"
         )
     sentences = sentence_bank()
     z_t = embed_texts(context.model, sentences)
@@ -92,11 +93,10 @@ def _retrieval(argument: str, context: CaptionContext) -> Captioner:
 
 
 def _file(argument: str, context: CaptionContext) -> Captioner:
-    path = Path(argument)
-    rows = {row.video: row.captions for row in read_jsonl(path, Caption)}
+    captions = {row.video: row.captions for row in read_jsonl(Path(argument), Caption)}
 
     def caption(video: Video, frames: NDArray[np.uint8]) -> Sequence[str]:
-        return rows.get(video.id) or rows.get(Path(video.path).name) or ()
+        return captions.get(video.id) or captions.get(Path(video.path).name) or ()
 
     return caption
 
@@ -121,23 +121,24 @@ def _openai(argument: str, context: CaptionContext) -> Captioner:
     chat.check()
 
     def describe(frames: Sequence[NDArray[np.uint8]]) -> list[str]:
-        return [replies.sentence(text) for text in chat.ask_all([question(f) for f in frames])]
+        answers = chat.ask_all([question(frame) for frame in frames])
+        return [replies.sentence(answer) for answer in answers]
 
     return lambda video, frames: once_per_picture([frames], describe)[0]
 
 
 def _chat(model: str, config: ChatConfig) -> Chat:
     if not model:
-        raise MaxiError("captioner 'openai' needs a model that sees; write openai:MODEL")
+        raise MaxiError("captioner 'openai' needs a model that sees images; write openai:MODEL")
     return Chat(model, config)
 
 
 def question(frame: NDArray[np.uint8]) -> Question:
-    """What a server's vision model is asked about one frame (H, W, 3)."""
-    image, file = Image.fromarray(frame), io.BytesIO()
+    """Return the question that a server's vision model is asked about one frame (H, W, 3)."""
+    image, jpeg = Image.fromarray(frame), io.BytesIO()
     image.thumbnail((PICTURE, PICTURE))
-    image.save(file, "JPEG", quality=90)
-    url = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    image.save(jpeg, "JPEG", quality=90)
+    url = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
     parts = [
         {"type": "text", "text": replies.DESCRIBE},
         {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
@@ -146,16 +147,16 @@ def question(frame: NDArray[np.uint8]) -> Question:
 
 
 def captioning_cost(spec: str, n_frames: int, config: ChatConfig) -> Cost | None:
-    """What captioning so many frames by `openai:MODEL` costs at most; None for captioners that cost nothing.
+    """Return the most that captioning `n_frames` frames by `openai:MODEL` costs; None for captioners that cost nothing.
 
-    Frames are not decoded for it, so replies that are kept from earlier and equal frames are not taken off.
+    No frame is decoded for this, so stored replies and equal frames, which cost nothing, are not subtracted.
     """
     name, _, model = spec.partition(":")
     if name != "openai":
         return None
-    n_in, n_out = question(np.zeros((8, 8, 3), np.uint8)).estimate()
-    dollars = _chat(model, config).price(n_frames * n_in, n_frames * n_out)
-    return Cost(n_frames, 0, n_frames * n_in, n_frames * n_out, dollars)
+    n_read, n_written = question(np.zeros((8, 8, 3), np.uint8)).estimate()  # tokens of one frame
+    n_read, n_written = n_frames * n_read, n_frames * n_written
+    return Cost(n_frames, 0, n_read, n_written, _chat(model, config).price(n_read, n_written))
 
 
 CAPTIONERS: dict[str, Maker] = {
@@ -167,19 +168,20 @@ CAPTIONERS: dict[str, Maker] = {
 
 
 def make_captioner(spec: str, context: CaptionContext) -> tuple[Captioner, bool]:
-    """A captioner from `NAME[:ARGUMENT]`, and whether it looks at frames; from outside `package.module:function`."""
+    """Make the captioner that `NAME[:ARGUMENT]` or `package.module:function` names, and say whether it needs frames.
+
+    Raises MaxiError when there is no such captioner.
+    """
     name, _, argument = spec.partition(":")
     if name in CAPTIONERS:
         maker = CAPTIONERS[name]
         return maker.make(argument, context), maker.sees
-    outside: Callable[[str, CaptionContext], Captioner] = choose(
-        {k: m.make for k, m in CAPTIONERS.items()}, spec, "captioner"
-    )
-    return outside("", context), True
+    makes = {known: maker.make for known, maker in CAPTIONERS.items()}
+    return choose(makes, spec, "captioner")("", context), True
 
 
 def source_files(spec: str) -> Sequence[Path]:
-    """The files, beside the backbone's and the videos, that decide what a captioner says: captions, or weights."""
+    """Return the files that decide what a captioner says (its captions or weights), without videos and backbone."""
     name, _, argument = spec.partition(":")
     return CAPTIONERS[name].files(argument) if name in CAPTIONERS else ()
 
@@ -187,28 +189,31 @@ def source_files(spec: str) -> Sequence[Path]:
 def caption(
     videos: Sequence[Video], model: VideoCLIP, captioner: str = "retrieval", n_frames: int = 8
 ) -> list[Caption]:
-    """Captions of uniform frames of each video, in frame order (appendix B: 8 frames).
+    """Caption `n_frames` evenly spaced frames of each video, in frame order (appendix B: 8 frames).
 
-    Raises MaxiError for an unknown captioner and for a video that can no longer be decoded.
+    Raises MaxiError for an unknown captioner, and for a video that can no longer be decoded.
     """
-    ask, _ = make_captioner(captioner, CaptionContext(model))
+    caption_frames, _ = make_captioner(captioner, CaptionContext(model))
     source, rows = captioner.partition(":")[0], []
     with Decoder() as decoder:
         answers = decoder.map(request(video, n_frames) for video in videos)
         for video, (_, frames) in zip(videos, answers, strict=True):
             if not isinstance(frames, np.ndarray):
                 raise MaxiError(f"{video.path} can no longer be read ({frames}); leave it out")
-            rows.append(Caption(video.id, tidy(ask(video, frames)), source))
+            rows.append(Caption(video.id, tidy(caption_frames(video, frames)), source))
     return rows
 
 
 def request(video: Video, n_frames: int) -> Request:
-    """The uniform frames of a video that are captioned."""
+    """Return the request for the evenly spaced frames of a video that are captioned."""
     return Request(video.path, tuple(centre_indices(video.n_frames, n_frames)))
 
 
 def unfinished(videos: Sequence[Video], done: Collection[str], size: int) -> list[Video]:
-    """The groups of `size` videos that are not all done: a video is described among the same ones after a break."""
+    """Return the videos of all groups of `size` in which at least one video is not done.
+
+    Whole groups are repeated, so that after a break each video is described in the same batch as without it.
+    """
     groups = [videos[i : i + size] for i in range(0, len(videos), size)]
     return [v for group in groups if any(v.id not in done for v in group) for v in group]
 
@@ -216,14 +221,14 @@ def unfinished(videos: Sequence[Video], done: Collection[str], size: int) -> lis
 def describe(
     captioner: Captioner, chunk: Sequence[tuple[Video, NDArray[np.uint8]]]
 ) -> list[tuple[str, ...]]:
-    """The captions of some videos, at once where the captioner can."""
+    """Return the captions of each video of the chunk; they are made in one batch when the captioner can do that."""
     if isinstance(captioner, Together):
-        described: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
+        captions: Sequence[Sequence[str]] = captioner.describe([frames for _, frames in chunk])
     else:
-        described = [captioner(video, frames) for video, frames in chunk]
-    return [tidy(captions) for captions in described]
+        captions = [captioner(video, frames) for video, frames in chunk]
+    return [tidy(captions_of_video) for captions_of_video in captions]
 
 
 def tidy(captions: Iterable[str]) -> tuple[str, ...]:
-    """Captions are text from outside: normalised, cut to length, empty ones dropped."""
+    """Normalise captions and cut them to length, since they come from outside, and drop those that end up empty."""
     return tuple(text for text in map(clean, captions) if text)

@@ -1,4 +1,4 @@
-"""Classify: a video, whole or in windows, against any names."""
+"""Classify: find the names nearest to a video, or to each window of it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from maxi.models.video_clip import VideoCLIP
 from maxi.video.decode import Probe, centre_indices
 from maxi.video.workers import Decoder, Request
 
-NEAR = 10
+NEAR = 10  # of the other actions, as many nearest to each name are left out
 FRAMES_AT_ONCE = 2**30  # bytes of decoded frames held for one request
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best names of one window (seconds from the start), with softmax scores over all names and cosines.
+    """The best names of one window, with their cosines, and their softmax scores over all names.
 
-    `none` is the share of other everyday actions that fit the window better than its best name: near 0 the name
-    stands out, near 0.5 it is no better than any. It is a rank, not a calibrated probability.
+    `start` and `end` are in seconds from the start of the video. `none` is the share of other everyday actions that
+    fit the window better than its best name: near 0 the name stands out, near 0.5 it fits no better than any action.
+    It is a rank, not a calibrated probability.
     """
 
     path: str
@@ -43,10 +44,10 @@ class Prediction:
 
 
 class Classifier:
-    """A model and the embeddings of the names it chooses from; `prompt` holds the name at `{}`.
+    """A model and the embeddings of the names that it chooses from; `{}` in `prompt` stands for the name.
 
-    `others` are names of other actions, against which `Prediction.none` is counted; of them the `NEAR` nearest to each
-    name are left out, since they may mean the same.
+    `others` are names of other actions, from which `Prediction.none` is computed. The `NEAR` of them that are nearest
+    to each name are left out, since they may mean the same. Raises MaxiError when there is no name.
     """
 
     def __init__(
@@ -60,57 +61,64 @@ class Classifier:
         others: Sequence[str] = (),
     ) -> None:
         if not names:
-            raise MaxiError("classify needs at least one action name")
+            raise MaxiError("classify needs at least one action name; add one")
         self.model, self.names, self.n_frames = model, list(names), n_frames
         self.k = min(k, len(self.names))
         self.z_l = torch.from_numpy(embed_names(model, self.names, [prompt]))  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
-            z_o = torch.from_numpy(embed_names(model, others, [prompt]))  # (O, D)
-            near = (self.z_l @ z_o.T).topk(NEAR).indices  # (K, NEAR)
-            far = torch.ones(len(others), dtype=torch.bool)
-            far[near.flatten()] = False
-            self.z_others = z_o[far] if far.any() else None
+            z_others = torch.from_numpy(embed_names(model, others, [prompt]))  # (O, D)
+            nearest = (self.z_l @ z_others.T).topk(NEAR).indices  # (K, NEAR)
+            is_far = torch.ones(len(others), dtype=torch.bool)
+            is_far[nearest.flatten()] = False
+            self.z_others = z_others[is_far] if is_far.any() else None
 
     def windows(self, path: str, decoder: Decoder, seconds: float) -> Iterator[Prediction]:
-        """Yield a prediction for each of the nearly equal windows of about `seconds`; a shorter video is one window.
+        """Yield a prediction for each window of about `seconds`; a shorter video is one window.
 
-        Raises MaxiError when the file cannot be decoded.
+        All windows of a video have nearly the same length. Raises MaxiError when the file cannot be decoded.
         """
         probe = decoder.one(Request(path))
         assert isinstance(probe, Probe)
         n = max(1, round(probe.n_frames / probe.fps / seconds)) if seconds and probe.fps else 1
         n = min(n, max(1, probe.n_frames // self.n_frames))
-        edges = [i * probe.n_frames // n for i in range(n + 1)]
-        groups = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
-        spans = list(pairwise(edges))
-        for first in range(0, n, groups):
-            part = spans[first : first + groups]
-            indices = [a + i for a, b in part for i in centre_indices(b - a, self.n_frames)]
+        windows = list(pairwise(i * probe.n_frames // n for i in range(n + 1)))
+        n_at_once = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
+        for i in range(0, n, n_at_once):
+            group = windows[i : i + n_at_once]
+            indices = [
+                start + index
+                for start, end in group
+                for index in centre_indices(end - start, self.n_frames)
+            ]
             frames = decoder.one(Request(path, tuple(indices)))
             assert isinstance(frames, np.ndarray)
-            for (a, b), clip in zip(part, np.split(frames, len(part)), strict=True):
-                yield self._predict(path, clip, a, b, probe.fps)
+            for (start, end), clip in zip(group, np.split(frames, len(group)), strict=True):
+                yield self._predict(path, clip, start, end, probe.fps)
 
     @torch.inference_mode()
-    def _predict(self, path: str, frames: np.ndarray, a: int, b: int, fps: float) -> Prediction:
+    def _predict(
+        self, path: str, frames: np.ndarray, start: int, end: int, fps: float
+    ) -> Prediction:
+        """Return the prediction for the window from frame `start` to frame `end`."""
         z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
         z_v = z_v.float().cpu()
-        cosine: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
-        score = (cosine * self.model.logit_scale.exp().cpu()).softmax(0)
-        best = cosine.argsort(descending=True, stable=True)[: self.k].tolist()
+        cosines: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
+        scores = (cosines * self.model.logit_scale.exp().cpu()).softmax(0)
+        best = cosines.argsort(descending=True, stable=True)[: self.k].tolist()
         return Prediction(
             path,
-            round(a / fps, 2) if fps else 0.0,
-            round(b / fps, 2) if fps else 0.0,
-            tuple(self.names[i] for i in best),
-            tuple(round(float(score[i]), 4) for i in best),
-            tuple(round(float(cosine[i]), 4) for i in best),
-            None if self.z_others is None else _share_above(z_v, self.z_others, cosine.max()),
+            round(start / fps, 2) if fps else 0.0,
+            round(end / fps, 2) if fps else 0.0,
+            tuple(self.names[k] for k in best),
+            tuple(round(float(scores[k]), 4) for k in best),
+            tuple(round(float(cosines[k]), 4) for k in best),
+            None if self.z_others is None else _share_above(z_v, self.z_others, cosines.max()),
         )
 
 
 def _share_above(z_v: Tensor, z_others: Tensor, best: Tensor) -> float:
+    """Return the share of other actions (O, D) whose cosine with z_v (1, D) is above that of the best name."""
     return round(float((z_v @ z_others.T > best).float().mean()), 4)
 
 
@@ -124,22 +132,28 @@ def classify(
     k: int = 5,
     window: float = 0.0,
 ) -> list[Prediction]:
-    """The `k` best names for a video, or for each window of about `window` seconds; see `Classifier`."""
+    """Return the `k` best names for a video, or for each window of about `window` seconds; see `Classifier`.
+
+    Raises MaxiError when there is no name or the file cannot be decoded.
+    """
     classifier = Classifier(model, actions, prompt=prompt, n_frames=n_frames, k=k)
     with Decoder(1) as decoder:
         return list(classifier.windows(str(path), decoder, window))
 
 
 def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]:
-    """Predictions as lines of `text`, `csv` (a row per window and name) or `json`; a failed file keeps its reason."""
+    """Yield predictions as lines of `text`, `csv` (one row per window and name) or `json`.
+
+    In `json` a file that failed is a line with its error; in the other forms it is left out.
+    """
     if form == "csv":
         yield "path,start,end,rank,name,score,cosine,none"
     for row in rows:
         if form == "json":
-            data = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
-            yield json.dumps(data, ensure_ascii=False)
+            fields = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
+            yield json.dumps(fields, ensure_ascii=False)
         elif isinstance(row, MaxiError):
-            continue  # the caller reports it where it does not disturb a table
+            continue  # the caller reports the error on stderr, where it does not disturb a table
         elif form == "csv":
             yield from _csv_lines(row)
         else:

@@ -23,34 +23,34 @@ Scores = NDArray[np.float32]
 
 
 def label_indices(videos: Sequence[Video], names: Sequence[str]) -> NDArray[np.int64]:
-    """Index of each video's label in `names`.
+    """Return the index of each video's label in `names`: (V,).
 
-    Raises MaxiError for fewer than two names, and for a video without a label or with one that is not a name.
+    Raises MaxiError for fewer than two names, and for a video that has no label or a label that is not in `names`.
     """
     if videos and len(names) < 2:
         raise MaxiError(
             "evaluation needs at least two names to choose from; pass more with `maxi eval --names`"
         )
-    place = {name: k for k, name in enumerate(names)}
+    indices = {name: k for k, name in enumerate(names)}
     for video in videos:
         if video.label is None:
             raise MaxiError(
                 f"{video.path}: no label; evaluation needs class folders or a csv with a `label` column"
             )
-        if video.label not in place:
+        if video.label not in indices:
             raise MaxiError(
                 f"{video.path}: label {video.label!r} is not among the evaluated names; add it to them"
             )
-    return np.array([place[str(video.label)] for video in videos], dtype=np.int64)
+    return np.array([indices[str(video.label)] for video in videos], dtype=np.int64)
 
 
 def evaluate(
     scores: Scores, labels: NDArray[np.int64] | Sequence[int], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy of one model: cosines (V, K) and true labels (V,), places in `names` -> a record in percent.
+    """Return the accuracies of one model in percent, from cosines (V, K) and true labels (V,), as indices into `names`.
 
-    `top1_interval` is Wilson's 95 % interval; `per_class` maps each label that occurs to (right, n); `majority` is
-    what always saying the commonest label gives.
+    `top1_interval` and `top5_interval` are Wilson's 95 % intervals. `per_class` maps each label that occurs to
+    (right answers, videos). `majority` is the top-1 accuracy of always answering the commonest label.
     """
     labels = np.asarray(labels)
     rank = ranks(scores, labels)
@@ -72,15 +72,16 @@ def evaluate(
 
 
 def compare(frozen: Scores, adapted: Scores, labels: NDArray[np.int64]) -> dict[str, Any]:
-    """Paired gains of the adapted over the frozen model on the same videos, in points, with 95 % intervals."""
+    """Return the gains of the adapted over the frozen model on the same videos, in points, with 95 % intervals.
+
+    Both score arrays are (V, K), and the labels are (V,).
+    """
     before, after = ranks(frozen, labels), ranks(adapted, labels)
     gains = {}
     for name, k in (("top1", 1), ("top5", 5)):
-        gained, lost = (
-            int(((before >= k) & (after < k)).sum()),
-            int(((before < k) & (after >= k)).sum()),
-        )
-        gain, low, high = paired_difference(gained, lost, len(labels))
+        n_gained = int(((before >= k) & (after < k)).sum())
+        n_lost = int(((before < k) & (after >= k)).sum())
+        gain, low, high = paired_difference(n_gained, n_lost, len(labels))
         gains[name] = {"gain": round(gain, 2), "interval": [round(low, 2), round(high, 2)]}
     return gains
 
@@ -88,12 +89,12 @@ def compare(frozen: Scores, adapted: Scores, labels: NDArray[np.int64]) -> dict[
 def predictions(
     videos: Sequence[Video], scores: Mapping[str, Scores], names: Sequence[str], k: int = 5
 ) -> list[dict[str, Any]]:
-    """Per video its path, label if known, and each model's k best names with their cosines."""
+    """Return a row per video: its id, path, label (or None), and each model's `k` best names with their cosines."""
     rows: list[dict[str, Any]] = []
     for i, video in enumerate(videos):
         row: dict[str, Any] = {"video": video.id, "path": video.path, "label": video.label}
-        for model, table in scores.items():
-            best = np.argsort(-table[i], kind="stable")[:k]
-            row[model] = [[names[j], round(float(table[i, j]), 4)] for j in best]
+        for model, cosines in scores.items():
+            best = np.argsort(-cosines[i], kind="stable")[:k]
+            row[model] = [[names[j], round(float(cosines[i, j]), 4)] for j in best]
         rows.append(row)
     return rows

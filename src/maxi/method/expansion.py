@@ -1,9 +1,8 @@
-"""Names of actions to phrases that describe them, once per name."""
+"""Expand: describe each action name by phrases, once per name (section 3.2)."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -45,18 +44,18 @@ def expand(
     *,
     context: ExpandContext | None = None,
 ) -> list[Phrases]:
-    """Describe each name by up to `n_phrases` phrases (section 3.2); sources in turn fill gaps.
+    """Describe each name by up to `n_phrases` phrases (section 3.2); each source is asked for what is still missing.
 
-    One row per (name, source), in the order of `names`; a name that no source knows has one row
-    without texts, of source `none`. Raises MaxiError for an unknown source and an unreadable file.
+    Returns one row per (name, source), in the order of `names`. A name that no source knows has one row without
+    texts, whose source is `none`. Raises MaxiError for an unknown source and for a file that cannot be read.
     """
     context = replace(context or ExpandContext(), n_phrases=n_phrases)
     names = list(dict.fromkeys(names))
     taken: dict[str, list[str]] = {name: [] for name in names}
     rows: dict[str, list[Phrases]] = {name: [] for name in names}
-    for source, ask in parse(expander):
-        missing = [name for name in names if len(taken[name]) < n_phrases]
-        for row in ask(missing, context):
+    for source, describe_names in parse(expander):
+        incomplete = [name for name in names if len(taken[name]) < n_phrases]
+        for row in describe_names(incomplete, context):
             if row.name not in taken:
                 continue
             texts = usable(row.name, row.texts, taken[row.name], n_phrases)
@@ -65,21 +64,22 @@ def expand(
                 rows[row.name].append(Phrases(row.name, tuple(texts), source))
     unknown = [name for name in names if not rows[name]]
     if unknown and n_phrases:
+        examples = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         logger.warning(
             "%d of %d names have no phrases: their bags hold the name alone (%s)",
             len(unknown),
             len(names),
-            ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
+            examples,
         )
     return [row for name in names for row in rows[name] or [Phrases(name, (), "none")]]
 
 
 def usable(name: str, texts: Iterable[str], taken: Sequence[str], n_phrases: int) -> list[str]:
-    """Cleaned texts that are new, short and not the name itself; at most what is missing."""
-    own = {clean(name), " ".join(split_words(name))}
+    """Clean the texts, and return those that are new, short and not the name itself, up to `n_phrases` with `taken`."""
+    name_forms = {clean(name), " ".join(split_words(name))}
     new: list[str] = []
     for text in map(clean, texts):
-        if not text or len(text.split()) > MAX_WORDS or text in own:
+        if not text or len(text.split()) > MAX_WORDS or text in name_forms:
             continue
         if text not in taken and text not in new:
             new.append(text)
@@ -87,38 +87,41 @@ def usable(name: str, texts: Iterable[str], taken: Sequence[str], n_phrases: int
 
 
 def split_sources(expander: str) -> list[str]:
-    """The sources of `NAME[:ARG]+...`, in order."""
-    parts: list[str] = []
+    """Split `NAME[:ARG]+...` into its sources, in order."""
+    sources: list[str] = []
     for part in expander.split("+"):
         # A `+` inside a path is not a separator.
-        if parts and parts[-1].startswith("file:") and part.partition(":")[0] not in EXPANDERS:
-            parts[-1] += "+" + part
+        if sources and sources[-1].startswith("file:") and part.partition(":")[0] not in EXPANDERS:
+            sources[-1] += "+" + part
         else:
-            parts.append(part)
-    return parts
-
-
-def parse(expander: str) -> list[tuple[str, Expander]]:
-    """Sources of `NAME[:ARG]+...` and the marks of their rows; known names win over modules."""
-    sources: list[tuple[str, Expander]] = []
-    for part in split_sources(expander):
-        name, _, argument = part.strip().partition(":")
-        if name in EXPANDERS:
-            source = f"{name}:{Path(argument).name}" if argument else name
-            sources.append((source, EXPANDERS[name](argument)))
-        else:
-            outside: Any = choose(EXPANDERS, part.strip(), "expander")
-            sources.append((part.strip(), outside))
+            sources.append(part)
     return sources
 
 
-def _each_name(find: Callable[[str], Sequence[str]], source: str) -> Expander:
-    """An expander that asks for the texts of one name at a time."""
+def parse(expander: str) -> list[tuple[str, Expander]]:
+    """Return the expander of each source in `NAME[:ARG]+...`, with the source's name that its rows carry.
 
-    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
+    A known name is preferred to a module of that name. Raises MaxiError for an unknown source.
+    """
+    expanders: list[tuple[str, Expander]] = []
+    for source in map(str.strip, split_sources(expander)):
+        name, _, argument = source.partition(":")
+        if name in EXPANDERS:
+            row_source = f"{name}:{Path(argument).name}" if argument else name
+            expanders.append((row_source, EXPANDERS[name](argument)))
+        else:
+            outside: Any = choose(EXPANDERS, source, "expander")
+            expanders.append((source, outside))
+    return expanders
+
+
+def _each_name(find: Callable[[str], Sequence[str]], source: str) -> Expander:
+    """Return an expander that asks for the texts of one name at a time."""
+
+    def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         return [Phrases(name, tuple(find(name)), source) for name in names]
 
-    return ask
+    return describe_names
 
 
 def _refuse_argument(name: str, argument: str) -> None:
@@ -140,11 +143,11 @@ def _file(argument: str) -> Expander:
     if not argument:
         raise MaxiError("expander 'file' needs a path; write file:PATH")
 
-    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
+    def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         book: Phrasebook = read_book(Path(argument))
         return _each_name(book.find, "file")(names, context)
 
-    return ask
+    return describe_names
 
 
 def _miniature(argument: str) -> Expander:
@@ -156,17 +159,17 @@ def _openai(argument: str) -> Expander:
     if not argument:
         raise MaxiError("expander 'openai' needs a model; write openai:MODEL")
 
-    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
+    def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         chat = Chat(argument, context.chat)
         questions = [question(name, context.n_phrases) for name in names]
         answers = context.progress(chat.ask_all(questions), len(questions), "expand")
         return _parsed(names, answers, context, "openai")
 
-    return ask
+    return describe_names
 
 
 def question(name: str, n_phrases: int) -> Question:
-    """What a server's language model is asked for one name (section 3.2), with the form of the reply."""
+    """Return the question that a server's language model is asked about one name (section 3.2)."""
     text = replies.INSTRUCTION.format(n=n_phrases, name=name)
     text += ' Reply with JSON alone: {"phrases": ["...", ...]}.'
     return Question([{"role": "user", "content": text}], replies.SCHEMA, 60 * n_phrases)
@@ -175,46 +178,44 @@ def question(name: str, n_phrases: int) -> Question:
 def expansion_costs(
     names: Sequence[str], expander: str, context: ExpandContext
 ) -> Iterator[tuple[str, Cost]]:
-    """Sources of `openai:MODEL` in an expander and what asking each for all of `names` would cost, without asking."""
-    for part in split_sources(expander):
-        kind, _, model = part.strip().partition(":")
+    """Yield each source `openai:MODEL` of an expander, and the cost of asking it about all names; nothing is asked."""
+    for source in split_sources(expander):
+        kind, _, model = source.strip().partition(":")
         if kind == "openai":
             questions = [question(name, context.n_phrases) for name in dict.fromkeys(names)]
-            yield part, Chat(model, context.chat).cost_of(questions)
+            yield source, Chat(model, context.chat).cost_of(questions)
 
 
 def _hf(argument: str) -> Expander:
-    def ask(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
+    def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         from maxi.models.causal_lm import load_language
 
         language = load_language(argument, context.device)
+        temperature, max_tokens = context.chat.temperature, 60 * context.n_phrases
         texts = [replies.INSTRUCTION.format(n=context.n_phrases, name=name) for name in names]
         answers = (
-            language.ask(
-                text,
-                temperature=context.chat.temperature,
-                max_tokens=60 * context.n_phrases,
-            )
-            for text in texts
+            language.ask(text, temperature=temperature, max_tokens=max_tokens) for text in texts
         )
         return _parsed(names, context.progress(answers, len(texts), "expand"), context, "hf")
 
-    return ask
+    return describe_names
 
 
 def _parsed(
     names: Sequence[str], answers: Iterable[str], context: ExpandContext, source: str
 ) -> list[Phrases]:
-    """Rows of what was replied for each name; refusals and replies without phrases are counted aloud."""
-    parsed = [replies.parse(answer, context.n_phrases) for answer in answers]
-    kinds = Counter(reply.kind for reply in parsed)
+    """Return the phrases in the answer for each name, and warn of refusals and of answers without phrases."""
+    named_replies = [
+        (name, replies.parse(answer, context.n_phrases))
+        for name, answer in zip(names, answers, strict=True)
+    ]
     for kind, words in (("refusal", "refused"), ("nothing", "without usable phrases")):
-        if kinds[kind]:  # type: ignore[index]
-            useless = [name for name, r in zip(names, parsed, strict=True) if r.kind == kind]
+        useless = [name for name, reply in named_replies if reply.kind == kind]
+        if useless:
             logger.warning(
                 "%d of %d replies %s (%s)", len(useless), len(names), words, ", ".join(useless[:5])
             )
-    return [Phrases(name, reply.phrases, source) for name, reply in zip(names, parsed, strict=True)]
+    return [Phrases(name, reply.phrases, source) for name, reply in named_replies]
 
 
 EXPANDERS: dict[str, Callable[[str], Expander]] = {

@@ -1,4 +1,4 @@
-"""Match: video -> nearest name, and the confident share of them (section 3.2, Eq. 1)."""
+"""Match: find the name nearest to each video, and mark the most confident matches (section 3.2, Eq. 1)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from maxi.method.metrics import normalised_entropy
 from maxi.randomness import shuffled
 from maxi.records import Match, Other, Video
 
-CHUNK = 2**22  # scores at a time: 16 MB
+CHUNK = 2**22  # cosines computed at a time: 16 MB
 
-# A name on more than this share of the videos (of few names: on half as many again as its even share), or an entropy
-# below this, is what a collapsed match looks like.
+# Matches are taken as collapsed when one name is on more than this share of the videos (with few names: on more than
+# 1.5 times its even share), or when their entropy is below this limit.
 COLLAPSED_SHARE, COLLAPSED_ENTROPY = 0.3, 0.5
 
 
@@ -33,50 +33,54 @@ def match(
 ) -> list[Match]:
     """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
 
-    z_v (V, D) and z_l (K, D) have unit norm. One threshold holds for all videos (section 3.2, "Filtering text bags"),
-    or with `per_name` one for the videos of each name, so that no name is kept less than another because its cosines
-    are lower; videos that tie with it are kept. With `top_k` above 1 matching is soft: `others` are the next nearest
-    names, each with the weight exp((its cosine - the best one) / tau). Raises MaxiError when there is nothing to match
-    or an embedding is not finite.
+    `videos` are V ids, and z_v (V, D) and z_l (K, D) have unit norm. All videos share one threshold (section 3.2,
+    "Filtering text bags"). With `per_name` the videos of each name have their own, so that a name whose cosines are
+    low keeps the same share. A video whose score equals the threshold is kept. With `top_k` above 1 matching is soft:
+    `others` are the next nearest names, each with the weight exp((its cosine - the highest cosine) / tau).
+
+    Raises MaxiError when there is nothing to match, or an embedding is not finite.
     """
     if not len(videos) or not len(names):
-        raise MaxiError("matching needs at least one readable video and one action name")
+        raise MaxiError("matching needs at least one readable video and one action name; add them")
     best = np.empty(len(videos), dtype=np.int64)
-    score = np.empty(len(videos), dtype=np.float32)
+    scores = np.empty(len(videos), dtype=np.float32)
     others: list[tuple[Other, ...]] = []
-    n_rows = max(1, CHUNK // len(names))
-    for start in range(0, len(videos), n_rows):
-        part = slice(start, start + n_rows)
-        cosine = z_v[part] @ z_l.T  # (V, D) x (D, K) -> (V, K)
-        best[part] = cosine.argmax(1)
-        score[part] = cosine.max(1)
-        others += _others(cosine, names, min(top_k, len(names)), tau)
-    if not np.isfinite(score).all():
-        bad = videos[int(np.flatnonzero(~np.isfinite(score))[0])]
-        raise MaxiError(f"video {bad}: its embedding is not finite; check the backbone's weights")
-    kept = keep_confident(score, keep, best if per_name else None)
-    return [
-        Match(video, names[b], round(float(s), 6), k, o)
-        for video, b, s, k, o in zip(
-            videos, best.tolist(), score, kept.tolist(), others, strict=True
+    size = max(1, CHUNK // len(names))
+    for start in range(0, len(videos), size):
+        chunk = slice(start, start + size)
+        cosines = z_v[chunk] @ z_l.T  # (V, D) x (D, K) -> (V, K)
+        best[chunk] = cosines.argmax(1)
+        scores[chunk] = cosines.max(1)
+        others += _others(cosines, names, min(top_k, len(names)), tau)
+    if not np.isfinite(scores).all():
+        broken = videos[int(np.flatnonzero(~np.isfinite(scores))[0])]
+        raise MaxiError(
+            f"video {broken}: its embedding is not finite; check the backbone's weights"
         )
+    kept = keep_confident(scores, keep, best if per_name else None)
+    return [
+        Match(video, names[best[i]], round(float(scores[i]), 6), bool(kept[i]), others[i])
+        for i, video in enumerate(videos)
     ]
 
 
 def by_labels(
     videos: Sequence[Video], names: Sequence[str], shots: int | None = None, seed: int = 0
 ) -> list[Match]:
-    """The videos' own labels as matches: the one door by which labels come into training.
+    """Return the videos' own labels as matches; this is the only way by which labels come into training.
 
-    With `shots` K videos of each name are kept, drawn by (seed, video ids) alone. Raises MaxiError when a video has no
-    label or one that is not among the names, or a name has some videos but fewer than K.
+    With `shots`, so many videos of each name are kept, drawn by (seed, video ids) alone. Raises MaxiError when a video
+    has no label or a label that is not among the names, and when a name has some videos but fewer than `shots`.
     """
     for video in videos:
         if video.label not in names:
-            fault = "has no label" if video.label is None else f"is labelled {video.label!r}"
+            fault = (
+                "has no label"
+                if video.label is None
+                else f"is labelled {video.label!r}, which is none of the {len(names)} action names"
+            )
             raise MaxiError(
-                f"{video.path} {fault}, which is none of the {len(names)} action names;"
-                " mend the list, or match without `match.supervised`"
+                f"{video.path} {fault}; mend the list, or match without `match.supervised`"
             )
     kept = {v.id for v in videos}
     if shots:
@@ -84,46 +88,54 @@ def by_labels(
         for name in sorted({str(v.label) for v in videos}):
             ids = shuffled([v.id for v in videos if v.label == name], "shots", seed)
             if len(ids) < shots:
-                raise MaxiError(f"{name!r} has {len(ids)} videos, fewer than {shots} shots")
+                raise MaxiError(
+                    f"{name!r} has {len(ids)} videos, fewer than {shots} shots; "
+                    "add videos or lower `match.shots`"
+                )
             kept |= set(ids[:shots])
     return [Match(v.id, str(v.label), 1.0, v.id in kept) for v in videos]
 
 
 def _others(
-    cosine: NDArray[np.float32], names: Sequence[str], top_k: int, tau: float
+    cosines: NDArray[np.float32], names: Sequence[str], top_k: int, tau: float
 ) -> list[tuple[Other, ...]]:
+    """Return the 2nd to the `top_k`-th nearest name of each video with their weights, from cosines (V, K)."""
     if top_k == 1:
-        return [()] * len(cosine)
-    order = np.argsort(-cosine, axis=1, kind="stable")[:, :top_k]
-    top = np.take_along_axis(cosine, order, 1)
+        return [()] * len(cosines)
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :top_k]
+    top = np.take_along_axis(cosines, order, 1)
     weights = np.exp((top - top[:, :1]) / tau).clip(1e-6)
     return [
-        tuple(Other(names[k], round(float(w), 6)) for k, w in zip(row[1:], weight[1:], strict=True))
-        for row, weight in zip(order.tolist(), weights, strict=True)
+        tuple(Other(names[order[i, n]], round(float(weights[i, n]), 6)) for n in range(1, top_k))
+        for i in range(len(cosines))
     ]
 
 
 def keep_confident(
     score: NDArray[np.float32], keep: float, groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.bool_]:
-    """Which of the scores (V,) are among the highest `keep` share of all, or of their own group (V,)."""
+    """Mark the scores (V,) that are among the highest `keep` share of all, or of their own group: (V,).
+
+    `groups` (V,) says to which group each score belongs.
+    """
     groups = np.zeros(len(score), dtype=np.int64) if groups is None else groups
     kept = np.zeros(len(score), dtype=bool)
     for group in np.unique(groups):
-        of_group = score[groups == group]
-        n_dropped = len(of_group) - max(1, round(keep * len(of_group)))
-        kept[groups == group] = of_group >= np.partition(of_group, n_dropped)[n_dropped]
+        members = groups == group
+        scores = score[members]
+        n_dropped = len(scores) - max(1, round(keep * len(scores)))
+        kept[members] = scores >= np.partition(scores, n_dropped)[n_dropped]
     return kept
 
 
 def entropy(matches: Sequence[Match], names: Sequence[str]) -> float:
-    """Normalised entropy of the matched names over all names: 1 is even, 0 is one name for all."""
+    """Return the normalised entropy of the matched names: 1 when all names match equally often, 0 when one has all."""
     counts = Counter(m.name for m in matches)
     return normalised_entropy(np.array([counts[name] for name in names]))
 
 
 def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
-    """What about these matches should worry the user, one sentence each."""
+    """Return a sentence for each sign that the matches have collapsed."""
     sentences = []
     name, count = Counter(m.name for m in matches).most_common(1)[0]
     share = count / len(matches)
@@ -132,10 +144,10 @@ def warnings(matches: Sequence[Match], names: Sequence[str]) -> list[str]:
             f"{share:.0%} of the videos match one name, {name!r}: if they do not show it, the matches have collapsed; "
             "check the action names, or drop that one."
         )
-    even = entropy(matches, names)
-    if even < COLLAPSED_ENTROPY and len(names) > 2:
+    spread = entropy(matches, names)
+    if spread < COLLAPSED_ENTROPY and len(names) > 2:
         sentences.append(
-            f"the matches spread over few of the {len(names)} names (normalised entropy {even:.2f}): training on them "
-            "mostly repeats the backbone's habits."
+            f"the matches spread over few of the {len(names)} names (normalised entropy {spread:.2f}): training on "
+            "them mostly repeats the backbone's habits."
         )
     return sentences

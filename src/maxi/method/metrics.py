@@ -1,4 +1,4 @@
-"""Accuracies and their intervals: pure functions of arrays."""
+"""Accuracies and their confidence intervals: pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Z95 = 1.959963984540054
+Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 def ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Rank of each video's true label, 0 = best: scores (V, K), labels (V,) -> (V,).
+    """Return the rank of each video's true label, 0 for the best: scores (V, K), labels (V,) -> (V,).
 
-    A tie counts against the true label, so that constant scores do not pass for knowledge.
+    A tie counts against the true label, so that a model with constant scores is not called right.
     """
-    true = scores[np.arange(len(labels)), labels][:, None]
-    rank: NDArray[np.integer] = (scores >= true).sum(1) - 1
+    true_scores = scores[np.arange(len(labels)), labels][:, None]
+    rank: NDArray[np.integer] = (scores >= true_scores).sum(1) - 1
     return rank
 
 
 def top_k(rank: NDArray[np.integer], k: int) -> float:
-    """Share of videos whose true label is among the k best, in percent."""
+    """Return the share of videos whose true label is among the `k` best, in percent."""
     return 100.0 * float((rank < k).mean())
 
 
 def mean_per_class(rank: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """Top-1 accuracy averaged over the labels that occur, in percent."""
+    """Return the top-1 accuracy averaged over the labels that occur, in percent."""
     return 100.0 * float(np.mean([(rank[labels == k] == 0).mean() for k in np.unique(labels)]))
 
 
 def majority_rate(labels: NDArray[np.integer]) -> float:
-    """Top-1 accuracy of always answering the commonest label, in percent."""
+    """Return the top-1 accuracy of always answering the commonest label, in percent."""
     return 100.0 * float(np.bincount(labels).max() / len(labels))
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share, in percent."""
+    """Return Wilson's 95 % interval of the share `right` / `n`, in percent."""
     if n == 0:
         return 0.0, 100.0
     p, z = right / n, Z95
@@ -47,41 +47,46 @@ def wilson(right: float, n: int) -> tuple[float, float]:
 
 
 def paired_difference(gained: int, lost: int, n: int) -> tuple[float, float, float]:
-    """(gained - lost) / n over `n` paired answers and its 95 % interval (Bonett and Price 2012), in points.
+    """Return (gained - lost) / n over `n` paired answers, and its 95 % interval (Bonett and Price 2012), in points.
 
-    The interval adds one pair to each side, so that few or no changes do not pass for certainty.
+    The interval counts one more pair on each side, so that it is not too narrow when few answers or none changed.
     """
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    centre = up - down
-    half = Z95 * math.sqrt((up + down - centre**2) / (n + 2))
+    share_gained, share_lost = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    centre = share_gained - share_lost
+    half = Z95 * math.sqrt((share_gained + share_lost - centre**2) / (n + 2))
     return 100 * (gained - lost) / n, 100 * max(-1.0, centre - half), 100 * min(1.0, centre + half)
 
 
 def normalised_entropy(counts: NDArray[np.integer]) -> float:
-    """Entropy of a histogram over the largest it can have with these videos and names; 1 is even, 0 collapsed."""
+    """Return the entropy of `counts` (K,), divided by the largest that so many videos and names allow.
+
+    1 means that all names are equally common, 0 that one name has all videos.
+    """
     total = int(counts.sum())
-    most = min(total, len(counts))
-    if most < 2:
+    n_possible = min(total, len(counts))
+    if n_possible < 2:
         return 1.0
     p = counts[counts > 0] / total
-    return float(-(p * np.log(p)).sum() / math.log(most))
+    return float(-(p * np.log(p)).sum() / math.log(n_possible))
 
 
-# Student's 97.5 % quantiles for 1 to 30 degrees of freedom.
+# Student's 97.5 % quantiles for 1 to 30 degrees of freedom, ten a line.
+# fmt: off
 _STUDENT = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179),
-    *(2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064),
-    *(2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )
+# fmt: on
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of a few independent figures and Student's 95 % interval of it: (mean, low, high).
+    """Return the mean of a few independent values and its 95 % interval by Student's t: (mean, low, high).
 
     Raises ValueError for fewer than two values.
     """
     if len(values) < 2:
-        raise ValueError("an interval over seeds needs at least two of them")
+        raise ValueError("an interval over seeds needs at least two seeds")
     mean = float(np.mean(values))
     quantile = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1]
     half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -89,6 +94,6 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def with_interval(gain: float, interval: Sequence[float]) -> str:
-    """A gain in points and its interval, as `+1.5 [-0.4, +3.4]`."""
+    """Write a gain in points and its interval as `+1.5 [-0.4, +3.4]`."""
     low, high = interval
     return f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -1,8 +1,9 @@
 """Losses over (video, bag) logits: pure functions of tensors.
 
-Every objective has the signature `(logits (B, J, N), mask (J, N), positives (B, J)) -> scalar`: `logits[i, j, n]` is
-video i against text n of bag j, already divided by sigma; `mask` is False on padding; `positives[i, j]` says that bag
-j belongs to video i. In a batch of its own bags J = B; a fixed class space is the same shape with J = K, N = 1.
+Every objective has the signature `(logits (B, J, N), mask (J, N), positives (B, J)) -> scalar`. `logits[i, j, n]` is
+the cosine of video i and text n of bag j, already divided by sigma. `mask` is False on padding. `positives[i, j]` says
+that bag j is positive for video i. A batch is contrasted with its own bags, J = B, or with K fixed classes of one text
+each, J = K and N = 1.
 """
 
 from __future__ import annotations
@@ -20,41 +21,47 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     """Eq. 2, with the positives pooled inside the logarithm.
 
     L = -1/B sum_i log( sum_{j: t_i = t_j} sum_n exp(logits_ijn) / sum_k sum_n exp(logits_ikn) ), computed in float32
-    (or float64) by log-sum-exp. Every video needs one unmasked positive text. Positives may be graded, 0 to 1.
+    (or float64) by log-sum-exp. Every video needs at least one unmasked positive text. `positives` may be graded:
+    numbers from 0 to 1 that weigh the bags in the upper sum.
     """
-    bags = _sums_of_bags(logits, mask)  # (B, J)
-    # A grade in ]0, 1] weighs the bag in the sum of the positives; that of a boolean is 0 or 1.
-    ours = _masked(bags + positives.to(bags.dtype).log(), positives > 0)
-    return (bags.logsumexp(1) - ours.logsumexp(1)).mean()
+    log_sums = _log_sums_of_bags(logits, mask)  # (B, J)
+    weighted = _masked(log_sums + positives.to(log_sums.dtype).log(), positives > 0)
+    return (log_sums.logsumexp(1) - weighted.logsumexp(1)).mean()
 
 
 def mil_nce_instance(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """Eq. 2 with each video's own bag as its only positive (Table 7): bag i is video i's, so J = B."""
+    """Eq. 2 with each video's own bag as its only positive (Table 7): bag i belongs to video i, so J = B."""
     own = torch.eye(len(logits), dtype=torch.bool, device=positives.device)
     return mil_nce(logits, mask, positives & own)
 
 
 def mil_max(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """Eq. 2 with the best text of each bag in place of the sum over its texts (Table 7, MIL-Max)."""
+    """Eq. 2 with the text of highest logit in each bag in place of the sum over its texts (Table 7, MIL-Max)."""
     best = _masked(logits, mask[None]).amax(2, keepdim=True)  # (B, J, N) -> (B, J, 1)
     return mil_nce(best, mask.any(1, keepdim=True), positives)
 
 
 def nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """Plain NCE: video i against one text of each bag, its own bag the only positive (Table 7); N = 1."""
+    """Plain NCE: each video is contrasted with one text of each bag, and its own bag is the only positive (Table 7).
+
+    Raises ValueError unless N = 1.
+    """
     if logits.shape[2] != 1:
         raise ValueError("nce contrasts one text of each bag")
     return mil_nce_instance(logits, mask, positives)
 
 
 def cross_entropy(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """Classification over fixed class prompts (Table 7): J = K classes, N = 1, the matched one positive."""
+    """Classification over fixed class prompts (Table 7): J = K classes, of which the matched one is positive.
+
+    Raises ValueError unless N = 1 and each video has exactly one positive class.
+    """
     if logits.shape[2] != 1 or not bool((positives.sum(1) == 1).all()):
         raise ValueError("cross entropy needs one prompt of each class and one class of each video")
     return mil_nce(logits, mask, positives)
 
 
-# The released code's forms, which differ from the paper's text.
+# The next three are the forms of the released code, which differ from the paper's text.
 
 
 def mil_nce_outside(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -62,20 +69,20 @@ def mil_nce_outside(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
 
     q_ij is the share of bag j in the softmax of video i over all texts.
     """
-    bags = _sums_of_bags(logits, mask)
-    return (bags.logsumexp(1, keepdim=True) - bags)[positives].mean()
+    log_sums = _log_sums_of_bags(logits, mask)  # (B, J)
+    return (log_sums.logsumexp(1, keepdim=True) - log_sums)[positives].mean()
 
 
 def mil_max_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """MIL-Max on the best text of each bag, as `nce_symmetric`."""
+    """`nce_symmetric` with the text of highest logit in each bag."""
     best = _masked(_full_precision(logits), mask[None]).amax(2, keepdim=True)
     return nce_symmetric(best, mask.any(1, keepdim=True), positives)
 
 
 def nce_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """NCE on (B, B, 1) with all bags of the same match positive, the mean over them outside the logarithm.
+    """NCE in both directions, with all bags of the same match as positives and their mean outside the logarithm.
 
-    Video to text and text to video are summed.
+    The losses from video to text and from text to video are added. Raises ValueError unless N = 1.
     """
     if logits.shape[2] != 1:
         raise ValueError("nce_symmetric contrasts one text of each bag")
@@ -85,18 +92,22 @@ def nce_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
 
 
 def text_to_video(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-    """The other direction of Eq. 2: every text of the batch against all videos, those of its name positive."""
-    rows = logits.permute(1, 2, 0)[mask]  # (B, J, N) -> (U, B), U the unmasked texts
-    ours = positives.T[:, None].expand(-1, mask.shape[1], -1)[mask]  # (B, J) -> (U, B)
-    videos = torch.ones(rows.shape[1], 1, dtype=torch.bool, device=mask.device)
-    return mil_nce(rows[:, :, None], videos, ours)
+    """The other direction of Eq. 2: each text of the batch is contrasted with all videos.
+
+    The videos for which the text's bag is positive are its positives.
+    """
+    text_logits = logits.permute(1, 2, 0)[mask]  # (B, J, N) -> (U, B), U the unmasked texts
+    text_positives = positives.T[:, None].expand(-1, mask.shape[1], -1)[mask]  # (B, J) -> (U, B)
+    video_mask = torch.ones(len(logits), 1, dtype=torch.bool, device=mask.device)
+    return mil_nce(text_logits[:, :, None], video_mask, text_positives)
 
 
 def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
-    """An objective over groups of `size` videos and their bags, averaged; with `both`, both directions averaged.
+    """Return the objective averaged over groups of about `size` videos, each contrasted with its own bags alone.
 
-    The released code contrasts the 16 videos of a micro-batch among themselves and accumulates; groups are those
-    next to each other in the batch, as nearly equal as they can be. All at once where `size` is unset.
+    The released code contrasts the 16 videos of a micro-batch among themselves and accumulates the gradients. Groups
+    are neighbours in the batch and nearly equal in size. Without `size` the whole batch is one group. With `both` the
+    loss is the mean of the objective and of `text_to_video`.
     """
 
     def directed(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -113,12 +124,12 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
 
 
 def _masked(logits: Tensor, keep: Tensor) -> Tensor:
-    # The lowest finite number instead of -inf: exp() of it is 0 all the same, and no gradient becomes NaN.
+    # The lowest finite number instead of -inf: its exp() is 0 as well, and no gradient becomes NaN.
     return logits.masked_fill(~keep, torch.finfo(logits.dtype).min)
 
 
-def _sums_of_bags(logits: Tensor, mask: Tensor) -> Tensor:
-    """(B, J, N) -> (B, J): the one pass over all logits, from which both sums of Eq. 2 follow."""
+def _log_sums_of_bags(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the logarithm of the sum over each bag's texts: (B, J, N) -> (B, J). Both sums of Eq. 2 follow from it."""
     return _masked(_full_precision(logits), mask[None]).logsumexp(2)
 
 

@@ -1,1 +1,1 @@
-"""The training loop and what feeds it."""
+"""The training loop, and the batches, gradients and checkpoints that it uses."""

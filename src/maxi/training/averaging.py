@@ -1,4 +1,4 @@
-"""Averages of the weights along a training: exponential (EMA), or of the last epochs' ends (SWA)."""
+"""Averages of the weights over a training: exponential (EMA), or over the ends of the last epochs (SWA)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from torch import Tensor
 
 Kind = Literal["none", "ema", "swa"]
 
-SWA_FROM = 0.5  # share of the epochs after which their ends are averaged
+SWA_FROM = 0.5  # SWA averages the weights at the ends of the epochs after this share of them
 
 
 class Average:
-    """Averaged weights, on the weights' device; a function of the steps alone, so that a resumed run has the same."""
+    """Averaged weights, on the device of the parameters.
+
+    They depend on the steps alone, so that a resumed training gets the same average.
+    """
 
     def __init__(self, kind: Kind, parameters: Mapping[str, Tensor], decay: float) -> None:
         self.kind, self.decay, self.parameters = kind, decay, parameters
@@ -22,12 +25,15 @@ class Average:
 
     @torch.no_grad()
     def step(self, epoch: int, n_epochs: int, *, ends: bool) -> None:
-        """After an optimiser step of `epoch`, counted from 0; `ends` says that it was the epoch's last."""
+        """Take in the parameters after an optimiser step of `epoch`, counted from 0.
+
+        `ends` says that the step was the last of its epoch.
+        """
         if self.kind == "ema":
             share = 1 - self.decay
         else:
-            n = epoch - int(SWA_FROM * n_epochs) + 1
-            share = 1 / max(1, n) if ends else 0.0
+            n_averaged = epoch - int(SWA_FROM * n_epochs) + 1
+            share = 1 / max(1, n_averaged) if ends else 0.0
         if share:
             for name, average in self.weights.items():
                 average.lerp_(self.parameters[name].detach(), share)

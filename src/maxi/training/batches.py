@@ -1,4 +1,4 @@
-"""Steps -> batches: the frames of a step's videos, their texts and masks."""
+"""Make the batch of each step: the clips of its videos, and the texts of their bags."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from queue import Full, Queue
 from typing import TypeVar
@@ -29,60 +30,61 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-CLIPS_AHEAD = 2**28  # bytes of augmented clips of the epochs to come
-FRAMES_AHEAD = 2**26  # bytes of a video's frames decoded at once
-
+CLIPS_AHEAD = 2**28  # bytes of augmented clips that are kept for the next epochs
+FRAMES_AHEAD = 2**26  # bytes of one video's frames that are decoded at once
 
 Batches = Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]]
+"""A function that turns steps into pairs of a step (without lost videos) and the inputs of its videos."""
 
 
 def collate_texts(
     step: Step, config: TrainConfig, seed: int
 ) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """Training prompts of a step: distinct texts U, their index (B, N) into U, weights (B, N), positives (B, B).
+    """Return the training prompts of a step: distinct texts U, indices (B, N) into U, weights (B, N), positives (B, B).
 
-    Each distinct text appears once, so that it is encoded once. The weight is 1 unless the bag says otherwise, and 0
-    on padding; an empty bag has the class prompt alone. positives[i, j] = 1(t_i = t_j) of Eq. 2: same matched name;
-    with `graded_positives` they are float32, the weight that soft matching gave video i for t_j.
+    Each distinct text appears once, so that it is encoded once. A weight is 1 unless the bag says otherwise, and 0 on
+    padding. An empty bag has the prompt of its name alone. positives[i, j] is 1(t_i = t_j) of Eq. 2: whether both
+    videos have the same matched name. With `graded_positives` it is the weight (float32) that soft matching gave t_j
+    for video i.
     """
     n_bag = 1 if config.objective in SINGLE else config.n_bag
-    place: dict[str, int] = {}
-    rows, weights = [], []
+    prompt_indices: dict[str, int] = {}
+    bag_indices, bag_weights = [], []
     for bag in step.bags:
         texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch)
         prompts = [
             config.prompt.replace("{name}", t.name or bag.name).replace("{text}", t.text)
             for t in texts
         ] or [config.empty_prompt.replace("{name}", bag.name)]
-        rows.append([place.setdefault(prompt, len(place)) for prompt in prompts])
-        weights.append([t.weight for t in texts] or [1.0])
-    index = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    weight = torch.zeros(index.shape)
-    for i, row in enumerate(rows):
-        index[i, : len(row)] = torch.tensor(row)
-        weight[i, : len(row)] = torch.tensor(weights[i])
-    places = {bag.name: k for k, bag in enumerate(step.bags)}
-    place_of = torch.tensor([places[bag.name] for bag in step.bags])
-    positives = place_of[:, None] == place_of[None, :]
+        bag_indices.append([prompt_indices.setdefault(p, len(prompt_indices)) for p in prompts])
+        bag_weights.append([t.weight for t in texts] or [1.0])
+    indices = torch.zeros(len(bag_indices), max(map(len, bag_indices)), dtype=torch.long)
+    weights = torch.zeros(indices.shape)
+    for i, (row, row_weights) in enumerate(zip(bag_indices, bag_weights, strict=True)):
+        indices[i, : len(row)] = torch.tensor(row)
+        weights[i, : len(row)] = torch.tensor(row_weights)
+    name_indices = {bag.name: k for k, bag in enumerate(step.bags)}
+    matched = torch.tensor([name_indices[bag.name] for bag in step.bags])  # (B,)
+    positives = matched[:, None] == matched[None, :]
     if config.graded_positives:
-        grades = torch.zeros(len(step.bags), max(places.values()) + 1)
+        grades = torch.zeros(len(step.bags), max(name_indices.values()) + 1)
         for i, bag in enumerate(step.bags):
             for text in bag.texts:
-                if text.name in places:
-                    cell = i, places[text.name]
-                    grades[cell] = max(grades[cell].item(), min(1.0, text.weight))
-        grades[torch.arange(len(place_of)), place_of] = 1.0
-        positives = grades[:, place_of]
-    return list(place), index, weight, positives
+                if text.name in name_indices:
+                    k = name_indices[text.name]
+                    grades[i, k] = max(grades[i, k].item(), min(1.0, text.weight))
+        grades[torch.arange(len(matched)), matched] = 1.0
+        positives = grades[:, matched]
+    return list(prompt_indices), indices, weights, positives
 
 
 def collate_classes(
     step: Step, config: TrainConfig, names: Sequence[str]
 ) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """What `collate_texts` returns, with the prompts of K fixed classes for texts: (K, 1), (K, 1), positives (B, K)."""
-    place = {name: k for k, name in enumerate(names)}
-    place_of = torch.tensor([place[bag.name] for bag in step.bags])
-    positives = place_of[:, None] == torch.arange(len(names))
+    """Return what `collate_texts` does for K fixed classes: K prompts, indices and weights (K, 1), positives (B, K)."""
+    class_indices = {name: k for k, name in enumerate(names)}
+    matched = torch.tensor([class_indices[bag.name] for bag in step.bags])  # (B,)
+    positives = matched[:, None] == torch.arange(len(names))
     prompts = [config.empty_prompt.replace("{name}", name) for name in names]
     return prompts, torch.arange(len(names))[:, None], torch.ones(len(names), 1), positives
 
@@ -90,38 +92,37 @@ def collate_classes(
 def kept_patches(
     videos: Sequence[str], epoch: int, n_patches: int, dropout: float, seed: int
 ) -> Tensor:
-    """Patches (B, P) of each video's frames that are read when the share `dropout` is left out, at least one.
+    """Return the patches (B, P) of each video that are read when the share `dropout` is left out, at least one.
 
-    The same in all frames of a clip, and a function of (seed, epoch, video id) alone.
+    They are the same in all frames of a clip, and depend on (seed, epoch, video id) alone.
     """
-    n = max(1, round(n_patches * (1 - dropout)))
-    rows = [generator("patches", seed, epoch, v).permutation(n_patches)[:n] for v in videos]
-    return torch.from_numpy(np.sort(np.stack(rows), 1))
+    n_kept = max(1, round(n_patches * (1 - dropout)))
+    kept = [generator("patches", seed, epoch, v).permutation(n_patches)[:n_kept] for v in videos]
+    return torch.from_numpy(np.sort(np.stack(kept), 1))
 
 
 def epochs_decoded_at_once(videos: Sequence[Video], config: TrainConfig, size: int) -> int:
-    """How many epochs' clips of `size` pixels come from one decoding: those that fit into 256 MiB, at least one."""
+    """Return for how many epochs a file is decoded at once, at least one.
+
+    The clips of these epochs, of `size` pixels, fit into 256 MiB, and one video's frames for them into 64 MiB.
+    """
     largest = max(video.width * video.height for video in videos)
-    return max(
-        1,
-        min(
-            config.epochs,
-            CLIPS_AHEAD // (len(videos) * clip_bytes(config, size)),
-            FRAMES_AHEAD // (config.n_frames * 3 * largest),
-        ),
-    )
+    n_clips = CLIPS_AHEAD // (len(videos) * clip_bytes(config, size))
+    n_decoded = FRAMES_AHEAD // (config.n_frames * 3 * largest)
+    return max(1, min(config.epochs, n_clips, n_decoded))
 
 
 def clip_bytes(config: TrainConfig, size: int) -> int:
-    """Bytes of one augmented clip."""
+    """Return the bytes of one augmented clip of `size` pixels."""
     return config.n_frames * 3 * size * size
 
 
 class Lost:
-    """Videos that training can no longer read: left out with a warning, so that one bad file ends no long run.
+    """The videos that training can no longer read.
 
-    More than five of them and more than `max_share` of all `n_videos` raise MaxiError; so must a batch without any
-    video, by `too_many`.
+    They are left out with a warning, so that one bad file does not end a long training. `add` raises MaxiError when
+    they are more than five and more than `max_share` of all `n_videos`. The reader raises `too_many()` when a batch
+    has no video left.
     """
 
     def __init__(self, n_videos: int, max_share: float) -> None:
@@ -129,6 +130,7 @@ class Lost:
         self._reasons: dict[str, str] = {}  # by path
 
     def add(self, path: str, reason: str) -> None:
+        """Note a lost video and why it cannot be read; MaxiError when too many are lost."""
         if path not in self._reasons:
             logger.warning("%s can no longer be read and is left out: %s", path, reason)
         self._reasons[path] = reason
@@ -136,6 +138,7 @@ class Lost:
             raise self.too_many()
 
     def too_many(self) -> MaxiError:
+        """Return the error that says how many videos are lost, and why the first of them is."""
         path, reason = next(iter(self._reasons.items()))
         return MaxiError(
             f"{len(self._reasons)} of {self._n_videos} videos can no longer be read, first {path} ({reason}); "
@@ -144,7 +147,7 @@ class Lost:
 
 
 def room(n: int, n_frames: int, size: int, device: torch.device) -> Tensor:
-    """Place for a batch of clips, to be filled one by one: a list to stack would double the memory."""
+    """Return an empty batch of `n` clips, to be filled one by one; stacking a list would need twice the memory."""
     return torch.empty((n, n_frames, 3, size, size), dtype=torch.uint8, device=device)
 
 
@@ -157,40 +160,36 @@ def decoded_clips(
     *,
     max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S), each file decoded once for some epochs ahead.
+    """Return batches of augmented clips, uint8 (B, T, C, S, S); each file is decoded once for several epochs ahead.
 
-    How many epochs is decided by the sizes alone, and is one for a large collection. A video that fails twice in a row
-    is lost: see `Lost`.
+    How many epochs these are depends on the sizes alone; for a large collection it is one. A video that fails twice
+    in a row is lost, see `Lost`.
     """
     by_id = {video.id: video for video in videos}
     size, device = model.backbone.image_size, clip_device(model)
+    augment = partial(augmented, size, seed=seed, scales=config.crop_scales, device=device)
     n_epochs = epochs_decoded_at_once(videos, config, size)
     lost = Lost(len(videos), max_lost)
 
-    def indices(video: Video, epoch: int) -> list[int]:
-        return training_indices(video, config.n_frames, seed=seed, epoch=epoch)
-
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for block in _blocks(list(steps), n_epochs):
-            yield from decoded(block)
+            yield from block_batches(block)
 
-    def decoded(steps: Sequence[Step]) -> Iterator[tuple[Step, Tensor]]:
-        epochs: dict[str, list[int]] = {}  # of each video, in the order in which they are first met
+    def block_batches(steps: Sequence[Step]) -> Iterator[tuple[Step, Tensor]]:
+        epochs_of_videos: dict[
+            str, list[int]
+        ] = {}  # in the order in which the steps need the videos
         for step in steps:
             for bag in step.bags:
-                epochs.setdefault(bag.video, []).append(step.epoch)
-        requests = [
-            Request(by_id[v].path, tuple(i for epoch in of for i in indices(by_id[v], epoch)))
-            for v, of in epochs.items()
-        ]
-        results = decoder.map(requests)
+                epochs_of_videos.setdefault(bag.video, []).append(step.epoch)
+        results = decoder.map([request(v, epochs) for v, epochs in epochs_of_videos.items()])
         ready: dict[tuple[str, int], Tensor] = {}
         for step in steps:
             clips = room(len(step.bags), config.n_frames, size, device)
             bags: list[Bag] = []
             for bag in step.bags:
-                if of := epochs.pop(bag.video, None):
-                    ready |= augmented_clips(bag.video, of, *next(results))
+                if epochs := epochs_of_videos.pop(bag.video, None):
+                    ready |= augmented_clips(bag.video, epochs, *next(results))
                 if (clip := ready.pop((bag.video, step.epoch), None)) is not None:
                     clips[len(bags)] = clip
                     bags.append(bag)
@@ -198,24 +197,24 @@ def decoded_clips(
                 raise lost.too_many()
             yield replace(step, bags=tuple(bags)), clips[: len(bags)]
 
+    def request(video: str, epochs: Sequence[int]) -> Request:
+        indices = [
+            index
+            for epoch in epochs
+            for index in training_indices(by_id[video], config.n_frames, seed=seed, epoch=epoch)
+        ]
+        return Request(by_id[video].path, tuple(indices))
+
     def augmented_clips(
-        video: str, epochs: Sequence[int], asked: Request, frames: Answer | MaxiError
+        video: str, epochs: Sequence[int], request: Request, frames: Answer | MaxiError
     ) -> dict[tuple[str, int], Tensor]:
-        if isinstance(frames, MaxiError):  # a busy machine or disk may answer the next time
-            _, frames = next(decoder.map([asked]))
+        if isinstance(frames, MaxiError):  # after a moment a busy machine or disk may answer
+            _, frames = next(decoder.map([request]))
         if not isinstance(frames, np.ndarray):
-            lost.add(str(asked.path), str(frames))
+            lost.add(str(request.path), str(frames))
             return {}
         return {
-            (video, epoch): augmented(
-                size,
-                part,
-                video,
-                seed=seed,
-                epoch=epoch,
-                scales=config.crop_scales,
-                device=device,
-            )
+            (video, epoch): augment(part, video, epoch=epoch)
             for epoch, part in zip(epochs, np.split(frames, len(epochs)), strict=True)
         }
 
@@ -223,13 +222,13 @@ def decoded_clips(
 
 
 def _blocks(steps: Sequence[Step], n_epochs: int) -> Iterator[list[Step]]:
-    """The steps of the first `n_epochs` epochs, of the next, ..."""
+    """Yield the steps of the first `n_epochs` epochs, then those of the next `n_epochs` epochs, and so on."""
     for _, block in groupby(steps, key=lambda step: (step.epoch - steps[0].epoch) // n_epochs):
         yield list(block)
 
 
 def prefetch(items: Iterator[T], ahead: int = 1) -> Iterator[T]:
-    """The items, made in a thread that stays at most `ahead` of the reader."""
+    """Yield the items, which a thread makes in advance, at most `ahead` at a time."""
     queue: Queue[tuple[T | None, BaseException | None]] = Queue(ahead)
     stop = threading.Event()
 
@@ -247,7 +246,7 @@ def prefetch(items: Iterator[T], ahead: int = 1) -> Iterator[T]:
                 if stop.is_set():
                     return
             put(None, StopIteration())
-        except BaseException as error:  # handed over to the reader, where it is raised
+        except BaseException as error:  # passed to the reader, which raises it
             put(None, error)
 
     threading.Thread(target=make, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Training state on disk, and weight-space ensembling (section 4.2)."""
+"""The state of a training on disk, and the ensemble of two models in weight space (section 4.2)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from maxi.errors import MaxiError
 def interpolate(
     pretrained: Mapping[str, Tensor], finetuned: Mapping[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
-    """(1 - alpha) * pretrained + alpha * finetuned, tensor by tensor; alpha 0 and 1 return the ends exactly.
+    """Return (1 - alpha) * pretrained + alpha * finetuned, tensor by tensor (section 4.2).
 
-    Raises MaxiError when the two do not hold the same names and shapes.
+    With alpha 0 or 1 the result is exactly one of the two. Tensors of integers are taken from `finetuned`, unless
+    alpha is 0. Raises MaxiError when the two do not hold the same names and shapes.
     """
-    if unlike := sorted(set(pretrained) ^ set(finetuned)):
+    if unshared := sorted(set(pretrained) ^ set(finetuned)):
         raise MaxiError(
-            f"the two models differ in {len(unlike)} tensors, first {unlike[0]!r}; use the same backbone"
+            f"the two models differ in {len(unshared)} tensors, first {unshared[0]!r}; use the same backbone"
         )
     result = {}
     for name, old in pretrained.items():
@@ -35,18 +36,20 @@ def interpolate(
             raise MaxiError(
                 f"{name}: shapes {tuple(old.shape)} and {tuple(new.shape)} differ; use the same backbone"
             )
-        mixed = alpha in (0.0, 1.0) or not old.is_floating_point()
-        result[name] = (new if alpha else old).clone() if mixed else old + alpha * (new - old)
+        if alpha in (0.0, 1.0) or not old.is_floating_point():
+            result[name] = (new if alpha else old).clone()
+        else:
+            result[name] = old + alpha * (new - old)
     return result
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The weight files of a saved model, in order."""
+    """Return the weight files of a saved model, in order."""
     return sorted(folder.glob("*.safetensors"))
 
 
 class State(NamedTuple):
-    """What a resumed training goes on with; `average` is empty when weights are not averaged."""
+    """The state from which a training is resumed; `average` is empty when weights are not averaged."""
 
     step: int
     weights: dict[str, Tensor]
@@ -65,9 +68,10 @@ def save_state(
     average: Mapping[str, Tensor] | None = None,
     keep: int = 1,
 ) -> None:
-    """Write `folder/step-N/` whole by renaming it into place, then drop all but the newest `keep`.
+    """Write `folder/step-N/`, moved into place when it is complete, then remove all but the newest `keep` states.
 
-    `log` is what was logged up to this step: kept with the weights, so that the two never disagree.
+    `log` holds the log's rows up to this step. They are kept with the weights, so that the two never disagree. Raises
+    MaxiError when the state cannot be written.
     """
     moments = {
         f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -77,28 +81,32 @@ def save_state(
     tables = {"weights": weights, "optimiser": moments} | ({"average": average} if average else {})
     _write(folder, f"step-{step:08d}", tables, {"step": step, "key": key, "log": log})
     states = sorted(folder.glob("step-*"))
-    at = states.index(folder / f"step-{step:08d}")  # later ones are of another training
-    for old in (*states[: max(0, at + 1 - keep)], *states[at + 1 :]):
-        shutil.rmtree(old, ignore_errors=True)
+    newest = states.index(folder / f"step-{step:08d}")  # later ones belong to another training
+    for path in states[: max(0, newest + 1 - keep)] + states[newest + 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def save_best(
     folder: Path, weights: Mapping[str, Tensor], *, key: str, row: Mapping[str, Any]
 ) -> None:
-    """Write `folder/best-N/`: the weights with the lowest validation loss so far, and the log's row of them.
+    """Write `folder/best-N/`: the weights with the lowest validation loss so far, and their row of the log.
 
-    Earlier ones go when it is there. One of the same training is there already when a resumed one comes by again.
+    Earlier ones are removed afterwards. A resumed training that comes to the same step again does not write it twice.
+    Raises MaxiError when it cannot be written.
     """
     name = f"best-{row['step'] + 1:08d}"
     if _info(folder / name).get("key") != key:
         _write(folder, name, {"weights": weights}, {"key": key, **row})
-    for old in folder.glob("best-*"):
-        if old.name != name:
-            shutil.rmtree(old, ignore_errors=True)
+    for path in folder.glob("best-*"):
+        if path.name != name:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def load_best(folder: Path, key: str) -> tuple[str, dict[str, Tensor]]:
-    """The name and weights of what `save_best` wrote; MaxiError when this training has none that can be read."""
+    """Return the folder's name and the weights that `save_best` wrote with this `key`.
+
+    Raises MaxiError when there are none, or they cannot be read.
+    """
     for path in sorted(folder.glob("best-*"), reverse=True):
         if _info(path).get("key") == key:
             try:
@@ -107,11 +115,13 @@ def load_best(folder: Path, key: str) -> tuple[str, dict[str, Tensor]]:
                 raise MaxiError(
                     f"{path}: the best checkpoint cannot be read ({error}); remove {folder} and train again"
                 ) from error
-    raise MaxiError(f"{folder}: this training's best checkpoint is gone; remove it and train again")
+    raise MaxiError(
+        f"{folder}: this training's best checkpoint is gone; remove the folder and train again"
+    )
 
 
 def _info(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; nothing when it cannot be read."""
+    """Return the content of a checkpoint's `state.json`, or an empty dict when it cannot be read."""
     try:
         info = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -122,25 +132,24 @@ def _info(path: Path) -> dict[str, Any]:
 def _write(
     folder: Path, name: str, tables: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
 ) -> None:
+    """Write tables of tensors and `state.json` into `folder/name`, which appears only when all are on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    part, final = folder / "writing", folder / name
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    unfinished, final = folder / "writing", folder / name
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
     try:
         for table, tensors in tables.items():
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-                part / f"{table}.safetensors",
-            )
-        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        _sync(part)
+            path = unfinished / f"{table}.safetensors"
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+        (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        _sync(unfinished)
     except (SafetensorError, OSError) as error:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise MaxiError(
             f"{folder}: the checkpoint cannot be written ({error}); make room, then add --resume"
         ) from error
     shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
+    unfinished.rename(final)
 
 
 def _sync(folder: Path) -> None:
@@ -150,7 +159,7 @@ def _sync(folder: Path) -> None:
 
 
 def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> State | None:
-    """The newest readable state with this `key`; the optimiser is filled in place."""
+    """Return the newest readable state with this `key`, or None; the optimiser's state is loaded in place."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         info = _info(path)
         if info.get("key") != key:
@@ -162,14 +171,14 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> Stat
         try:
             weights = load_file(path / "weights.safetensors")
             moments = load_file(path / "optimiser.safetensors")
-            averaged = path / "average.safetensors"
-            average = load_file(averaged) if averaged.exists() else {}
+            average_path = path / "average.safetensors"
+            average = load_file(average_path) if average_path.exists() else {}
         except (OSError, SafetensorError):
             continue
-        state: dict[int, dict[str, Tensor]] = {}
+        parameter_states: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():
             index, _, field = name.partition(".")
-            state.setdefault(int(index), {})[field] = value
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+            parameter_states.setdefault(int(index), {})[field] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": parameter_states})
         return State(step, weights, average, log)
     return None

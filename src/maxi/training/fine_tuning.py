@@ -1,4 +1,4 @@
-"""Fine-tune from Python: bags and their videos in, a better model out."""
+"""Fine-tune a model from Python, with bags and their videos in memory."""
 
 from __future__ import annotations
 
@@ -32,32 +32,36 @@ def train(
     scores: Mapping[str, float] | None = None,
     progress: Progress = bar,
 ) -> dict[str, Any]:
-    """Fine-tune `model` in place on bags of texts (section 3.3, Eq. 2), and return what happened.
+    """Fine-tune `model` in place on bags of texts (section 3.3, Eq. 2), and return a summary of the training.
 
     Each step draws a clip (T, C, S, S) of every video of the batch and at most N_bag texts of its bag, and contrasts
-    them by `config.objective`; in the end the weights are ensembled with the original ones (section 4.2). `videos`
-    holds those that the bags name, and may hold others. `config` is by default the recipe of the model's backbone;
-    `names` are the classes of `cross_entropy`, by default those of the bags; `scores` are the matches', by video id,
-    for `config.curriculum`.
+    them by `config.objective`. In the end the weights are ensembled with the original ones (section 4.2). `videos`
+    holds the videos of the bags, and may hold others. `config` is by default the recipe for the model's backbone.
+    `names` are the classes of `cross_entropy`, by default the names of the bags. `scores` are the scores of the
+    matches by video id, and are needed for `config.curriculum`.
 
-    `folder` gets checkpoints and `train.jsonl`, a row per step with its loss, learning rate and seconds. The same call
-    again goes on with the last checkpoint, and ends with the same weights as without the break.
+    Checkpoints and `train.jsonl` are written into `folder`; each row of `train.jsonl` holds the loss, learning rate
+    and seconds of a step. After a break, the same call goes on from the last checkpoint and ends with the same weights
+    as without the break.
 
-    Raises MaxiError when fewer than two bags are given, a bag's video is not among `videos` or too many of them can no
-    longer be read, the settings ask for what the backbone lacks, the loss is not finite, or a checkpoint cannot be
-    written.
+    Raises MaxiError when fewer than two bags are given, a bag's video is not among `videos`, too many videos can no
+    longer be read, the settings ask for something that the backbone lacks, the loss is not finite, or a checkpoint
+    cannot be written.
     """
     config = config or load_config(backbone=model.backbone.kind).train
     by_id, folder = {video.id: video for video in videos}, Path(folder)
     if unknown := [bag.video for bag in bags if bag.video not in by_id]:
-        raise MaxiError(f"{len(unknown)} bags are of no given video, first {unknown[0]!r}; add it")
+        raise MaxiError(
+            f"the videos of {len(unknown)} bags are not given, first {unknown[0]!r}; "
+            "add them to `videos`"
+        )
     videos, key = [by_id[bag.video] for bag in bags], model.backbone.fingerprint()
     with ExitStack() as stack:
         decoder = stack.enter_context(Decoder())
         if config.trainable == "head":
-            features = folder / "features"
+            view_folder = folder / "features"
             store, _ = fill_views(
-                model, videos, decoder, config, seed, folder=features, progress=progress
+                model, videos, decoder, config, seed, folder=view_folder, progress=progress
             )
             stack.callback(store.close)
             bags = [bag for bag in bags if bag.video in store]

@@ -1,4 +1,4 @@
-"""The loss of a whole batch and its exact gradient, from graphs of a few videos, in one process or several."""
+"""The loss of a whole batch and its exact gradient, computed from graphs of a few videos, in one process or several."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from maxi.training.schedule import Step
 logger = logging.getLogger(__name__)
 
 Encoded: TypeAlias = tuple[Tensor, Callable[[Tensor], None]]
-"""Features (N, D) without those of other processes, and what carries their gradient back to the parameters."""
+"""This process's embeddings (N, D), and a function that carries their gradient back to the parameters."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A step, and of its batch what this process encodes: the bags' inputs, in their order."""
+    """A step with the bags of all processes, and the part of its batch that this process encodes.
+
+    `own` holds the ids of this process's videos, and `inputs` their clips or features, in the same order.
+    """
 
     step: Step
     own: Sequence[str]
@@ -35,9 +38,9 @@ class Share:
 
 
 class Contrast:
-    """The objective over (video, bag) batches of a model: its value, and the gradient that it leaves in parameters.
+    """The objective of a model over batches of videos and bags: its value, and its gradient in the parameters.
 
-    With a `frozen` model, `config.distill` times the drift from its embeddings is added.
+    With a `frozen` model, `config.distill` times the drift from its embeddings is added to the loss.
     """
 
     def __init__(
@@ -62,18 +65,20 @@ class Contrast:
         )
 
     def value(self, share: Share, micro: int) -> float:
-        """The loss of the whole batch; every process returns it."""
+        """Return the loss of the whole batch, in every process."""
         with torch.no_grad():
-            loss, _ = self._loss(share, micro, tunes=(False, False))
+            loss, _ = self._loss(share, micro, videos_learn=False, texts_learn=False)
         return loss.item()
 
     def backward(self, share: Share, micro: int) -> float:
-        """The loss of the whole batch, and in every learning parameter its gradient, from graphs of `micro` videos.
+        """Return the loss of the whole batch, and set its gradient in every learning parameter.
 
-        Raises MaxiError when it is not finite, with the video ids.
+        The gradient comes from graphs of `micro` videos. Raises MaxiError with video ids when the loss is not finite.
         """
-        tunes = (self.config.trainable != "text", self.config.trainable != "visual")
-        loss, carry = self._loss(share, micro, tunes=tunes)
+        trainable = self.config.trainable
+        loss, carry_back = self._loss(
+            share, micro, videos_learn=trainable != "text", texts_learn=trainable != "visual"
+        )
         if not torch.isfinite(loss):
             ids = ", ".join(bag.video for bag in share.step.bags[:8])
             raise MaxiError(
@@ -82,56 +87,60 @@ class Contrast:
         for parameter in self.learning:
             parameter.grad = None
 
-        def back() -> None:
+        def run_backward() -> None:
             loss.backward()
-            carry()
+            carry_back()
 
-        self.world.together(back)
+        self.world.together(run_backward)
         if self.model.logit_scale.grad is not None:
-            self.model.logit_scale.grad /= self.world.size  # every process has the whole of it
+            # Every process has the whole gradient of the temperature, and the sum would count it `size` times.
+            self.model.logit_scale.grad /= self.world.size
         self.world.sum_gradients(self.learning)
         return loss.item()
 
     def _loss(
-        self, share: Share, micro: int, *, tunes: tuple[bool, bool]
+        self, share: Share, micro: int, *, videos_learn: bool, texts_learn: bool
     ) -> tuple[Tensor, Callable[[], None]]:
-        """The loss from gathered features, and what carries their gradient back to this process's parameters."""
+        """Return the loss, and a function that carries the embeddings' gradient back to this process's parameters."""
         step, model, world = share.step, self.model, self.world
-        texts, index, weight, positives = (
+        texts, indices, weights, positives = (
             collate_classes(step, self.config, self.classes)
             if self.config.objective == "cross_entropy"
             else collate_texts(step, self.config, self.seed)
         )
-        weight = weight.to(model.device)
-        # Each distinct text once; a process that has none of them encodes one and keeps no row of it.
-        part = world.part(texts)
-        tokens = model.backbone.tokenize(part or texts[:1])
+        weights = weights.to(model.device)
+        # Each distinct text is encoded once. A process that gets none encodes one, and keeps no row of it.
+        own_texts = world.part(texts)
+        tokens = model.backbone.tokenize(own_texts or texts[:1])
 
-        def encoded() -> tuple[Encoded, Encoded]:
-            videos = _encode(self._videos, self._clips(share, micro), tunes[0])
-            few = _split(tokens, micro * self.config.n_bag)
-            return videos, _encode(lambda some: self._texts(some)[: len(part)], few, tunes[1])
+        def encode_texts(part: Mapping[str, Tensor]) -> Tensor:
+            return self._texts(part)[: len(own_texts)]
 
-        (own_videos, videos_back), (own_texts, texts_back) = world.together(encoded)
-        (z_v, at_videos), (z_t, at_texts) = world.gather(own_videos), world.gather(own_texts)
-        z_v.requires_grad_(tunes[0])  # (B, D)
-        z_t.requires_grad_(tunes[1])  # (U, D)
-        z_t_of_bags = z_t[index.to(model.device)]  # (U, D) -> (B, N, D)
-        logits = (
-            torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * model.logit_scale.exp()
-        )
-        # w exp(x) = exp(x + log w): a text's weight in every sum of Eq. 2.
-        loss = self.objective(logits + weight.log(), weight > 0, positives.to(model.device))
+        def encode_both() -> tuple[Encoded, Encoded]:
+            text_parts = _split(tokens, micro * self.config.n_bag)
+            videos = _encode(self._videos, self._clips(share, micro), videos_learn)
+            return videos, _encode(encode_texts, text_parts, texts_learn)
+
+        (own_z_v, carry_videos), (own_z_t, carry_texts) = world.together(encode_both)
+        (z_v, own_videos), (z_t, own_rows) = world.gather(own_z_v), world.gather(own_z_t)
+        z_v.requires_grad_(videos_learn)  # (B, D)
+        z_t.requires_grad_(texts_learn)  # (U, D)
+        z_t_of_bags = z_t[indices.to(model.device)]  # (U, D) -> (J, N, D)
+        cosines = torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
+        logits = cosines * model.logit_scale.exp()
+        # w exp(x) = exp(x + log w): each text has its weight w in every sum of Eq. 2.
+        loss = self.objective(logits + weights.log(), weights > 0, positives.to(model.device))
         if self.frozen:
-            drift = self._drift(share, micro, tokens, len(part), (z_v, z_t))
+            drift = self._drift(share, micro, tokens, len(own_texts), (z_v, z_t))
             loss = loss + self.config.distill * drift
 
-        def carry() -> None:
-            for z, back, at in ((z_v, videos_back, at_videos), (z_t, texts_back, at_texts)):
-                if z.grad is not None:
-                    back(z.grad[at])
+        def carry_back() -> None:
+            if z_v.grad is not None:
+                carry_videos(z_v.grad[own_videos])
+            if z_t.grad is not None:
+                carry_texts(z_t.grad[own_rows])
 
-        return loss, carry
+        return loss, carry_back
 
     def _drift(
         self,
@@ -139,31 +148,36 @@ class Contrast:
         micro: int,
         tokens: Mapping[str, Tensor],
         n_texts: int,
-        ours: tuple[Tensor, Tensor],
+        current: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Mean of one minus the cosine between embeddings of the same clips, and texts, now and by the frozen model."""
+        """Return the mean of one minus the cosine between the `current` embeddings and those of the frozen model.
+
+        `current` holds z_v and z_t of the whole batch. Videos and texts count the same.
+        """
         config = self.config
 
-        def encoded() -> tuple[Tensor, Tensor]:
-            of_videos = [self._videos(part, self.frozen) for part in self._clips(share, micro)]
-            of_texts = [
-                self._texts(part, self.frozen) for part in _split(tokens, micro * config.n_bag)
-            ]
-            return torch.cat(of_videos), torch.cat(of_texts)[:n_texts]
+        def encode_both() -> tuple[Tensor, Tensor]:
+            clips, text_parts = self._clips(share, micro), _split(tokens, micro * config.n_bag)
+            z_v = torch.cat([self._videos(part, self.frozen) for part in clips])
+            z_t = torch.cat([self._texts(part, self.frozen) for part in text_parts])
+            return z_v, z_t[:n_texts]
 
         with torch.no_grad():
-            rows = self.world.together(encoded)
-            theirs = [self.world.gather(z)[0] for z in rows]
-        drifts = [1 - (z * old).sum(1).mean() for z, old in zip(ours, theirs, strict=True)]
+            own = self.world.together(encode_both)
+            frozen = [self.world.gather(z)[0] for z in own]
+        drifts = [1 - (z * old).sum(1).mean() for z, old in zip(current, frozen, strict=True)]
         return torch.stack(drifts).mean()
 
     def _clips(self, share: Share, micro: int) -> list[tuple[Tensor, Tensor | None]]:
-        """What one graph encodes: clips (b, T, C, S, S) or features (b, T, F), and the patches that are read (b, P)."""
+        """Return the inputs of each graph: clips (b, T, C, S, S) or features (b, T, F), and the patches to read (b, P).
+
+        The patches are None when all are read.
+        """
         parts = share.inputs.split(micro)
         if not self.config.patch_dropout:
             return [(part, None) for part in parts]
         blocks = self.model.backbone.image_blocks
-        assert blocks  # `equip` refuses the setting otherwise
+        assert blocks  # without them `equip` refuses the setting
         kept = kept_patches(
             share.own, share.step.epoch, blocks.n_patches, self.config.patch_dropout, self.seed
         )
@@ -187,53 +201,62 @@ class Contrast:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` is bfloat16 on devices that multiply it by themselves, otherwise float32; slow choices are warned of."""
+    """Return `bfloat16` or `float32`: what `auto` stands for on this device, or the name itself.
+
+    `auto` is bfloat16 where the hardware computes in it, otherwise float32. A slow choice is warned of.
+    """
     if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        able = able and device.type == "cpu"
-    if name == "bfloat16" and not able:
+        has_bfloat16 = device.type == "cpu" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+    if name == "bfloat16" and not has_bfloat16:
         logger.warning(
-            "this %s has no bfloat16 of its own, which can take many times as long; better: -s precision=auto",
+            "this %s does not compute in bfloat16 itself, which can take many times as long; pass -s precision=auto",
             "processor" if device.type == "cpu" else "device",
         )
-    return name if name != "auto" else ("bfloat16" if able else "float32")
+    return name if name != "auto" else ("bfloat16" if has_bfloat16 else "float32")
 
 
 def within_memory(
     backward: Callable[[Share, int], float], share: Share, micro: int
 ) -> float | None:
-    """The loss of a step, or None when it needs smaller graphs; raises OutOfMemoryError when there are none."""
+    """Return the loss of a step, or None when memory is full and the graphs of `micro` videos must be smaller.
+
+    Raises OutOfMemoryError when even graphs of one video do not fit.
+    """
     try:
         return backward(share, micro)
     except torch.OutOfMemoryError:
         if micro == 1:
             raise
-    torch.cuda.empty_cache()  # here, where no traceback keeps the graph alive
+    torch.cuda.empty_cache()  # after the `except`, whose traceback would keep the graph alive
     return None
 
 
-def _encode(encode: Callable[[Any], Tensor], parts: Sequence[Any], tuned: bool) -> Encoded:
-    """Features of all parts, and what carries their gradient back when the loss has told it.
+def _encode(encode: Callable[[Any], Tensor], parts: Sequence[Any], learn: bool) -> Encoded:
+    """Return the embeddings of all parts, and a function that carries their gradient back to the parameters.
 
-    Several parts are encoded without a graph first and once more, one graph at a time, when the gradient of their
-    features is known: memory is that of one part, the gradient that of the whole batch.
+    Several parts are first encoded without a graph. When the gradient of the embeddings is known, they are encoded
+    once more, one graph at a time. So only one part's graph is in memory, and the gradient is that of the whole batch.
     """
     if len(parts) == 1:
-        with torch.set_grad_enabled(tuned):
+        with torch.set_grad_enabled(learn):
             z = encode(parts[0])
         return z, z.backward
     with torch.no_grad():
-        rows = [encode(part) for part in parts]
+        embeddings = [encode(part) for part in parts]
 
-    def back(gradient: Tensor) -> None:
-        for part, of_part in zip(parts, gradient.split([len(r) for r in rows]), strict=True):
-            encode(part).backward(of_part)
+    def carry_back(gradient: Tensor) -> None:
+        gradients = gradient.split([len(z) for z in embeddings])
+        for part, part_gradient in zip(parts, gradients, strict=True):
+            encode(part).backward(part_gradient)
 
-    return torch.cat(rows), back
+    return torch.cat(embeddings), carry_back
 
 
 def _split(tokens: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
-    n = len(next(iter(tokens.values())))
-    return [{k: v[i : i + size] for k, v in tokens.items()} for i in range(0, n, size)]
+    """Split the tensors (N, L) of texts into parts of at most `size` texts."""
+    n_texts = len(next(iter(tokens.values())))
+    return [{k: v[i : i + size] for k, v in tokens.items()} for i in range(0, n_texts, size)]

@@ -1,4 +1,4 @@
-"""Where training's figures go beside train.jsonl: TensorBoard's event files, and Weights & Biases where asked."""
+"""Logbooks beside train.jsonl: TensorBoard's event files, and Weights & Biases when it is asked for."""
 
 from __future__ import annotations
 
@@ -21,59 +21,61 @@ logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 Write = Callable[[int, dict[str, float]], None]
 Book = tuple[Write, Callable[[], None]]
-"""What takes the figures of a step, and what ends it."""
+"""A function that takes the numbers of a step, and a function that closes the logbook."""
 
 
 @contextmanager
 def open_logbooks(run: Run, config: TrainConfig, start: int) -> Iterator[Callable[[Row], None]]:
-    """What takes the rows of `train.jsonl` from step `start` on and passes every number on.
+    """Open the logbooks, and return a function that takes rows of `train.jsonl` and writes their numbers to all books.
 
-    A logbook that fails is told once and left out. Raises MaxiError when Weights & Biases is asked for and missing.
+    `start` is the number of the first step. A logbook that fails is reported once and then left out. Raises MaxiError
+    when Weights & Biases is asked for and not installed.
     """
     books = {"TensorBoard": lambda: _tensorboard(run.tensorboard, start)}
     if config.wandb:
         require_wandb(config)
         books["Weights & Biases"] = lambda: _wandb(run, config, start)
     with ExitStack() as stack:
-        writers = [stack.enter_context(_forgiven(*named)) for named in books.items()]
+        writes = [stack.enter_context(_forgiven(name, make)) for name, make in books.items()]
 
-        def write(row: Row) -> None:
+        def write_to_all(row: Row) -> None:
             values = {
                 name: value
                 for name, value in row.items()
                 if isinstance(value, int | float) and name not in ("step", "epoch")
             }
-            for writer in writers:
-                writer(row["step"], values)
+            for write in writes:
+                write(row["step"], values)
 
-        yield write
+        yield write_to_all
 
 
 def require_wandb(config: TrainConfig) -> None:
-    """MaxiError when `train.wandb` asks for a package that is not installed."""
+    """Raise MaxiError when `train.wandb` is set and the package is not installed."""
     if config.wandb:
         try:
-            from wandb import init  # noqa: F401  a folder `wandb` here would pass for the package
+            # Not `import wandb`, which would succeed with any folder of that name in the working directory.
+            from wandb import init  # noqa: F401
         except ImportError as error:
             raise MaxiError(
-                f"train.wandb={config.wandb} needs the package wandb; pip install wandb, or leave it out"
+                f"train.wandb={config.wandb} needs the package wandb; run `pip install wandb`, or leave it out"
             ) from error
 
 
 @contextmanager
 def _forgiven(name: str, make: Callable[[], Book | None]) -> Iterator[Write]:
-    """A logbook's `write` that after the first error warns and then does nothing."""
+    """Make a logbook and return its `write`; after the first error it warns once, and from then on does nothing."""
     broken = False
 
-    def attempt(act: Callable[..., Any], *given: Any) -> Any:
+    def attempt(action: Callable[..., Any], *arguments: Any) -> Any:
         nonlocal broken
         if not broken:
             try:
-                return act(*given)
-            except Exception as error:  # whatever it is, no log is worth a training
+                return action(*arguments)
+            except Exception as error:  # no error of a logbook is worth the end of a training
                 broken = True
-                said = " ".join(str(error).split()) or type(error).__name__
-                logger.warning("%s: no more is logged there, training goes on (%s)", name, said)
+                reason = " ".join(str(error).split()) or type(error).__name__
+                logger.warning("%s: no more is logged there, training goes on (%s)", name, reason)
         return None
 
     write, close = attempt(make) or (lambda step, values: None, lambda: None)
@@ -84,9 +86,9 @@ def _forgiven(name: str, make: Callable[[], Book | None]) -> Iterator[Write]:
 
 
 def _tensorboard(folder: Path, start: int) -> Book | None:
-    """Event files, where the package is installed.
+    """Open an event file for TensorBoard, or return None when the package is not installed.
 
-    Written here rather than by torch's SummaryWriter, whose thread would print a traceback when the disk is full.
+    The file is written here, not by torch's SummaryWriter, whose thread prints a traceback when the disk is full.
     """
     try:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -99,20 +101,20 @@ def _tensorboard(folder: Path, start: int) -> Book | None:
     file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("wb", buffering=0)
     records = RecordWriter(file)
 
-    def add(step: int, **what: Any) -> None:
-        records.write(Event(wall_time=time.time(), step=step, **what).SerializeToString())
+    def add(step: int, **content: Any) -> None:
+        records.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
     def write(step: int, values: dict[str, float]) -> None:
         add(step, summary=Summary(value=[{"tag": k, "simple_value": v} for k, v in values.items()]))
 
     add(0, file_version="brain.Event:2")
-    # From here on it forgets the steps of earlier files: those after the checkpoint come once more.
+    # Let TensorBoard forget later steps of earlier files: a resumed training repeats the steps after the checkpoint.
     add(start, session_log=SessionLog(status=SessionLog.START))
     return write, file.close
 
 
 def _wandb(run: Run, config: TrainConfig, start: int) -> Book:
-    """A run of the project `train.wandb`, gone on with when training is; neither output nor code is sent."""
+    """Open a run of the project `train.wandb`, or resume it with the training; neither output nor code is sent."""
     import wandb
 
     if start == 0 or not run.wandb.is_file():

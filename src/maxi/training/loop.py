@@ -1,4 +1,4 @@
-"""Improve: fine-tune on (video, bag) pairs with a MIL objective, then ensemble in weight space (section 3.3, 4.2)."""
+"""Improve: fine-tune on videos and bags with a MIL objective, then ensemble in weight space (sections 3.3 and 4.2)."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ Row = dict[str, Any]
 """A line of `train.jsonl`: what happened in a step."""
 
 WITHOUT_EFFECT = {"micro_batch", "recompute", "result"}
-"""Settings on which no step depends, so that a checkpoint is gone on with when they change."""
+"""Settings that change no step, so that a training can be resumed after they have changed."""
 
 
 class Training:
     """The fine-tuning of a model in place along a course, with its checkpoints and its log in `folder`.
 
     `batches` turns steps into inputs: uint8 clips (B, T, C, S, S), or float32 trunk features (B, T, F) when only the
-    head is trained. A checkpoint with the same `key`, bags and settings is gone on with; every draw is a function of
-    (seed, epoch, video id), so the end is the same as without the break.
+    head is trained. The training resumes from a checkpoint with the same `key`, bags and settings. Every draw depends
+    on (seed, epoch, video id) alone, so that the result is the same as without the break.
 
-    In a `world` of several processes each encodes its share of every batch; features are gathered, every process takes
-    the one loss over the whole batch, and the gradients are summed: the result is that of one process. The first
-    writes the files.
+    In a `world` of several processes, each process encodes its share of every batch. The embeddings are gathered,
+    every process computes the loss of the whole batch, and the gradients are summed, so that the result is the same as
+    with one process. The first process writes the files.
+
+    Raises MaxiError when the batches are too small for the processes, or the backbone lacks what a setting needs.
     """
 
     def __init__(
@@ -97,9 +99,9 @@ class Training:
         self.log: list[Row] = []
 
     def run(self, progress: Progress = silent, *, max_steps: int | None = None) -> Row:
-        """Train to the end, or for `max_steps`, ensemble with the original weights, and return what happened.
+        """Train to the end, or for `max_steps`, then ensemble with the original weights, and return a summary.
 
-        Raises MaxiError when the loss is not finite, with the video ids, or a checkpoint cannot be written.
+        Raises MaxiError when the loss is not finite (with video ids), or a checkpoint cannot be written.
         """
         start = self.resume()
         batches = prefetch(self.batches(self._shares(self.course.steps(start))))
@@ -109,7 +111,7 @@ class Training:
             saved = waited = time.monotonic()
             shown = progress(islice(batches, max_steps), n_left, "train")
             for own, inputs in shown:
-                # Load: the inputs of this process are there; the others say which videos theirs are of.
+                # Load: the inputs of this process are there, and the other processes tell which videos they have.
                 began = time.monotonic()
                 share = self._joined(own, inputs)
                 step = share.step
@@ -119,7 +121,7 @@ class Training:
                 for group in self.optimiser.param_groups:
                     group["lr"] = lr
 
-                # Forward, objective, backward: in graphs of as many videos as fit into memory.
+                # Forward, objective, backward, in graphs of as many videos as fit into memory.
                 while (loss := within_memory(self.contrast.backward, share, self.micro)) is None:
                     self.micro //= 2
                     if self.world.first:
@@ -163,7 +165,7 @@ class Training:
         return self._finish()
 
     def resume(self) -> int:
-        """Go on from the newest checkpoint of this training, where there is one; returns the first step to take."""
+        """Load the newest checkpoint of this training, if there is one, and return the number of the next step."""
         state = load_state(self.states, self.optimiser, self.key)
         if state is None:
             return 0
@@ -176,17 +178,17 @@ class Training:
         return state.step
 
     def validate(self) -> float:
-        """The loss on the held-out videos, of clips and texts that are the same after every epoch."""
-        total, n = 0.0, 0
+        """Return the mean loss on the held-out videos; their clips and texts are the same after every epoch."""
+        total, n_videos = 0.0, 0
         with assigned(self.parameters, self.result):
             for own, inputs in self.batches(self._shares(self.course.validation())):
                 share = self._joined(own, inputs)
                 total += self.contrast.value(share, self.micro) * len(share.step.bags)
-                n += len(share.step.bags)
-        return total / n
+                n_videos += len(share.step.bags)
+        return total / n_videos
 
     def save(self) -> None:
-        """Write a checkpoint of the steps in the log, then the log."""
+        """Write a checkpoint that holds the steps of the log, then the log itself."""
         save_state(
             self.states,
             self.log[-1]["step"] + 1,
@@ -200,11 +202,13 @@ class Training:
         self._write_log()
 
     def _check(self) -> None:
-        """Raise MaxiError when processes cannot share the batches; warn when there is nothing to contrast."""
+        """Raise MaxiError when the processes cannot share the batches; warn when there is nothing to contrast."""
         if (smallest := self.course.smallest_batch()) < self.world.size:
+            settings = "`train.batch_size`"
+            if self.course.held_out:
+                settings += " or `train.holdout`"
             raise MaxiError(
-                f"{self.world.size} processes cannot share batches of {smallest} videos; raise `train.batch_size`"
-                + (" or `train.holdout`" if self.course.held_out else "")
+                f"{self.world.size} processes cannot share batches of {smallest} videos; raise {settings}"
             )
         if len(self.course.matched) == 1 and self.world.first:
             logger.warning(
@@ -214,12 +218,12 @@ class Training:
             )
 
     def _shares(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """The steps with this process's part of their bags."""
+        """Yield the steps with this process's part of their bags."""
         for step in steps:
             yield replace(step, bags=tuple(self.world.part(step.bags)))
 
     def _joined(self, own: Step, inputs: Tensor) -> Share:
-        """The whole step, from the parts of all processes; never called in the thread that prefetches."""
+        """Return the step with the bags of all processes, which are exchanged: never call it in the prefetch thread."""
         step = replace(own, bags=tuple(self.world.gather_lists(own.bags)))
         return Share(step, [bag.video for bag in own.bags], inputs)
 
@@ -227,30 +231,35 @@ class Training:
         write_text(self.files.steps, (json.dumps(row) + "\n" for row in self.log))
 
     def _finish(self) -> Row:
-        """Ensemble the chosen weights with the original ones, and sum the training up."""
-        tuned: Mapping[str, Tensor] = {n: t.detach().cpu() for n, t in self.result.items()}
-        finetuned = f"step-{self.course.n_steps:08d}/{'average' if self.average else 'weights'}"
+        """Ensemble the chosen weights with the original ones, and return a summary of the training."""
+        weights: Mapping[str, Tensor] = {n: t.detach().cpu() for n, t in self.result.items()}
+        weights_file = f"step-{self.course.n_steps:08d}/{'average' if self.average else 'weights'}"
         if self.config.result == "best":
             self.world.wait()
-            name, tuned = load_best(self.states, self.key)
-            finetuned = f"{name}/weights"
-        assign(self.parameters, interpolate(self.original, tuned, self.config.alpha))
-        seconds, waited = (sum(row[k] for row in self.log) for k in ("seconds", "data_seconds"))
+            best_folder, weights = load_best(self.states, self.key)
+            weights_file = f"{best_folder}/weights"
+        assign(self.parameters, interpolate(self.original, weights, self.config.alpha))
+        seconds = sum(row["seconds"] for row in self.log)
+        data_seconds = sum(row["data_seconds"] for row in self.log)
         return {
             "steps": self.course.n_steps,
             "precision": self.config.precision,
-            "finetuned": f"{finetuned}.safetensors",
+            "finetuned": f"{weights_file}.safetensors",
             "trained_parameters": sum(p.numel() for p in self.parameters.values()),
             "empty_bags": sum(not bag.texts for bag in self.course.bags),
             "first_loss": self.log[0]["loss"],
             "last_loss": self.log[-1]["loss"],
-            "data_share": round(waited / max(seconds, 1e-9), 4),
+            "data_share": round(data_seconds / max(seconds, 1e-9), 4),
         }
 
 
 def equip(model: VideoCLIP, config: TrainConfig) -> None:
-    """Let the image tower work as the settings ask; MaxiError when the backbone has no transformer blocks."""
-    asked = [n for n in ("temporal_blocks", "recompute", "patch_dropout") if getattr(config, n)]
+    """Set the image tower to temporal attention and recomputation, as the settings ask.
+
+    Raises MaxiError when the settings need transformer blocks, and the backbone has none or too few.
+    """
+    block_settings = ("temporal_blocks", "recompute", "patch_dropout")
+    used = [setting for setting in block_settings if getattr(config, setting)]
     if blocks := model.backbone.image_blocks:
         blocks.recompute = config.recompute
         if config.temporal_blocks > blocks.n:
@@ -258,16 +267,16 @@ def equip(model: VideoCLIP, config: TrainConfig) -> None:
                 f"train.temporal_blocks is {config.temporal_blocks}, but the image tower has {blocks.n} blocks;"
                 " lower it"
             )
-        if config.temporal_blocks:  # else as the model that it starts from
+        if config.temporal_blocks:  # without it, the model keeps those that it has
             blocks.temporal = config.temporal_blocks
-    elif asked:
+    elif used:
         raise MaxiError(
-            f"backbone {model.backbone.kind!r} has no transformer blocks; leave out train.{asked[0]}"
+            f"backbone {model.backbone.kind!r} has no transformer blocks; leave out train.{used[0]}"
         )
 
 
 def learning_parameters(model: VideoCLIP, config: TrainConfig) -> dict[str, Tensor]:
-    """The parameters that learn, by name; all others are frozen."""
+    """Return the parameters that learn, by name, and freeze all others."""
     names = set(model.freeze(config.trainable))
     if config.learn_sigma:
         model.logit_scale.requires_grad_(True)
@@ -276,20 +285,20 @@ def learning_parameters(model: VideoCLIP, config: TrainConfig) -> dict[str, Tens
 
 
 def best(log: Sequence[Mapping[str, Any]]) -> float:
-    """The lowest validation loss so far."""
+    """Return the lowest validation loss of the log, infinity when it has none."""
     return min((row["validation"] for row in log if "validation" in row), default=math.inf)
 
 
 @contextmanager
 def assigned(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """The parameters with other values while the block runs."""
+    """Give the parameters other values while the `with` block runs."""
     if parameters is values:
         yield
         return
-    own = {n: p.detach().clone() for n, p in parameters.items()}
+    kept = {n: p.detach().clone() for n, p in parameters.items()}
     assign(parameters, values)
     yield
-    assign(parameters, own)
+    assign(parameters, kept)
 
 
 def assign(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Which videos are learned from in which step, which validate, and at which learning rate (section 4.2)."""
+"""The schedule of a training: the videos and the learning rate of each step, and the held-out videos (section 4.2)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ class Step:
 
 
 def n_batches(n: int, batch_size: int) -> int:
-    """Steps per epoch: no video is dropped, and no batch is a small rest."""
+    """Return the number of steps for `n` videos: no video is dropped, and no batch is a small rest."""
     return max(1, round(n / batch_size))
 
 
 def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
-    """Videos of each epoch: all, or with a curriculum the most confident, more each time until half of the epochs."""
+    """Return how many of `n` videos each epoch has: all of them, or with a curriculum the most confident ones first.
+
+    With a curriculum the number grows until half of the epochs are over; then it is `n`.
+    """
     half = max(1, config.epochs / 2)
     shares = [
         config.curriculum + (1 - config.curriculum) * min(1.0, epoch / half)
@@ -41,29 +44,32 @@ def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
 
 
 def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0) -> Iterator[Step]:
-    """The steps of all epochs from step `start` on; a function of (seed, epoch, video ids) alone.
+    """Yield the steps of all epochs from step `start` on; they depend on (seed, epoch, video ids) alone.
 
-    An epoch is cut into batches of nearly equal size, since a rest of one or two videos has hardly a contrast. With a
-    curriculum the bags come with the most confident match first.
+    An epoch is cut into batches of nearly equal size, since a last batch of one or two videos would have hardly any
+    contrast. With a curriculum `bags` must be ordered from the most confident match to the least.
     """
     by_id = {bag.video: bag for bag in bags}
-    number = 0
+    first = 0  # number of the epoch's first step
     for epoch, size in enumerate(epoch_sizes(len(bags), config)):
-        per_epoch = n_batches(size, config.batch_size)
-        if number + per_epoch > start:
+        n_steps = n_batches(size, config.batch_size)
+        if first + n_steps > start:
             order = shuffled(list(by_id)[:size], "order", seed, epoch)
-            for i, part in enumerate(np.array_split(np.arange(size), per_epoch)):
-                if number + i >= start:
-                    chosen = tuple(by_id[order[j]] for j in part)
-                    yield Step(number + i, epoch, chosen, i + 1 == per_epoch)
-        number += per_epoch
+            for i, batch in enumerate(np.array_split(np.arange(size), n_steps)):
+                if first + i >= start:
+                    batch_bags = tuple(by_id[order[j]] for j in batch)
+                    yield Step(first + i, epoch, batch_bags, i + 1 == n_steps)
+        first += n_steps
 
 
 def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], list[Bag]]:
-    """The bags that are trained on, and the `share` of them that validates; MaxiError when one is too small."""
-    chosen = set(shuffled([b.video for b in bags], "validate", seed)[: round(share * len(bags))])
-    trained = [b for b in bags if b.video not in chosen]
-    held_out = [b for b in bags if b.video in chosen]
+    """Split the bags into those to train on, and a random `share` of them to validate with.
+
+    Raises MaxiError when one of the two has fewer than two bags.
+    """
+    ids = set(shuffled([b.video for b in bags], "validate", seed)[: round(share * len(bags))])
+    trained = [b for b in bags if b.video not in ids]
+    held_out = [b for b in bags if b.video in ids]
     if share and min(len(trained), len(held_out)) < 2:
         raise MaxiError(
             f"`train.holdout` {share} of {len(bags)} videos leaves {len(trained)} to train on and {len(held_out)} "
@@ -73,19 +79,23 @@ def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], l
 
 
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
-    """Linear warm-up to `lr`, then a cosine to `min_lr` that begins where the warm-up ends (section 4.2)."""
+    """Return the learning rate of a step: a linear warm-up to `lr`, then a cosine down to `min_lr` (section 4.2).
+
+    The cosine begins where the warm-up ends, or at step 0, as `cosine_from` says.
+    """
     if step < n_warmup:
         return config.lr * (step + 1) / n_warmup
     begin = n_warmup if config.cosine_from == "warmup" else 0
-    along = (step - begin) / max(1, n_steps - begin)
-    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * along))
+    progress = (step - begin) / max(1, n_steps - begin)
+    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Course:
-    """What a training goes through: the bags it learns from and validates with, its steps and their learning rates.
+    """The course of a training: the bags to learn from and to validate with, the steps, and their learning rates.
 
-    `classes` are those of `cross_entropy`, by default the `matched` names of the bags; `scores` are the matches', by
-    video id, for `curriculum`. Raises MaxiError when there are too few bags, or one of no class.
+    `names` are the classes of `cross_entropy`, by default the matched names of the bags. `scores` are the scores of
+    the matches by video id, for `curriculum`. Raises MaxiError when there are too few bags, or with `cross_entropy`
+    a bag's name is not a class.
     """
 
     def __init__(
@@ -104,42 +114,45 @@ class Course:
         self.config, self.seed = config, seed
         self.matched = sorted({bag.name for bag in bags})
         self.classes = list(names) or self.matched
-        strange = [name for name in self.matched if name not in self.classes]
-        if strange and config.objective == "cross_entropy":
+        unknown = [name for name in self.matched if name not in self.classes]
+        if unknown and config.objective == "cross_entropy":
             raise MaxiError(
-                f"{strange[0]!r} is the name of a bag and none of the {len(self.classes)} classes; "
-                "mend the bag or add the name"
+                f"a bag has the name {unknown[0]!r}, which is none of the {len(self.classes)} classes; "
+                "mend the bag, or add the name to the classes"
             )
         self.bags, self.held_out = hold_out(bags, config.holdout, seed)
         if config.curriculum < 1:
-            confidence = scores or {}
-            self.bags.sort(key=lambda bag: (-confidence.get(bag.video, -math.inf), bag.video))
+            confidences = scores or {}
+            self.bags.sort(key=lambda bag: (-confidences.get(bag.video, -math.inf), bag.video))
         self._sizes = epoch_sizes(len(self.bags), config)
         self.n_steps = sum(n_batches(size, config.batch_size) for size in self._sizes)
         self._n_warmup = round(self.n_steps / config.epochs * config.warmup_epochs)
 
     def steps(self, start: int) -> Iterator[Step]:
-        """The steps from number `start` on."""
+        """Yield the steps from number `start` on."""
         return schedule(self.bags, self.config, self.seed, start)
 
     def validation(self) -> Iterator[Step]:
-        """The held-out bags as steps of an epoch -1, which no training step has: after every epoch the same."""
+        """Yield the held-out bags as steps of epoch -1.
+
+        No training step has this epoch, and draws depend on it, so that each validation has the same clips and texts.
+        """
         n = len(self.held_out)
-        for part in np.array_split(np.arange(n), n_batches(n, self.config.batch_size)):
-            yield Step(-1, -1, tuple(self.held_out[i] for i in part))
+        for batch in np.array_split(np.arange(n), n_batches(n, self.config.batch_size)):
+            yield Step(-1, -1, tuple(self.held_out[i] for i in batch))
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step, by its number."""
+        """Return the learning rate of a step, by its number."""
         return learning_rate(step, self.n_steps, self._n_warmup, self.config)
 
     def smallest_batch(self) -> int:
-        """The fewest videos of a batch."""
+        """Return the number of videos in the smallest batch, of training or validation."""
         sizes = [*self._sizes, len(self.held_out)] if self.held_out else self._sizes
         return min(size // n_batches(size, self.config.batch_size) for size in sizes)
 
     def digest(self) -> str:
-        """Digest of all bags, with their order."""
-        total = hashlib.sha256()
+        """Return a digest of all bags and their order."""
+        sha = hashlib.sha256()
         for bag in [*self.bags, *self.held_out]:
-            total.update(repr((bag.video, bag.name, [tuple(t) for t in bag.texts])).encode())
-        return total.hexdigest()
+            sha.update(repr((bag.video, bag.name, [tuple(t) for t in bag.texts])).encode())
+        return sha.hexdigest()

@@ -1,10 +1,11 @@
-"""Clips from stored frames: batches that no video has to be decoded for."""
+"""Batches of clips from stored frames, for which no video has to be decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 
 from torch import Tensor
@@ -29,30 +30,24 @@ def stored_clips(
     n_threads: int,
     max_lost: float = 0.05,
 ) -> Batches:
-    """Batches of augmented clips, uint8 (B, T, C, S, S), from stored frames; draws are those of `decoded_clips`.
+    """Return batches of augmented clips, uint8 (B, T, C, S, S), from stored frames, with the draws of `decoded_clips`.
 
-    A video whose frames are damaged is lost: see `Lost`.
+    A video whose frames are damaged is lost, see `Lost`.
     """
     by_id = {video.id: video for video in videos}
     size, device = model.backbone.image_size, clip_device(model)
+    augment = partial(augmented, size, seed=seed, scales=config.crop_scales, device=device)
     lost = Lost(len(videos), max_lost)
 
     def read_clip(bag: Bag, epoch: int, clip: Tensor) -> MaxiError | None:
-        stored = replace(by_id[bag.video], n_frames=store.n_frames(bag.video))
-        indices = training_indices(stored, config.n_frames, seed=seed, epoch=epoch)
+        """Fill `clip` with the clip of a bag's video, or return the error that prevents it."""
+        stored_video = replace(by_id[bag.video], n_frames=store.n_frames(bag.video))
+        indices = training_indices(stored_video, config.n_frames, seed=seed, epoch=epoch)
         try:
             frames = store.read(bag.video, indices)
         except MaxiError as error:
             return error
-        clip[:] = augmented(
-            size,
-            frames,
-            bag.video,
-            seed=seed,
-            epoch=epoch,
-            scales=config.crop_scales,
-            device=device,
-        )
+        clip[:] = augment(frames, bag.video, epoch=epoch)
         return None
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:

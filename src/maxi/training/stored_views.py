@@ -1,4 +1,4 @@
-"""Features of augmented clips, computed once: what a training of the head alone learns from."""
+"""Features of augmented clips, computed once, from which a training of the head alone learns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from maxi.video.workers import Decoder
 
 
 def views_key(model: VideoCLIP, config: TrainConfig, seed: int) -> str:
-    """Name of the store of augmented views that training reads with these settings."""
+    """Return the key of the store that holds the augmented views for these settings."""
     views = (config.n_views, config.n_frames, config.crop_scales, seed)
     return digest("views", trunk_digest(model.backbone), *views)
 
@@ -37,9 +37,9 @@ def fill_views(
     folder: Path,
     progress: Progress,
 ) -> tuple[FeatureStore, list[Skipped]]:
-    """The store in `folder` with the views of all videos, and those that can no longer be decoded."""
+    """Fill the store of views in `folder`, and return it with the videos that can no longer be decoded."""
     store = FeatureStore(folder, views_key(model, config, seed))
-    failed = embed_views(
+    skipped = embed_views(
         model,
         videos,
         store,
@@ -50,15 +50,15 @@ def fill_views(
         scales=config.crop_scales,
         progress=progress,
     )
-    return store, failed
+    return store, skipped
 
 
 def stored_views(store: FeatureStore, n_views: int) -> Batches:
-    """Batches of cached trunk features (B, T, F): epoch e reads view e mod n_views."""
+    """Return batches of cached trunk features (B, T, F); epoch e reads view e mod n_views."""
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:
-            rows = store.gather([bag.video for bag in step.bags])  # (B, V, T, F)
-            yield step, torch.from_numpy(rows[:, step.epoch % n_views])
+            views = store.gather([bag.video for bag in step.bags])  # (B, n_views, T, F)
+            yield step, torch.from_numpy(views[:, step.epoch % n_views])
 
     return batches
