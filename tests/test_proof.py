@@ -101,7 +101,7 @@ def test_one_seed_is_small_without_a_control_and_other_sizes_are_refused(
     def stop(*arguments: Any, **more: Any) -> None:
         raise MaxiError("stopped before any work")
 
-    monkeypatch.setattr("maxi.demo.run_trial", stop)
+    monkeypatch.setattr("maxi.demo.proof.run_trial", stop)
     started = CliRunner().invoke(main, ["-q", "demo", "-o", str(tmp_path), *options])
     assert "stopped before any work" in started.stderr
     made = read(tmp_path / "demo.json")
