@@ -199,7 +199,7 @@ def test_wrong_code_in_a_worker_is_not_told_of_the_file(
     with Decoder(1) as decoder:
         with pytest.raises(WorkerError, match="failed: TypeError: opened") as caught:
             decoder.one(Request(video))
-        assert 'video.py", line' in str(caught.value.__cause__)
+        assert 'decode.py", line' in str(caught.value.__cause__)
         with pytest.raises(WorkerError):
             list(decoder.map([Request(video)]))
         with pytest.raises(MaxiError, match="does not exist"):
@@ -237,7 +237,7 @@ def test_what_broken_files_bring_up_is_told_of_the_file(
 ) -> None:
     in_workers(
         "sitecustomize.py",
-        f"import av, maxi.video\n\ndef probe(path):\n    raise {error}\n\nmaxi.video.probe = probe\n",
+        f"import av, maxi.video.decode\n\ndef probe(path):\n    raise {error}\n\nmaxi.video.decode.probe = probe\n",
     )
     with Decoder(1) as decoder, pytest.raises(MaxiError, match="cannot be decoded"):
         decoder.one(Request(video))
