@@ -1,8 +1,9 @@
-"""Decode in worker processes that can be killed, since FFmpeg may hang or crash on a broken file.
+"""The parent's side of decoding: a pool of worker processes, which it starts, asks and kills.
 
-A worker (`python -m maxi.video.workers`) reads one JSON line per request and answers with one JSON line,
-followed by the raw bytes of the frames; its first line says that it is ready. Nothing is unpickled
-from a process that decodes untrusted input, and the caller's script needs no `__main__` guard.
+FFmpeg may hang or crash on a broken file, so videos are decoded in processes of their own. `Decoder` is the pool,
+`_Worker` is the handle of one process, and `_exchange` sends one request and reads its answer. What runs inside of a
+process is in `worker.py`, and is started as `python -m maxi.video.worker`. Nothing is unpickled from a process that
+decodes untrusted input, and the caller's script needs no `__main__` guard.
 """
 
 from __future__ import annotations
@@ -10,34 +11,28 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, TypeAlias, cast
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from maxi.errors import MISTAKES, MaxiError
+from maxi.errors import MaxiError
 from maxi.memory import peak_memory
-from maxi.video.decode import MAX_PIXELS, Probe, check_indices, decode_frames, probe
+from maxi.video.decode import MAX_PIXELS, Probe, check_indices
+from maxi.video.worker import LINE_LIMIT, READY
 
-MEMORY_LIMIT = 8 * 2**30
-LINE_LIMIT = 2**16
-TRACE_LIMIT = 2**13  # characters, each up to six bytes of a line
-READY = b"ready\n"
 BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
 
@@ -247,7 +242,7 @@ def _start() -> subprocess.Popen[bytes]:
         "OPENBLAS_NUM_THREADS": "1",  # its thread buffers count against the memory limit
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "maxi.video.workers"],
+        [sys.executable, "-m", "maxi.video.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # until it is ready
@@ -295,58 +290,3 @@ def _worker_error(what: str, trace: str) -> WorkerError:
     error = WorkerError(f"the decoder {what}: {reason}")
     error.__cause__ = WorkerError(trace)
     return error
-
-
-def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """The worker's loop: answer requests until there are no more."""
-    for line in requests:
-        header, frames = _answer(json.loads(line))
-        replies.write(json.dumps(header).encode() + b"\n")
-        if frames is not None:
-            replies.write(frames.data.cast("B"))
-        replies.flush()
-
-
-def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-    try:
-        if message["indices"] is None:
-            return {"probe": asdict(probe(message["path"]))}, None
-        frames = decode_frames(message["path"], message["indices"])
-    except MaxiError as error:
-        return {"error": str(error)}, None
-    except Exception as error:  # whatever a broken file brings up, the worker goes on
-        if isinstance(error, MISTAKES) and not isinstance(error, av.FFmpegError):
-            return {"mistake": traceback.format_exc()[-TRACE_LIMIT:]}, None
-        return {"error": f"cannot be decoded ({type(error).__name__}: {error})"[:1000]}, None
-    return {"size": frames.shape[1:3]}, frames
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
-    with suppress(OSError, ValueError):  # macOS has the limit but may refuse to set it
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.nice(10)
-    _limit_memory()
-    # Whatever a library prints must not get between the answers.
-    replies = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    with suppress(BrokenPipeError):
-        replies.write(READY)
-        replies.flush()
-        serve(sys.stdin.buffer, replies)
-    os._exit(0)  # nobody is left to read what a normal end would still write
-
-
-if __name__ == "__main__":
-    _main()
