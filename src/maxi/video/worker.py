@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from maxi.errors import MISTAKES, MaxiError
 from maxi.video.decode import decode_frames, probe
 
-MEMORY_LIMIT = 8 * 2**30
+MEMORY_LIMIT = 8 * 2**30  # bytes of address space
 LINE_LIMIT = 2**16  # bytes of a JSON line in an answer
 TRACE_LIMIT = 2**13  # characters, each up to six bytes of a line
 READY = b"ready\n"
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """The worker's loop: answer requests until there are no more."""
+    """Answer requests, a JSON line each, until there are no more."""
     for line in requests:
         header, frames = _answer(json.loads(line))
         replies.write(json.dumps(header).encode() + b"\n")
@@ -40,13 +40,14 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    """Return the JSON line of an answer and its frames, where there are some; a failure is an answer too."""
     try:
         if message["indices"] is None:
             return {"probe": asdict(probe(message["path"]))}, None
         frames = decode_frames(message["path"], message["indices"])
     except MaxiError as error:
         return {"error": str(error)}, None
-    except Exception as error:  # whatever a broken file brings up, the worker goes on
+    except Exception as error:  # the worker goes on, whatever a broken file causes
         if isinstance(error, MISTAKES) and not isinstance(error, av.FFmpegError):
             return {"mistake": traceback.format_exc()[-TRACE_LIMIT:]}, None
         return {"error": f"cannot be decoded ({type(error).__name__}: {error})"[:1000]}, None
@@ -54,6 +55,7 @@ def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] 
 
 
 def _limit_memory() -> None:
+    """Limit this process to MEMORY_LIMIT, where the system can, so that a broken file cannot fill the machine's."""
     try:
         import resource
     except ImportError:  # Windows
@@ -65,19 +67,20 @@ def _limit_memory() -> None:
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Say on stdout that this process is ready, and answer the requests of stdin until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     os.nice(10)
     _limit_memory()
-    # Whatever a library prints must not get between the answers.
+    # What a library prints must not get between the answers, so only `replies` still leads to the parent.
     replies = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 1)
+    os.dup2(null_device, 2)
     with suppress(BrokenPipeError):
         replies.write(READY)
         replies.flush()
         serve(sys.stdin.buffer, replies)
-    os._exit(0)  # nobody is left to read what a normal end would still write
+    os._exit(0)  # at once: nobody is left to read what a normal end would still write
 
 
 if __name__ == "__main__":
