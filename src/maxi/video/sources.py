@@ -32,7 +32,7 @@ class Source:
 
 
 def list_videos(where: str | Path) -> list[Source]:
-    """List the videos of a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths; one video is a list of one.
+    """List the videos of a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths, or one video alone.
 
     The videos are not opened, and one that does not exist is listed like the others. Raises MaxiError
     when there are none.
