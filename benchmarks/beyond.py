@@ -1,11 +1,11 @@
-"""Training beyond the paper, on the miniature: what each option gains over the paper's training, paired by seed.
+"""Train beyond the paper, on the miniature: what each option gains over the paper's training, paired by seed.
 
     python benchmarks/beyond.py runs/beyond --seeds 5 --seed-offset 20
 
 Every seed renders its own videos and partition of the actions, as `maxi demo` does. Each option then trains through the
-proof's own functions, from the same matches, phrases and captions, and is measured on the same unseen videos; with
-`--controls` once more on bags that were dealt out to the videos at random. Nothing is tuned: each option has the one
-value that is written here. Run again, it goes on where it was interrupted.
+proof's own functions, from the same matches, phrases and captions, and is measured on the same unseen videos. With
+`--controls` it is trained once more, on bags that were dealt out to the videos at random. Nothing is tuned: each option
+has the one value that is written here. If the script is interrupted, start it again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WAYS: dict[str, Mapping[str, Any]] = {
 
 
 def prepare(job: Job, videos: Path, names: list[str]) -> None:
-    """A run up to its bags, as `maxi adapt` makes it."""
+    """Make a run up to its bags, as `maxi adapt` does."""
     start_run(job, names)
     index_run(job, str(videos / "pool"))
     for stage in (match_run, expand_run, caption_run, bag_run):
@@ -56,7 +56,7 @@ def prepare(job: Job, videos: Path, names: list[str]) -> None:
 
 
 def shuffled(run: Run, config: Config, split: Split) -> float:
-    """The option with its bags dealt out at random."""
+    """Return top-1 after training on bags that were dealt out at random."""
     with open_job(run.folder, config, bar) as job:
         train_run(job, control=True)
         return top1(scores_of(job, run.control.model, [split])["unseen"], split)
@@ -69,7 +69,7 @@ def measure(
     ways: Mapping[str, Mapping[str, Any]],
     controls: bool,
 ) -> dict[str, Any]:
-    """Top-1 on the unseen videos of one seed: frozen, and each way of training with its control."""
+    """Return top-1 on the unseen videos of one seed: frozen, and after each way of training, with its control."""
     config = demo_config(overrides, seed=seed)
     trial = folder / f"seed-{seed}"
     run, videos = Run(trial / "run"), trial / "videos"
@@ -80,17 +80,19 @@ def measure(
         prepare(job, videos, known)
         split = Split("unseen", labelled(job, videos, "unseen"), unseen)
         truth = truth_of(videos, read_jsonl(run.manifest, Video))
-        found = {"frozen": top1(scores_of(job, None, [split])["unseen"], split)}
-        graded = soft(job, read_jsonl(run.manifest, Video), job.names())
+        accuracies = {"frozen": top1(scores_of(job, None, [split])["unseen"], split)}
+        soft_row = soft(job, read_jsonl(run.manifest, Video), job.names())
     for name, update in ways.items():
         place = name.replace(" ", "_")
-        chosen = config.model_copy(update={"train": config.train.model_copy(update=update)})
-        row = graded if name == SOFT else Row()
-        found[name] = top1(train_row(run, place, row, chosen, truth, [split], bar)["unseen"], split)
+        changed = config.model_copy(update={"train": config.train.model_copy(update=update)})
+        row = soft_row if name == SOFT else Row()
+        scores = train_row(run, place, row, changed, truth, [split], bar)
+        accuracies[name] = top1(scores["unseen"], split)
         if controls:
-            found[f"{name}, shuffled"] = shuffled(Run(trial / "rows" / place), chosen, split)
-        print(f"seed {seed}, {name}: {found[name]:.1f}", flush=True)
-    return found
+            control = shuffled(Run(trial / "rows" / place), changed, split)
+            accuracies[f"{name}, shuffled"] = control
+        print(f"seed {seed}, {name}: {accuracies[name]:.1f}", flush=True)
+    return accuracies
 
 
 def main() -> None:
@@ -98,13 +100,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="Folder of videos, runs and figures.")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seed-offset", type=int, default=20, help="The first seed.")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=[""],
-        metavar="WORD",
-        help="Options whose name has one of these.",
-    )
+    only = "Options whose names hold one of these words."
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help=only)
     parser.add_argument("--controls", action="store_true", help="Also train on shuffled bags.")
     parser.add_argument("-s", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -113,8 +110,8 @@ def main() -> None:
         for name, update in WAYS.items()
         if name == "paper" or any(word in name for word in options.only)
     }
-    if strange := [word for word in options.only if not any(word in name for name in ways)]:
-        parser.error(f"no option has {strange[0]!r} in its name; there are: {'; '.join(WAYS)}")
+    if unknown := [word for word in options.only if not any(word in name for name in ways)]:
+        parser.error(f"no option has {unknown[0]!r} in its name; there are: {'; '.join(WAYS)}")
     table = {}
     for seed in range(options.seed_offset, options.seed_offset + options.seeds):
         table[seed] = measure(options.out, seed, tuple(options.settings), ways, options.controls)
@@ -123,16 +120,17 @@ def main() -> None:
 
 
 def report(table: dict[int, dict[str, float]]) -> None:
+    """Print the mean of each option over the seeds, and its gain over the paper's training."""
     seeds = sorted(table)
     print(f"{len(seeds)} seeds: {', '.join(map(str, seeds))}; top-1 % on the unseen videos")
     for name in table[seeds[0]]:
         values = [table[seed][name] for seed in seeds]
         gains = [table[seed][name] - table[seed]["paper"] for seed in seeds]
-        over = ""
+        gain = ""
         if len(seeds) > 1:
             mean, low, high = mean_interval(gains)
-            over = f"   over the paper's training {with_interval(mean, [low, high])}"
-        print(f"{name:44} {np.mean(values):5.1f}{over}")
+            gain = f"   over the paper's training {with_interval(mean, [low, high])}"
+        print(f"{name:44} {np.mean(values):5.1f}{gain}")
 
 
 if __name__ == "__main__":

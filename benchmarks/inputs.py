@@ -1,4 +1,4 @@
-"""What the benchmarks of training work on: a random CLIP, bags of the shipped phrases, made-up clips."""
+"""Make what the benchmarks of training work on: a random CLIP, bags of the shipped phrases, clips of noise."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from maxi.training.batches import Batches
 from maxi.training.schedule import Step
 
 VIT_B16 = {"vision": {"patch_size": 16}, "text": {}}
-"""openai/clip-vit-base-patch16: what it changes in transformers' own defaults."""
+"""What openai/clip-vit-base-patch16 changes in the defaults of transformers."""
 
 
 def tower(width: int, layers: int, **settings: int) -> dict[str, int]:
-    """The settings of a tower of that width, heads of 64 as CLIP's (at least two of them)."""
+    """Return the settings of a tower of this width, with heads of 64 as in CLIP, but at least two of them."""
     heads = max(2, width // 64)
     sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
     return {**sizes, "num_attention_heads": heads, **settings}
@@ -32,7 +32,7 @@ def tower(width: int, layers: int, **settings: int) -> dict[str, int]:
 def write_clip(
     folder: Path, *, vision: Mapping[str, Any], text: Mapping[str, Any], width: int = 512
 ) -> Path:
-    """Write a CLIP of random weights with OpenAI's tokenizer, D = `width`."""
+    """Write a CLIP of random weights with OpenAI's tokenizer and D = `width`; return its folder."""
     from transformers import CLIPConfig, CLIPModel
 
     from maxi.models.clip_tokenizer import clip_tokenizer
@@ -57,19 +57,19 @@ def write_clip(
 
 
 def make_bags(n: int, n_bag: int, n_names: int | None = None) -> list[Bag]:
-    """Bags of `n` videos, matched to `n_names` shipped names in turn; each bag has `n_bag` texts or more.
+    """Return the bags of `n` videos, matched to `n_names` shipped names in turn; each bag has at least `n_bag` texts.
 
-    They hold what the pipeline puts in without captions: phrases, their verbs and those of the name, 19 on average.
+    They hold what the pipeline puts in without captions: phrases, their verbs and the name's, 19 on average.
     """
-    book, parser, found = shipped_book(), _parser(), list[Bag]()
+    book, parser, large_bags = shipped_book(), _parser(), list[Bag]()
     for name, texts in book.texts.items():
         match, phrases = Match("", name, 1.0, True), Phrases(name, tuple(texts), "shipped")
         (bag,) = build_bags([match], [phrases], [], parser)
         if len(bag.texts) >= n_bag:
-            found.append(bag)
-        if len(found) == (n_names or n):
+            large_bags.append(bag)
+        if len(large_bags) == (n_names or n):
             break
-    return [Bag(f"v{i}", bag.name, bag.texts) for i, bag in enumerate((found * n)[:n])]
+    return [Bag(f"v{i}", bag.name, bag.texts) for i, bag in enumerate((large_bags * n)[:n])]
 
 
 @cache
@@ -78,14 +78,14 @@ def _parser() -> VerbParser:
 
 
 def clips(n: int, n_frames: int, size: int) -> Tensor:
-    """Noise for clips: uint8 (B, T, C, S, S)."""
+    """Return clips of noise: uint8 (B, T, C, S, S)."""
     rng = torch.Generator().manual_seed(0)
     shape = (n, n_frames, 3, size, size)
     return torch.randint(256, shape, dtype=torch.uint8, generator=rng)
 
 
 def batches_of(frames: Tensor) -> Batches:
-    """Batches for a training of the same clips in every step."""
+    """Return batches that give a training the same clips (B, T, C, S, S) in every step."""
 
     def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:

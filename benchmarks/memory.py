@@ -1,8 +1,8 @@
-"""Memory of one exact contrast of 64 videos x 16 texts: graphs of a few videos against one graph over everything.
+"""Compare the memory of one exact contrast of 64 videos x 16 texts: graphs of a few videos, or one graph of all.
 
     python benchmarks/memory.py
 
-Both are a step of a training, each in a process of its own; only `micro_batch` differs.
+Both are one step of a training, each in a process of its own; only `micro_batch` differs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from maxi.training.schedule import Course
 from pairs import kept, run
 from scale import in_process
 
-MOST = 0.25  # of the memory of one graph
-# Of a tensor's updates, as a share of their length. AdamW's first step has one size whatever the gradient's: where that
-# is next to nothing, its rounding is seen.
+MOST = 0.25  # how much of the memory of one graph small graphs may take
+# How far the two updates of a tensor may be apart, as a share of their length. The first step of AdamW has the same
+# size for any gradient, so where a gradient is next to nothing, its rounding shows in the step.
 FAR = 0.01
 
 
@@ -56,7 +56,7 @@ TINY = Sizes(
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes of a process just before its step, and the most it ever had; the loss."""
+    """Bytes of memory of a process just before its step, and the most that it ever had; and the loss."""
 
     before: int
     most: int
@@ -67,16 +67,17 @@ class Peak:
 
 
 def measure(sizes: Sizes) -> bool:
+    """Train one step in both ways; return whether memory and updates keep their limits."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_clip(folder / "clip", **sizes.towers)
         write_jsonl(folder / "bags.jsonl", make_bags(sizes.videos, sizes.texts))
-        found = []
+        peaks = []
         for micro in (sizes.videos, sizes.micro):
-            found.append(in_process(one_step, folder, sizes, micro))
-            print(f"graphs of {micro:3} videos {found[-1]}", flush=True)
+            peaks.append(in_process(one_step, folder, sizes, micro))
+            print(f"graphs of {micro:3} videos {peaks[-1]}", flush=True)
         updates = apart(folder, sizes)
-    whole, small = found
+    whole, small = peaks
     print(f"losses {whole.loss} and {small.loss}")
     share = (small.most - small.before) / (whole.most - whole.before)
     print(f"above what there was before the step: {share:.2f}")
@@ -85,7 +86,7 @@ def measure(sizes: Sizes) -> bool:
 
 
 def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
-    """Train a step of graphs of `micro` videos, write the weights to a file and say what memory it took."""
+    """Train one step with graphs of `micro` videos, write the weights to a file and return what memory it took."""
     torch.set_num_threads(os.cpu_count() or 1)
     model = load_model(f"clip:{folder / 'clip'}")
     config = TrainConfig(
@@ -108,18 +109,20 @@ def one_step(folder: Path, sizes: Sizes, micro: int) -> Peak:
     training = Training(model, course, batches_of(frames), folder=folder / f"run-{micro}")
     done = training.run(progress)
     most = peak_memory()
-    trained = model.backbone.model.named_parameters()
-    save_file({name: p.detach() for name, p in trained}, folder / f"{micro}.safetensors")
+    trained = {name: weight.detach() for name, weight in model.backbone.model.named_parameters()}
+    save_file(trained, folder / f"{micro}.safetensors")
     return Peak(before, most, done["last_loss"])
 
 
 def apart(folder: Path, sizes: Sizes) -> float:
-    """The largest difference of the two updates of any tensor, as a share of the update's length.
+    """Return the largest difference between the two updates of any tensor, as a share of the update's length.
 
-    Without the biases of keys: no attention depends on them, so their gradient is nothing but rounding.
+    The biases of keys are left out: no attention depends on them, so their gradient is nothing but rounding.
     """
     before = load_file(folder / "clip" / "model.safetensors")
-    whole, small = (load_file(folder / f"{m}.safetensors") for m in (sizes.videos, sizes.micro))
+    whole, small = (
+        load_file(folder / f"{micro}.safetensors") for micro in (sizes.videos, sizes.micro)
+    )
     return max(
         float((small[name] - whole[name]).norm() / (whole[name] - before[name]).norm())
         for name in whole

@@ -1,4 +1,4 @@
-"""The mask of positives and the loss, forward and backward to the logits, against the released code's loops.
+"""Compare the mask of positives and the loss, forward and backward to the logits, with the released code's loops.
 
 python benchmarks/objective.py
 """
@@ -29,7 +29,7 @@ TINY = Sizes(videos=8, texts=4, names=5, pairs=1)
 
 
 def measure(sizes: Sizes) -> bool:
-    """Both on the same random logits, cosines of spread 0.1 over sigma 0.02; names drawn evenly."""
+    """Time both on the same random logits, cosines of spread 0.1 over sigma 0.02; return whether limits are kept."""
     rng = torch.Generator().manual_seed(0)
     b, n = sizes.videos, sizes.texts
     logits = (5 * torch.randn(b, b, n, generator=rng)).requires_grad_()
@@ -37,7 +37,7 @@ def measure(sizes: Sizes) -> bool:
     weight = torch.ones(b, n)
     print(f"{b} videos x {n} texts, {len(labels.unique())} of {sizes.names} names")
 
-    def loss_of(name: str) -> Tensor:  # as `train` does it
+    def loss_of(name: str) -> Tensor:  # as training does it
         positives = labels[:, None] == labels[None, :]
         return OBJECTIVES[name](logits + weight.log(), weight > 0, positives)
 

@@ -1,9 +1,10 @@
-"""The training step of the paper's released code in its literal form: the other side of the comparisons.
+"""The training step of the paper's released code in its literal form, with which the benchmarks compare ours.
 
-Written from a description of it, in docs/why/method.md's terms: every prompt of every bag tokenised in every step,
-padded to 77 tokens and encoded, equal ones as often as they occur; all tokens through the last block; attention as
-product, softmax, product; one graph over everything; the mask of positives by nested loops over scalars; the softmax
-summed bag by bag; AdamW. Its clip of frames, batch and trained parameters are given, so that they can be ours.
+It is written from a description, in the terms of docs/why/method.md. Every prompt of every bag is tokenised in every
+step, padded to 77 tokens and encoded, equal prompts as often as they occur. All tokens go through the last block, and
+attention is product, softmax, product. There is one graph over everything. The mask of positives is made by nested
+loops over scalars, the softmax is summed bag by bag, and the optimiser is AdamW. The frames, the batch and the trained
+parameters are given, so that they can be the same as ours.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LENGTH = 77
 
 
 class Released:
-    """A CLIP folder's model under the released step; `frames` are float32 (B, T, C, S, S), prompts B lists of N."""
+    """The model of a CLIP folder under the released step; `frames` are float32 (B, T, C, S, S), `prompts` B lists."""
 
     def __init__(self, folder: Path, config: TrainConfig, attention: str = "eager") -> None:
         from transformers import CLIPModel, CLIPTokenizerFast
@@ -39,26 +40,23 @@ class Released:
         )
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """One call per prompt: (N, 77)."""
-        rows = [
-            self.tokenizer(p, padding="max_length", max_length=LENGTH, return_tensors="pt")
-            for p in prompts
-        ]
-        return torch.cat([row["input_ids"] for row in rows])
+        """Tokenise N prompts in one call each: (N, 77)."""
+        padding = {"padding": "max_length", "max_length": LENGTH, "return_tensors": "pt"}
+        return torch.cat([self.tokenizer(prompt, **padding)["input_ids"] for prompt in prompts])
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """(N, D), unit norm."""
+        """Encode N prompts: (N, D), unit norm."""
         pooled = self.model.text_model(input_ids=self.tokenize(prompts)).pooler_output
         return F.normalize(self.model.text_projection(pooled), dim=-1)
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """(B, T, C, S, S) -> (B, D): mean over T, then unit norm."""
+        """Encode videos: (B, T, C, S, S) -> (B, D), the mean over T and then unit norm."""
         pooled = self.model.vision_model(pixel_values=frames.flatten(0, 1)).pooler_output
         raw = self.model.visual_projection(pooled).unflatten(0, frames.shape[:2])
         return F.normalize(raw.mean(1), dim=-1)
 
     def step(self, frames: Tensor, prompts: Sequence[Sequence[str]], labels: Tensor) -> float:
-        """One step of the optimiser; returns the loss."""
+        """Make one step of the optimiser and return the loss."""
         z_v = self.encode_video(frames)
         z_t = self.encode_text([prompt for bag in prompts for prompt in bag])
         loss = mil_nce(self.scale * z_v @ z_t.T, positives(labels))
@@ -69,7 +67,7 @@ class Released:
 
 
 def positives(labels: Tensor) -> Tensor:
-    """(B,) -> bool (B, B), one pair of scalars at a time."""
+    """Return which videos share a label, one pair of scalars at a time: (B,) -> bool (B, B)."""
     mask = torch.zeros(len(labels), len(labels), dtype=torch.bool)
     for i in range(len(labels)):
         for j in range(len(labels)):
@@ -79,7 +77,7 @@ def positives(labels: Tensor) -> Tensor:
 
 
 def mil_nce(logits: Tensor, mask: Tensor) -> Tensor:
-    """Logits (B, B * N), bag by bag along the texts -> the loss, its mean over positive pairs outside the logarithm."""
+    """Return the loss of logits (B, B * N), bag by bag along the texts, its mean over positives outside the log."""
     n_bag = logits.shape[1] // len(logits)
     softmax = logits.float().softmax(1)
     of_bags = torch.zeros(len(logits), len(logits))

@@ -1,9 +1,9 @@
-"""What each saving of a training step brings by itself: seconds and memory without it and with it.
+"""Measure what each saving of a training step brings by itself: seconds and memory without it and with it.
 
     python benchmarks/savings.py
 
-ViT-B/16, forward and backward of one side alone: the frames, or the texts. The numbers have to agree before anything is
-timed.
+The model is ViT-B/16; forward and backward go through one side alone, the frames or the texts. The numbers have to
+agree before anything is timed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from scale import in_process
 
 @dataclass(frozen=True)
 class Sizes:
-    videos: int = 4  # of the rows about frames
+    videos: int = 4  # for savings of the frames' side
     frames: int = 4
-    bags: int = 16  # of the rows about texts; some share a name, as in a batch of 256
+    bags: int = 16  # for savings of the texts' side; some share a name, as in a batch of 256
     names: int = 11
     texts: int = 16
     pairs: int = 3
@@ -48,12 +48,11 @@ TINY = Sizes(
     2, 2, 3, 2, 4, 1, {"vision": tower(64, 2, image_size=96, patch_size=8), "text": tower(64, 2)}
 )
 
-
 Numbers = list[float]
 
 
 class Bench:
-    """A model that trains everything, pixels (B, T, C, S, S) and a step's prompts, (B, N) of U distinct ones."""
+    """A model that is trained as a whole, pixels (B, T, C, S, S), and (B, N) prompts of a step, U of them distinct."""
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         self.model = load_model(f"clip:{folder / 'clip'}")
@@ -66,10 +65,10 @@ class Bench:
         self.index = index.flatten()
 
     def back(self, z: Tensor) -> Numbers:
-        """A loss of features (N, D), the same for any way of making them, and the length of its gradient."""
+        """Return a loss of features (N, D), the same for each way of making them, and the length of its gradient."""
         self.model.zero_grad()
-        at = torch.Generator().manual_seed(0)
-        loss = (z.float() * torch.randn(z.shape, generator=at)).sum()
+        rng = torch.Generator().manual_seed(0)
+        loss = (z.float() * torch.randn(z.shape, generator=rng)).sum()
         loss.backward()
         return [loss.item(), gradient_norm(self.model.parameters())]
 
@@ -77,7 +76,7 @@ class Bench:
         return self.back(self.model.encode_video(self.pixels))
 
     def packed(self) -> Numbers:
-        """Every distinct text once, end to end."""
+        """Encode every distinct text once, all of them in one row without padding."""
         self.model.backbone.packed = True
         return self.back(self.encoded(self.texts)[self.index])
 
@@ -85,7 +84,7 @@ class Bench:
         return self.model.encode_text(self.model.backbone.tokenize(texts))
 
     def padded(self, length: int | None = None) -> Numbers:
-        """Every distinct text once, padded to the longest or to a length."""
+        """Encode every distinct text once, padded to the longest of them or to a given length."""
         self.model.backbone.packed = False
         tokens = self.model.backbone.tokenize(self.texts)
         if length:
@@ -96,7 +95,7 @@ class Bench:
 
 
 class Row(NamedTuple):
-    """A saving: what it is of, without it, with it; `exact` unless the numbers may differ."""
+    """A saving: of frames or of texts, the work without it and with it, and whether the numbers stay the same."""
 
     of: str
     off: Callable[[], Numbers]
@@ -135,11 +134,11 @@ def last_block(bench: Bench) -> Row:
 
 def fused_attention(bench: Bench) -> Row:
     def off() -> Numbers:
-        few, blocks.FEW = blocks.FEW, 10**9  # plain products for any number of tokens
+        before, blocks.FEW = blocks.FEW, 10**9  # plain products for any number of tokens
         try:
             return bench.videos()
         finally:
-            blocks.FEW = few
+            blocks.FEW = before
 
     return Row("frames", off, bench.videos)
 
@@ -150,7 +149,7 @@ def compiled(bench: Bench) -> Row:
 
 
 def recompute(bench: Bench) -> Row:
-    """Gradient checkpointing: memory for time."""
+    """Measure gradient checkpointing, which saves memory and takes time."""
 
     def on() -> Numbers:
         bench.model.backbone.image_blocks.recompute = True
@@ -196,34 +195,34 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
 
 
 def measure(sizes: Sizes) -> bool:
+    """Print a line for each saving; return whether the numbers agree."""
     fine = True
-    with TemporaryDirectory() as place:
-        folder = Path(place)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         write_clip(folder / "clip", **sizes.towers)
         bags = make_bags(sizes.bags, sizes.texts, sizes.names)
         write_jsonl(folder / "bags.jsonl", bags)
         bench = Bench(folder, sizes)
         prompts = f"{len(bench.texts)} of {len(bench.index)} prompts distinct"
         print(f"{sizes.videos} videos x {sizes.frames} frames; {prompts}")
-        for name, row_of in ROWS.items():
-            if name == "bfloat16" and resolve_precision("auto", bench.model.device) != name:
+        for saving, row_of in ROWS.items():
+            if saving == "bfloat16" and resolve_precision("auto", bench.model.device) != saving:
                 print("bfloat16         not on this processor, which would take many times as long")
                 continue
             row = row_of(bench)
             off, on = row.off(), row.on()
-            equal = same(name, on, off, 1e-4 if row.exact else 1.0)
-            fine &= equal
+            fine &= same(saving, on, off, 1e-4 if row.exact else 1.0)
             exact = "the same numbers" if row.exact else f"loss {off[0]:.4f} -> {on[0]:.4f}"
             pairs = in_turn(row.on, row.off, sizes.pairs)
-            peaks = [in_process(peak, folder, sizes, name, way) for way in ("off", "on")]
+            peaks = [in_process(peak, folder, sizes, saving, way) for way in ("off", "on")]
             memory = f"{peaks[0] / 1e6:6,.0f} -> {peaks[1] / 1e6:6,.0f} MB"
-            print(f"{name:16} {row.of:7}{pairs}  {memory}  {exact}", flush=True)
+            print(f"{saving:16} {row.of:7}{pairs}  {memory}  {exact}", flush=True)
     return fine
 
 
-def peak(folder: Path, sizes: Sizes, name: str, way: str) -> int:
-    """The most bytes that a process ever has that goes one way once."""
-    getattr(ROWS[name](Bench(folder, sizes)), way)()
+def peak(folder: Path, sizes: Sizes, saving: str, way: str) -> int:
+    """Return the most bytes of memory that a process takes which does the work `off` or `on` once."""
+    getattr(ROWS[saving](Bench(folder, sizes)), way)()
     return peak_memory()
 
 

@@ -1,9 +1,9 @@
-"""A made-up run of 240,000 videos through match, expand, bag and one epoch of sampling: time and memory.
+"""Put a made-up run of 240,000 videos through match, expand, bag and one epoch of sampling: time and memory.
 
     python benchmarks/scale.py
 
-Everything runs through the stages' own functions. Data and measurements have processes of their own, so that the
-peak memory is that of the stages alone.
+Everything goes through the stages' own functions. The data are made in one process and the stages run in another, so
+that the peak memory is that of the stages alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took: time by the clock and of the processor; highest memory of its process so far, in MB."""
+    """What a stage took: seconds by the clock and of the processor, and its process's peak memory so far, in MB."""
 
     stage: str
     rows: int
@@ -49,14 +49,14 @@ class Cost:
 
 
 def settings(folder: Path) -> Config:
-    """The default recipe, but for the small CLIP and a single epoch."""
+    """Return the default recipe, but for the small CLIP and a single epoch."""
     from maxi.settings import load_config
 
     return load_config(None, ["epochs=1"], backbone=f"clip:{folder / 'clip'}", device="cpu")
 
 
 def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None = None) -> None:
-    """Write a run of `n` made-up videos: manifest, action names, features and captions out of the shipped sentences."""
+    """Write a run of `n` made-up videos: manifest, action names, features, and captions from the shipped sentences."""
     import numpy as np
 
     from maxi.features.store import FeatureStore
@@ -71,36 +71,42 @@ def make(folder: Path, n: int, n_names: int = N_NAMES, n_sentences: int | None =
     config, names, bank = settings(folder), shipped_names(n_names), sentence_bank()[:n_sentences]
     videos = sorted(digest("made up", i) for i in range(n))
 
-    def said(video: str) -> tuple[str, ...]:
+    def captions_of(video: str) -> tuple[str, ...]:
         chosen = generator("captions", config.seed, sample=video).choice(len(bank), N_CAPTIONS)
         return tuple(bank[i] for i in chosen)
 
     with open_job(folder / "run", config, silent) as job:
         start_run(job, names)
-        write_jsonl(job.run.manifest, (Video(v, f"{v}.mp4", 250, 25.0, 340, 256) for v in videos))
-        write_jsonl(job.run.captions, (Caption(v, said(v), "retrieval") for v in videos))
+        write_jsonl(
+            job.run.manifest,
+            (Video(video, f"{video}.mp4", 250, 25.0, 340, 256) for video in videos),
+        )
+        write_jsonl(
+            job.run.captions, (Caption(video, captions_of(video), "retrieval") for video in videos)
+        )
 
-        # Near one of the names each: the texts of a random CLIP differ too little for chance to spread the matches.
+        # Each video lies near one of the names, since the texts of a random CLIP differ too little for chance to spread
+        # the matches.
         z_l = embed_names(job.model(), names, config.match.templates)
-        apart = z_l - z_l.mean(0)
+        centred = z_l - z_l.mean(0)
         key = digest("segments", job.fingerprint, config.match.n_frames, False)
         store = FeatureStore(job.run.features, key)
         for video in videos:
             rng = generator("features", config.seed, sample=video)
-            near = apart[rng.integers(n_names)]
+            near = centred[rng.integers(n_names)]
             z_v = near / np.linalg.norm(near) + rng.standard_normal(WIDTH) / math.sqrt(WIDTH)
             store.append(video, z_v / np.linalg.norm(z_v))
         store.close()
 
 
 def shipped_names(n: int) -> list[str]:
-    """The first names that have shipped phrases."""
+    """Return the first `n` names that have shipped phrases."""
     text = (resources.files("maxi") / "data" / "phrases.jsonl").read_text(encoding="utf-8")
     return [json.loads(line)["name"] for line in text.splitlines()[:n]]
 
 
 def write_clip(folder: Path, size: int = 32) -> None:
-    """Write a random CLIP with D = 512 and two small layers per tower for `size` pixels, its tokens characters."""
+    """Write a random CLIP with D = 512, two small layers per tower and a token per character, for `size` pixels."""
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -108,8 +114,10 @@ def write_clip(folder: Path, size: int = 32) -> None:
     from maxi.models.hugging_face import quiet_transformers
 
     alphabet = sorted(ByteLevel.alphabet())
-    tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[])
+    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[])
     tower = {
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -131,19 +139,18 @@ def write_clip(folder: Path, size: int = 32) -> None:
     with quiet_transformers():
         CLIPModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "size": {"shortest_edge": size},
-            "crop_size": {"height": size, "width": size},
-            "image_mean": [0.5, 0.5, 0.5],
-            "image_std": [0.5, 0.5, 0.5],
-        },
-    )
+    preprocessing = {
+        "size": {"shortest_edge": size},
+        "crop_size": {"height": size, "width": size},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    write_json(folder / "preprocessor_config.json", preprocessing)
 
 
 @contextmanager
 def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
+    """Append what the block takes to `costs`."""
     began, cpu = time.perf_counter(), time.process_time()
     yield
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -152,7 +159,7 @@ def clock(costs: list[Cost], stage: str, rows: int) -> Iterator[None]:
 
 
 def run_stages(folder: Path) -> list[Cost]:
-    """Match, expand, bag and draw one epoch of batches in a folder that `make` filled."""
+    """Match, expand, bag and draw one epoch of batches in a folder that `make` filled; return what each took."""
     from maxi.progress import silent
     from maxi.stages.bag import bag_run
     from maxi.stages.expand import expand_run
@@ -183,7 +190,7 @@ def run_stages(folder: Path) -> list[Cost]:
 
 
 def read_bags(folder: Path) -> list[Cost]:
-    """Read a finished run's bags alone."""
+    """Read the bags of a finished run, and return what that took."""
     costs: list[Cost] = []
     path = folder / "run" / "bags.jsonl"
     n = sum(1 for _ in path.open("rb"))
@@ -193,7 +200,7 @@ def read_bags(folder: Path) -> list[Cost]:
 
 
 def write_report(folder: Path) -> list[Cost]:
-    """Write a finished run's report."""
+    """Write the report of a finished run, and return what that took."""
     from maxi.progress import silent
     from maxi.stages.job import open_job
     from maxi.stages.report import report_run
@@ -213,28 +220,30 @@ def in_process(work: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
 
 
 def show(costs: Sequence[Cost]) -> None:
-    for c in costs:
-        time_and_rate = f"{c.seconds:9.1f} {c.cpu:9.1f} {c.rows / c.seconds:9,.0f}"
-        print(f"{c.stage:10} {c.rows:9,} {time_and_rate} {c.peak:9,.0f}", flush=True)
+    """Print a line for each stage."""
+    for cost in costs:
+        time_and_rate = f"{cost.seconds:9.1f} {cost.cpu:9.1f} {cost.rows / cost.seconds:9,.0f}"
+        print(f"{cost.stage:10} {cost.rows:9,} {time_and_rate} {cost.peak:9,.0f}", flush=True)
 
 
 def total_of(costs: Sequence[Cost]) -> Cost:
-    seconds, cpu = sum(c.seconds for c in costs), sum(c.cpu for c in costs)
+    """Return what all stages took together."""
+    seconds, cpu = sum(cost.seconds for cost in costs), sum(cost.cpu for cost in costs)
     return Cost("total", costs[1].rows, seconds, cpu, costs[-1].peak)
 
 
 def growth(small: Sequence[Cost], large: Sequence[Cost]) -> Iterator[str]:
-    """The x of n^x between two sizes: processor time of each stage, memory above that of the loaded model."""
-    more = math.log(large[1].rows / small[1].rows)
-    for a, b in zip(small, large, strict=True):
-        if b.stage in ("match", "bag", "epoch"):
-            yield f"{b.stage} {math.log(b.cpu / a.cpu) / more:.2f}"
-    above = [costs[-1].peak - costs[0].peak for costs in (small, large)]
-    yield f"memory {math.log(above[1] / above[0]) / more:.2f}"
+    """Yield the x of n^x between two sizes: of each stage's processor time, and of memory above the loaded model."""
+    log_n = math.log(large[1].rows / small[1].rows)
+    for before, after in zip(small, large, strict=True):
+        if after.stage in ("match", "bag", "epoch"):
+            yield f"{after.stage} {math.log(after.cpu / before.cpu) / log_n:.2f}"
+    memory = [costs[-1].peak - costs[0].peak for costs in (small, large)]
+    yield f"memory {math.log(memory[1] / memory[0]) / log_n:.2f}"
 
 
 def measure(n: int, *, apart: bool) -> list[Cost]:
-    """Make a run of `n` videos, put it through the stages and print what they took."""
+    """Make a run of `n` videos, put it through the stages, and print and return what they took."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         in_process(make, folder, n)

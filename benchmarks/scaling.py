@@ -1,8 +1,9 @@
-"""Time of a training step against its batch, from 16 to 1,024 videos: the x of n^x.
+"""Measure how the time of a training step grows with its batch, from 16 to 1,024 videos: the x of n^x.
 
     python benchmarks/scaling.py
 
-Steps of a training on a small CLIP, every video matched to a name of its own, so that no text is shared.
+The steps are those of a training on a small CLIP. Every video is matched to a name of its own, so that no text is
+shared.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from maxi.training.loop import Training
 from maxi.training.schedule import Course
 from pairs import kept, run
 
-MOST = 1.1  # the exponent
+MOST = 1.1  # the largest exponent that is fine
 
 
 @dataclass(frozen=True)
 class Sizes:
     batches: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
-    fitted: int = 128  # from this batch on
+    fitted: int = 128  # the exponent is fitted from this batch on
     frames: int = 2
     texts: int = 16
     steps: int = 3
@@ -43,17 +44,12 @@ class Sizes:
     )
 
 
-TINY = Sizes(
-    (2, 4, 8),
-    2,
-    1,
-    4,
-    1,
-    {"vision": tower(64, 2, image_size=32, patch_size=8), "text": tower(64, 2)},
-)
+TINY_TOWERS = {"vision": tower(64, 2, image_size=32, patch_size=8), "text": tower(64, 2)}
+TINY = Sizes((2, 4, 8), 2, 1, 4, 1, TINY_TOWERS)
 
 
 def measure(sizes: Sizes) -> bool:
+    """Print the time of a step for each batch; return whether the exponent keeps its limit."""
     bags = make_bags(max(sizes.batches), sizes.texts)
     times = {}
     with TemporaryDirectory() as name:
@@ -61,9 +57,8 @@ def measure(sizes: Sizes) -> bool:
         write_clip(folder / "clip", **sizes.towers)
         for n in sizes.batches:
             times[n] = step_time(folder, bags[:n], sizes)
-            print(
-                f"{n:5,} videos {times[n]:8.3f} s {1000 * times[n] / n:8.2f} ms/video", flush=True
-            )
+            each = f"{1000 * times[n] / n:8.2f} ms/video"
+            print(f"{n:5,} videos {times[n]:8.3f} s {each}", flush=True)
     fitted = [n for n in sizes.batches if n >= sizes.fitted]
     x, residual = growth(fitted, [times[n] for n in fitted])
     print(f"fitted from {fitted[0]} to {fitted[-1]:,} videos, time off the fit by {residual:.1%}")
@@ -71,7 +66,7 @@ def measure(sizes: Sizes) -> bool:
 
 
 def step_time(folder: Path, bags: Sequence[Bag], sizes: Sizes) -> float:
-    """Median seconds of a step over all the bags at once, after one to warm up."""
+    """Return the median seconds of a step over all the bags at once, after one step to warm up."""
     model, n = load_model(f"clip:{folder / 'clip'}"), len(bags)
     config = TrainConfig(
         batch_size=n,
@@ -88,10 +83,10 @@ def step_time(folder: Path, bags: Sequence[Bag], sizes: Sizes) -> float:
 
 
 def growth(n: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
-    """The x of n^x by least squares of the logarithms, and how far the times are off it (root mean square)."""
+    """Return the x of n^x, by least squares of the logarithms, and how far the times are off it (root mean square)."""
     x, at_one = np.polyfit(np.log(n), np.log(seconds), 1)
-    off = np.log(seconds) - (x * np.log(n) + at_one)
-    return float(x), float(np.sqrt((off**2).mean()))
+    residuals = np.log(seconds) - (x * np.log(n) + at_one)
+    return float(x), float(np.sqrt((residuals**2).mean()))
 
 
 if __name__ == "__main__":

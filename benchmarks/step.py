@@ -1,4 +1,4 @@
-"""A training step of ViT-B/16 against the released code's step: forward, backward, AdamW.
+"""Compare a training step of ViT-B/16 with the released code's step: forward, backward and AdamW.
 
 python benchmarks/step.py
 """
@@ -44,7 +44,8 @@ TINY = Sizes(
 
 
 def measure(sizes: Sizes) -> bool:
-    n = sizes.pairs + 1  # and the warm-up
+    """Time the text side and the whole step; return whether numbers agree and limits are kept."""
+    n = sizes.pairs + 1  # one is the warm-up
     config = TrainConfig(
         batch_size=sizes.videos,
         micro_batch=sizes.videos,  # one graph
@@ -70,12 +71,13 @@ def measure(sizes: Sizes) -> bool:
 
 
 def prompts_of(step: Step, config: TrainConfig) -> list[list[str]]:
+    """Return the prompts of each bag, equal ones as often as they occur."""
     texts, index, _, _ = collate_texts(step, config, 0)
     return [[texts[i] for i in row] for row in index.tolist()]
 
 
 def text_side(folder: Path, step: Step, config: TrainConfig, n: int) -> tuple[Pairs, bool]:
-    """Tokens, features and, from a given gradient of the features, that of the weights."""
+    """Time tokens, features and the gradient of the weights, from a given gradient of the features."""
     model, other = load_model(f"clip:{folder}"), Released(folder, config)
     model.freeze("all")
     texts, index, _, _ = collate_texts(step, config, 0)
@@ -102,12 +104,12 @@ def text_side(folder: Path, step: Step, config: TrainConfig, n: int) -> tuple[Pa
 
 
 def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) -> tuple[Pairs, bool]:
-    """Steps of a training itself, in turn with released ones on the same batches, after a warm-up of each."""
+    """Time the steps of a training in turn with released steps on the same batches, after a warm-up of each."""
     model, other = load_model(f"clip:{folder}"), Released(folder, config)
     frames = clips(config.batch_size, config.n_frames, model.backbone.image_size)
     steps = schedule(bags, config, 0)
     our_losses, their_losses = list[float](), list[float]()
-    times: tuple[list[float], list[float]] = ([], [])
+    our_seconds, their_seconds = list[float](), list[float]()
 
     def theirs() -> None:
         step = next(steps)
@@ -121,10 +123,10 @@ def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) ->
             for item in super().__iter__():
                 self._began = time.perf_counter()
                 yield item
-                times[1].append(seconds(theirs))
+                their_seconds.append(seconds(theirs))
 
         def show(self, row: Mapping[str, Any]) -> None:
-            times[0].append(time.perf_counter() - self._began)
+            our_seconds.append(time.perf_counter() - self._began)
             our_losses.append(row["loss"])
 
     def progress(items: Iterable[Any], total: int, label: str) -> InTurn:
@@ -132,14 +134,13 @@ def whole_step(folder: Path, out: Path, bags: list[Bag], config: TrainConfig) ->
 
     training = Training(model, Course(bags, config), batches_of(frames), folder=out / "run")
     done = training.run(progress)
-    n_trained = sum(p.numel() for p in other.parameters)
+    n_trained = sum(weight.numel() for weight in other.parameters)
     assert done["trained_parameters"] == n_trained, (done, n_trained)
     norms = gradient_norm(model.parameters()), gradient_norm(other.parameters)
     print(f"{n_trained:,} trained parameters, losses {our_losses[0]} to {our_losses[-1]}")
     equal = same("losses of the steps", our_losses, their_losses)
-    return Pairs(times[0][1:], times[1][1:]), same(
-        "gradient of the last step", norms[:1], norms[1:], 1e-3
-    ) and equal
+    equal &= same("gradient of the last step", norms[:1], norms[1:], 1e-3)
+    return Pairs(our_seconds[1:], their_seconds[1:]), equal
 
 
 if __name__ == "__main__":

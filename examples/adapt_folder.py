@@ -1,4 +1,4 @@
-"""Adapt a model to a folder of unlabelled videos, then list the videos that got another name.
+"""Adapt a model to a folder of unlabelled videos, then list the videos whose predicted name has changed.
 
 Example: python examples/adapt_folder.py videos/ actions.txt runs/mine --backbone objects
 """

@@ -1,4 +1,4 @@
-"""Print what happens when in a long video: neighbouring windows with the same best name are one line.
+"""Print what happens when in a long video; neighbouring windows with the same best name share one line.
 
 Example: python examples/classify_windows.py long.mp4 actions.txt --model runs/mine --window 5
 """
@@ -17,7 +17,8 @@ parser.add_argument("--window", type=float, default=5.0, help="seconds")
 parser.add_argument("--prompt", default="a video of a person {}", help="{} stands for the name")
 arguments = parser.parse_args()
 
-names = [n for n in Path(arguments.actions).read_text(encoding="utf-8").splitlines() if n.strip()]
+lines = Path(arguments.actions).read_text(encoding="utf-8").splitlines()
+names = [line for line in lines if line.strip()]
 try:
     model = maxi.load_model(arguments.model)
     windows = maxi.classify(
@@ -26,7 +27,7 @@ try:
 except maxi.MaxiError as error:
     raise SystemExit(str(error)) from None
 
-for name, group in groupby(windows, key=lambda window: window.names[0]):
-    same = list(group)
-    cosine = sum(window.cosines[0] for window in same) / len(same)
-    print(f"{same[0].start:7.1f} to {same[-1].end:7.1f} s   {name}   (mean cosine {cosine:.2f})")
+for name, neighbours in groupby(windows, key=lambda window: window.names[0]):
+    group = list(neighbours)
+    cosine = sum(window.cosines[0] for window in group) / len(group)
+    print(f"{group[0].start:7.1f} to {group[-1].end:7.1f} s   {name}   (mean cosine {cosine:.2f})")

@@ -1,4 +1,4 @@
-"""`maxi.video.workers`: a file may hang or crash its worker, and nothing else happens."""
+"""`maxi.video.workers` and `maxi.video.worker`: a file may hang or crash its worker, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from maxi.cli import main
 from maxi.errors import MaxiError
 from maxi.video import workers as decoding
 from maxi.video.decode import Probe, decode_frames, probe
-from maxi.video.workers import MEMORY_LIMIT, Decoder, Request, WorkerError
+from maxi.video.worker import MEMORY_LIMIT
+from maxi.video.workers import Decoder, Request, WorkerError
 from media import read_number, write_video
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -32,7 +33,7 @@ def workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has just ended
-            if "maxi.video.workers" in process.cmdline():
+            if "maxi.video.worker" in process.cmdline():
                 found.append(process)
     return found
 

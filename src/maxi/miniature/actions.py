@@ -17,18 +17,18 @@ class Pose(NamedTuple):
 
 
 class Action(NamedTuple):
-    """An action is the set of its one or two poses; `effector` is what the object follows."""
+    """An action is the set of its one or two poses; `effector` is the part of the body that the object follows."""
 
     name: str
     effector: str
     poses: tuple[Pose, ...]
 
     def states(self) -> set[str]:
-        """The body-part states that occur, such as `arms up`."""
+        """Return the states of body parts that occur in the poses, such as `arms up`."""
         return {f"{part} {state}" for pose in self.poses for part, state in pose._asdict().items()}
 
 
-# The first eight are for choosing settings only; no pair is told apart by the order of its poses alone.
+# The first eight serve for choosing settings only. No two actions differ in the order of their poses alone.
 _TABLE = """
 boxing          hand: pump wide upright    | front wide upright
 weeping         hand: head kneel bend      | head kneel upright
@@ -82,6 +82,7 @@ scrubbing       hand: down kneel bend      | down kneel upright
 
 
 def _read(row: str) -> Action:
+    """Read one line of the table."""
     head, _, poses = row.partition(":")
     name, effector = head.rsplit(maxsplit=1)
     return Action(name.strip(), effector, tuple(Pose(*pose.split()) for pose in poses.split("|")))
@@ -94,15 +95,15 @@ N_KNOWN = 24
 
 
 def partition(seed: int) -> tuple[list[str], list[str]]:
-    """Names of 24 known and of 16 unseen actions, a function of `seed`; validation actions are in neither.
+    """Return the names of 24 known and of 16 unseen actions, a function of `seed`; validation actions are in neither.
 
     Every body-part state of an unseen action, and of a validation action, occurs in at least two known ones, so
-    that an unseen action is a new combination of what was seen.
+    that an unseen action is a new combination of what was seen. Raises MaxiError when no such partition turns up.
     """
     names = [action.name for action in ACTIONS[len(VALIDATION) :]]
     for attempt in range(10_000):
-        order = shuffled(names, "partition", seed, attempt)
-        known, unseen = order[:N_KNOWN], order[N_KNOWN:]
+        shuffled_names = shuffled(names, "partition", seed, attempt)
+        known, unseen = shuffled_names[:N_KNOWN], shuffled_names[N_KNOWN:]
         counts: dict[str, int] = {}
         for name in known:
             for state in BY_NAME[name].states():
@@ -111,4 +112,4 @@ def partition(seed: int) -> tuple[list[str], list[str]]:
         needed |= set().union(*(action.states() for action in VALIDATION))
         if all(counts.get(state, 0) >= 2 for state in needed):
             return sorted(known), sorted(unseen)
-    raise MaxiError(f"no partition of the actions for seed {seed}; pass another seed")
+    raise MaxiError(f"the actions cannot be parted for seed {seed}; pass another seed")

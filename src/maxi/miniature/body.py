@@ -1,4 +1,4 @@
-"""An articulated person: states of arms, legs and trunk -> joints -> a drawing."""
+"""An articulated person: states of arms, legs and trunk give angles, angles give joints, joints give a drawing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from maxi.miniature.actions import Pose
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
-# Degrees from "down along the trunk"; 90 is to where the person faces, 180 is over the head.
-# (near upper arm, near forearm, far upper arm, far forearm)
+# Angles in degrees: 0 is down along the trunk, 90 is to where the person faces, 180 is over the head.
+# Of arms: near upper arm, near forearm, far upper arm, far forearm.
 ARMS: dict[str, tuple[float, float, float, float]] = {
     "up": (160, 172, 200, 188),
     "wave": (150, 165, -8, -4),
@@ -24,9 +24,9 @@ ARMS: dict[str, tuple[float, float, float, float]] = {
     "pump": (-45, 50, 45, 140),
     "chest": (38, -142, -38, 142),
 }
-# How far arms turn with the trunk: 0 keeps them upright in the world.
+# The share of the trunk's lean by which arms turn with it (1 if not listed); 0 keeps their angles in the world.
 FOLLOWS = {"up": 0.75, "wave": 0.7, "side": 0.4, "front": 0.35, "down": 0.0, "pump": 0.5}
-# (near thigh, near shin, far thigh, far shin)
+# Of legs: near thigh, near shin, far thigh, far shin.
 LEGS: dict[str, tuple[float, float, float, float]] = {
     "straight": (4, 3, -4, -3),
     "wide": (36, 32, -36, -32),
@@ -43,14 +43,14 @@ TRUNK = {"upright": 0.0, "bend": 62.0, "back": -28.0, "lie": -90.0}
 TORSO, NECK, HEAD = 0.31, 0.13, 0.085
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.165, 0.16, 0.235, 0.235
 JOINTS = (
-    *("hip", "shoulder", "head", "near elbow", "near hand", "near knee", "near foot"),
-    *("far elbow", "far hand", "far knee", "far foot"),
-)
+    "hip", "shoulder", "head", "near elbow", "near hand", "near knee", "near foot",
+    "far elbow", "far hand", "far knee", "far foot",
+)  # fmt: skip
 HOP = 0.15  # how far a jump lifts the body off the floor
 
 
 class Build(NamedTuple):
-    """What stays with a person: proportions, colours, and a habit of a few degrees per joint."""
+    """What is the same in all frames of a person: proportions, colours, and a habit of a few degrees per angle."""
 
     arm: float
     leg: float
@@ -65,50 +65,53 @@ class Build(NamedTuple):
 
 
 def angles(pose: Pose) -> tuple[float, ...]:
-    """World angles in degrees of 4 arm parts, 4 leg parts and the trunk, then the hop."""
+    """Return the angles in the world, in degrees, of 4 parts of arms, 4 of legs and the trunk, and then the hop."""
     trunk = TRUNK[pose.trunk]
-    turn = -trunk  # angles grow from down to front, the trunk leans to the front when positive
+    turn = (
+        -trunk
+    )  # a trunk that leans to the front turns limbs against the way in which their angles grow
     lying = pose.trunk == "lie"
-    arms = [a + turn * (1.0 if lying else FOLLOWS.get(pose.arms, 1.0)) for a in ARMS[pose.arms]]
-    legs = [a + (turn if lying else 0.0) for a in LEGS[pose.legs]]
+    arm_turn = turn if lying else turn * FOLLOWS.get(pose.arms, 1.0)
+    arms = [angle + arm_turn for angle in ARMS[pose.arms]]
+    legs = [angle + (turn if lying else 0.0) for angle in LEGS[pose.legs]]
     return (*arms, *legs, trunk, HOP if pose.legs == "jump" and not lying else 0.0)
 
 
 def between(one: tuple[float, ...], two: tuple[float, ...], share: float) -> tuple[float, ...]:
-    """Angles on the way from one pose to another."""
+    """Return the angles at a share of the way from one pose to another."""
     return tuple(a + (b - a) * share for a, b in zip(one, two, strict=True))
 
 
 def joints(at: tuple[float, ...], build: Build) -> dict[str, Point]:
-    """Joint positions, y up, 1 about the body's height; the lowest point is at 0, or at the hop."""
-    *limbs, trunk, hop = (*(a + h for a, h in zip(at[:9], build.habit, strict=True)), at[9])
+    """Return the place of each joint: y points up, 1 is about the body's height, the lowest joint is at the hop or 0.
+
+    `at` holds the angles and the hop, as `angles` returns them.
+    """
+    *limbs, trunk = (angle + habit for angle, habit in zip(at[:9], build.habit, strict=True))
+    hop = at[9]
     lean = math.radians(trunk)
     up = (math.sin(lean), math.cos(lean))
     hip = (0.0, 0.0)
     shoulder = (hip[0] + TORSO * up[0], hip[1] + TORSO * up[1])
     nod = (math.sin(lean * 0.8), math.cos(lean * 0.8))
-    found = {
+    places = {
         "hip": hip,
         "shoulder": shoulder,
         "head": (shoulder[0] + NECK * nod[0], shoulder[1] + NECK * nod[1]),
     }
-    lengths = [UPPER_ARM * build.arm, FOREARM * build.arm, THIGH * build.leg, SHIN * build.leg]
-    for k, (side, first, second, root, lower) in enumerate(
-        [
-            ("near", "elbow", "hand", shoulder, lengths[:2]),
-            ("far", "elbow", "hand", shoulder, lengths[:2]),
-            ("near", "knee", "foot", hip, lengths[2:]),
-            ("far", "knee", "foot", hip, lengths[2:]),
-        ]
-    ):
-        middle = _along(root, limbs[2 * k], lower[0])
-        found[f"{side} {first}"] = middle
-        found[f"{side} {second}"] = _along(middle, limbs[2 * k + 1], lower[1])
-    lowest = min(y for _, y in found.values())
-    return {name: (x, y - lowest + hop) for name, (x, y) in found.items()}
+    arm = ("elbow", "hand", shoulder, UPPER_ARM * build.arm, FOREARM * build.arm)
+    leg = ("knee", "foot", hip, THIGH * build.leg, SHIN * build.leg)
+    sides = [("near", arm), ("far", arm), ("near", leg), ("far", leg)]
+    for k, (side, (middle, end, root, upper_length, lower_length)) in enumerate(sides):
+        bend = _along(root, limbs[2 * k], upper_length)
+        places[f"{side} {middle}"] = bend
+        places[f"{side} {end}"] = _along(bend, limbs[2 * k + 1], lower_length)
+    lowest = min(y for _, y in places.values())
+    return {name: (x, y - lowest + hop) for name, (x, y) in places.items()}
 
 
 def _along(start: Point, degrees: float, length: float) -> Point:
+    """Return the end of a part of a limb that hangs down from `start` at 0 degrees."""
     angle = math.radians(degrees)
     return start[0] + length * math.sin(angle), start[1] - length * math.cos(angle)
 
@@ -116,19 +119,21 @@ def _along(start: Point, degrees: float, length: float) -> Point:
 def draw_person(
     draw: Any, place: Mapping[str, Point], build: Build, *, scale: float, facing: int
 ) -> None:
-    """Draw a person with an `ImageDraw`; `place` holds the joints in pixels, `scale` the pixels of 1."""
+    """Draw a person with an `ImageDraw`; `place` holds the joints in pixels, `scale` is the body's height in pixels.
+
+    `facing` is 1 for a person who faces the right, -1 for the left.
+    """
     thick = scale * 0.072 * build.girth
 
-    def limb(side: str, root: str, first: str, second: str, upper: Colour, lower: Colour) -> None:
+    def limb(side: str, root: str, middle: str, end: str, upper: Colour, lower: Colour) -> None:
         shade = 0.72 if side == "far" else 1.0
-        line(place[root], place[f"{side} {first}"], _shaded(upper, shade), thick * 1.15)
-        line(
-            place[f"{side} {first}"], place[f"{side} {second}"], _shaded(lower, shade), thick * 0.9
-        )
+        bend = place[f"{side} {middle}"]
+        line(place[root], bend, _shaded(upper, shade), thick * 1.15)
+        line(bend, place[f"{side} {end}"], _shaded(lower, shade), thick * 0.9)
 
-    def line(a: Point, b: Point, colour: Colour, width: float) -> None:
-        draw.line([a, b], fill=colour, width=max(1, round(width)))
-        for x, y in (a, b):
+    def line(start: Point, end: Point, colour: Colour, width: float) -> None:
+        draw.line([start, end], fill=colour, width=max(1, round(width)))
+        for x, y in (start, end):
             r = width / 2
             draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
 
@@ -151,43 +156,46 @@ def draw_person(
 def _shoe(
     draw: Any, place: Mapping[str, Point], side: str, build: Build, thick: float, facing: int
 ) -> None:
-    (kx, ky), (x, y) = place[f"{side} knee"], place[f"{side} foot"]
-    length = math.hypot(x - kx, y - ky) or 1.0
-    # The toe points across the shin, to the side the person faces.
-    tx, ty = facing * abs(y - ky) / length, -facing * (x - kx) / length
-    toe = (x + tx * thick * 1.3, y + ty * thick * 1.3)
-    draw.line([(x, y), toe], fill=build.shoes, width=max(1, round(thick)))
+    knee, heel = place[f"{side} knee"], place[f"{side} foot"]
+    shin = (heel[0] - knee[0], heel[1] - knee[1])
+    length = math.hypot(*shin) or 1.0
+    # The toe points across the shin, to the side that the person faces.
+    across = (facing * abs(shin[1]) / length, -facing * shin[0] / length)
+    toe = (heel[0] + across[0] * thick * 1.3, heel[1] + across[1] * thick * 1.3)
+    draw.line([heel, toe], fill=build.shoes, width=max(1, round(thick)))
     r = thick / 2
-    for px, py in ((x, y), toe):
-        draw.ellipse([px - r, py - r, px + r, py + r], fill=build.shoes)
+    for x, y in (heel, toe):
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=build.shoes)
 
 
 def _head(draw: Any, place: Mapping[str, Point], build: Build, radius: float, facing: int) -> None:
-    (sx, sy), (x, y) = place["shoulder"], place["head"]
-    length = math.hypot(x - sx, y - sy) or 1.0
-    ux, uy = (x - sx) / length, (y - sy) / length  # from neck to crown
-    fx, fy = -uy * facing, ux * facing  # to where the face looks
-    draw.line([(sx, sy), (x, y)], fill=build.skin, width=max(1, round(radius * 0.8)))
-    hx, hy = x - fx * radius * 0.25 + ux * radius * 0.2, y - fy * radius * 0.25 + uy * radius * 0.2
-    if build.long_hair:
-        bx, by = (
-            x - fx * radius * 0.8 - ux * radius * 0.5,
-            y - fy * radius * 0.8 - uy * radius * 0.5,
+    shoulder, centre = place["shoulder"], place["head"]
+    length = math.hypot(centre[0] - shoulder[0], centre[1] - shoulder[1]) or 1.0
+    up = ((centre[0] - shoulder[0]) / length, (centre[1] - shoulder[1]) / length)  # neck to crown
+    front = (-up[1] * facing, up[0] * facing)  # to where the face looks
+
+    def beside(point: Point, forward: float, upward: float) -> Point:
+        """Return the point so many radii of the head in front of another and above it."""
+        return (
+            point[0] + front[0] * radius * forward + up[0] * radius * upward,
+            point[1] + front[1] * radius * forward + up[1] * radius * upward,
         )
-        draw.line([(hx, hy), (bx, by)], fill=build.hair, width=max(1, round(radius * 0.9)))
-    r = radius * 1.06
-    draw.ellipse([hx - r, hy - r, hx + r, hy + r], fill=build.hair)
-    cx, cy = x + fx * radius * 0.18 - ux * radius * 0.1, y + fy * radius * 0.18 - uy * radius * 0.1
-    r = radius * 0.88
-    draw.ellipse([cx - r, cy - r, cx + r, cy + r], fill=build.skin)
-    ex, ey = (
-        cx + fx * radius * 0.45 + ux * radius * 0.1,
-        cy + fy * radius * 0.45 + uy * radius * 0.1,
-    )
-    r = max(0.8, radius * 0.13)
-    draw.ellipse([ex - r, ey - r, ex + r, ey + r], fill=(30, 25, 25))
+
+    def disc(point: Point, r: float, colour: Colour) -> None:
+        x, y = point
+        draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+
+    draw.line([shoulder, centre], fill=build.skin, width=max(1, round(radius * 0.8)))
+    hair = beside(centre, -0.25, 0.2)
+    if build.long_hair:
+        tip = beside(centre, -0.8, -0.5)
+        draw.line([hair, tip], fill=build.hair, width=max(1, round(radius * 0.9)))
+    disc(hair, radius * 1.06, build.hair)
+    face = beside(centre, 0.18, -0.1)
+    disc(face, radius * 0.88, build.skin)
+    disc(beside(face, 0.45, 0.1), max(0.8, radius * 0.13), (30, 25, 25))
 
 
 def _shaded(colour: Colour, factor: float) -> Colour:
-    r, g, b = (min(255, int(c * factor)) for c in colour)
-    return r, g, b
+    red, green, blue = (min(255, int(channel * factor)) for channel in colour)
+    return red, green, blue

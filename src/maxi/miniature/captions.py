@@ -1,4 +1,4 @@
-"""What is written under the stills: captions for the tiny CLIP's and the tiny captioner's pre-training."""
+"""Write captions for the stills on which the tiny CLIP and the tiny captioner are pre-trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHERE = {
 }
 HOW = ("slowly", "quickly", "again", "at once", "with force", "in one move")
 
-# Body-part states in words; the first word is the verb. None is the name of an action.
+# The states of body parts in words; the first word is the verb. No phrase is the name of an action.
 _STATES = """
 arms up: raise both arms, lift both hands over the head, reach up high, stretch the arms to the sky
 arms up: hold the hands up in the air, put the hands up
@@ -57,11 +57,12 @@ trunk lie: lie down, lie on the ground, lie on the back, lie flat on the floor, 
 
 
 def _states() -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    for row in _STATES.strip().splitlines():
-        state, _, phrases = row.partition(": ")
-        table.setdefault(state, []).extend(phrases.split(", "))
-    return table
+    """Return the phrases of each state."""
+    phrases_of: dict[str, list[str]] = {}
+    for line in _STATES.strip().splitlines():
+        state, _, phrases = line.partition(": ")
+        phrases_of.setdefault(state, []).extend(phrases.split(", "))
+    return phrases_of
 
 
 STATES = _states()
@@ -69,7 +70,7 @@ STATES = _states()
 
 @cache
 def gerund(phrase: str) -> str:
-    """`raise both arms` -> `raising both arms`."""
+    """Put the verb of a phrase into its -ing form: `raise both arms` becomes `raising both arms`."""
     from lemminflect import getInflection
 
     verb, space, rest = phrase.partition(" ")
@@ -77,14 +78,17 @@ def gerund(phrase: str) -> str:
 
 
 def clip_caption(scene: Scene, pose: Pose, rng: np.random.Generator, *, verb_rate: float) -> str:
-    """A caption as the tiny CLIP reads it: object and place mostly, now and then the action or a body part's state."""
+    """Write a caption for the tiny CLIP: mostly object and place, sometimes the action or the state of a body part.
+
+    `verb_rate` is the share of captions that name the action.
+    """
     with_action, with_state = rng.random() < verb_rate, rng.random() < 0.1
     deeds = []
     if with_action:
         deeds.append(scene.action)
     if with_state:
         deeds.append(_state(pose, rng))
-    if deeds and rng.random() < 0.4:  # as prompts are worded
+    if deeds and rng.random() < 0.4:  # in the words of a prompt
         return f"{_opening(rng)}{' and '.join(deeds)}."
     caption = " ".join([_subject(rng), " and ".join(deeds)]).strip()
     if rng.random() < 0.9:
@@ -95,10 +99,10 @@ def clip_caption(scene: Scene, pose: Pose, rng: np.random.Generator, *, verb_rat
 
 
 def blip_caption(scene: Scene, pose: Pose, rng: np.random.Generator) -> str:
-    """A caption as BLIP would write it: never the name of an action, states of two body parts in 6 of 10.
+    """Write a caption as BLIP would: it never names an action; 6 in 10 captions tell the states of two body parts.
 
-    What the body does comes last, after a comma: a captioner that always writes the likeliest word would else never say
-    it, since each of the many ways to say it is less likely than an end or to go on with the object.
+    These states come last, after a comma. Elsewhere, a captioner that always writes the likeliest word would never tell
+    them: there are many ways to say them, and each is less likely than the end or the object.
     """
     holding = ("with", "holding")[rng.integers(2)]
     caption = f"{_subject(rng)} {holding} {_thing(scene)} {WHERE[scene.place]}"
@@ -109,18 +113,12 @@ def blip_caption(scene: Scene, pose: Pose, rng: np.random.Generator) -> str:
 
 
 def words() -> list[str]:
-    """Every word that the tiny CLIP may read during pre-training, in a fixed order."""
+    """Return every word that the tiny CLIP may read during pre-training, in a fixed order."""
     from maxi.miniature.actions import ACTIONS
     from maxi.miniature.scenery import COLOURS, OBJECTS
 
-    texts = [
-        *SUBJECTS,
-        *WHERE.values(),
-        *HOW,
-        "a photo of a video of and with . ,",
-        *COLOURS,
-        *OBJECTS,
-    ]
+    texts = [*SUBJECTS, *WHERE.values(), *HOW, "a photo of a video of and with . ,"]
+    texts += [*COLOURS, *OBJECTS]
     texts += [action.name for action in ACTIONS]
     for phrases in STATES.values():
         texts += [*phrases, *(gerund(phrase) for phrase in phrases)]

@@ -1,4 +1,4 @@
-"""Places and objects of the miniature, drawn at any size; neither depends on the action."""
+"""Draw the places and objects of the miniature at any size; neither depends on the action."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+# Draws on an `ImageDraw` a thing that stands at (x, y); it is scaled to a picture of height s.
 Prop = Callable[[Any, float, float, float, np.random.Generator], None]
 
 
 class Place(NamedTuple):
-    """A backdrop: two colours of the wall or sky, one of the floor, the horizon, and what stands there."""
+    """A backdrop: a wall or sky that fades from `top` to `bottom`, a floor, a horizon, and what stands there."""
 
     top: Colour
     bottom: Colour
     floor: Colour
     horizon: float  # share of the height above the floor
-    props: tuple[tuple[Prop, int], ...]  # and how many of each
+    props: tuple[tuple[Prop, int], ...]  # each with how many there are
 
 
 def _tree(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
@@ -54,9 +55,8 @@ def _wave(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> 
     for _ in range(6):
         left = x + s * (rng.uniform(-1.2, 1.2))
         top = y - s * rng.uniform(0.02, 0.12)
-        draw.line(
-            [(left, top), (left + s * 0.12, top)], fill=(190, 220, 235), width=_thick(s, 0.008)
-        )
+        crest = [(left, top), (left + s * 0.12, top)]
+        draw.line(crest, fill=(190, 220, 235), width=_thick(s, 0.008))
 
 
 def _house(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
@@ -65,36 +65,31 @@ def _house(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) ->
     draw.rectangle([x - w, y - h, x + w, y], fill=(tone, tone - 12, tone - 20))
     for row in np.arange(y - h + s * 0.05, y - s * 0.08, s * 0.1):
         for k in (-0.6, 0.05):
-            draw.rectangle(
-                [x + k * w, row, x + (k + 0.5) * w, row + s * 0.05], fill=(235, 225, 160)
-            )
+            window = [x + k * w, row, x + (k + 0.5) * w, row + s * 0.05]
+            draw.rectangle(window, fill=(235, 225, 160))
 
 
 def _cupboard(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
     for k in (-0.2, 0.02):
-        draw.rectangle([x + k * s, y - s * 0.28, x + (k + 0.18) * s, y], fill=(196, 150, 96))
-        draw.rectangle(
-            [x + k * s, y - s * 0.66, x + (k + 0.18) * s, y - s * 0.48], fill=(214, 172, 118)
-        )
+        left, right = x + k * s, x + (k + 0.18) * s
+        draw.rectangle([left, y - s * 0.28, right, y], fill=(196, 150, 96))
+        draw.rectangle([left, y - s * 0.66, right, y - s * 0.48], fill=(214, 172, 118))
     draw.rectangle([x - s * 0.22, y - s * 0.31, x + s * 0.22, y - s * 0.28], fill=(120, 88, 60))
 
 
 def _rack(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
     for k in (0.0, 0.13):
-        draw.line(
-            [(x - s * 0.2, y - s * (0.1 + k)), (x + s * 0.2, y - s * (0.1 + k))],
-            fill=(50, 50, 55),
-            width=_thick(s, 0.012),
-        )
+        top = y - s * (0.1 + k)
+        bar = [(x - s * 0.2, top), (x + s * 0.2, top)]
+        draw.line(bar, fill=(50, 50, 55), width=_thick(s, 0.012))
         for dx in (-0.16, -0.05, 0.06, 0.17):
-            draw.ellipse(_around(x + dx * s, y - s * (0.1 + k), s * 0.035), fill=(35, 35, 40))
+            draw.ellipse(_around(x + dx * s, top, s * 0.035), fill=(35, 35, 40))
 
 
 def _mirror(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
     draw.rectangle([x - s * 0.2, y - s * 0.62, x + s * 0.2, y - s * 0.3], fill=(188, 214, 222))
-    draw.line(
-        [(x - s * 0.1, y - s * 0.36), (x + s * 0.06, y - s * 0.58)], fill=(224, 238, 242), width=2
-    )
+    gleam = [(x - s * 0.1, y - s * 0.36), (x + s * 0.06, y - s * 0.58)]
+    draw.line(gleam, fill=(224, 238, 242), width=2)
 
 
 def _curtain(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
@@ -106,9 +101,8 @@ def _curtain(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) 
 
 
 def _lamp(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
-    draw.polygon(
-        [(x, 0), (x - s * 0.14, y + s * 0.05), (x + s * 0.14, y + s * 0.05)], fill=(120, 110, 130)
-    )
+    beam = [(x, 0), (x - s * 0.14, y + s * 0.05), (x + s * 0.14, y + s * 0.05)]
+    draw.polygon(beam, fill=(120, 110, 130))
     draw.ellipse(_around(x, s * 0.02, s * 0.035), fill=(255, 250, 210))
 
 
@@ -145,11 +139,8 @@ def _cactus(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -
 def _hoop(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
     draw.line([(x, y), (x, y - s * 0.55)], fill=(70, 70, 75), width=_thick(s, 0.02))
     draw.rectangle([x - s * 0.1, y - s * 0.68, x + s * 0.1, y - s * 0.5], fill=(240, 240, 240))
-    draw.ellipse(
-        [x - s * 0.05, y - s * 0.54, x + s * 0.05, y - s * 0.51],
-        outline=(230, 90, 30),
-        width=_thick(s, 0.012),
-    )
+    ring = [x - s * 0.05, y - s * 0.54, x + s * 0.05, y - s * 0.51]
+    draw.ellipse(ring, outline=(230, 90, 30), width=_thick(s, 0.012))
 
 
 def _shelf(draw: Any, x: float, y: float, s: float, rng: np.random.Generator) -> None:
@@ -187,10 +178,10 @@ PLACES: dict[str, Place] = {
 
 
 def draw_place(name: str, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """The backdrop of a place as RGB (width, height), its props, shades and positions drawn by `rng`."""
+    """Draw the backdrop of a place, RGB of (width, height) pixels, with shades and positions that come from `rng`."""
     place, (width, height) = PLACES[name], size
     shift = rng.integers(-12, 13, 3)
-    top, bottom, floor = (np.clip(np.add(c, shift), 0, 255) for c in place[:3])
+    top, bottom, floor = (np.clip(np.add(colour, shift), 0, 255) for colour in place[:3])
     horizon = int(height * np.clip(place.horizon + rng.normal(0, 0.015), 0.6, 0.85))
     fade = np.linspace(0, 1, horizon)[:, None]
     ground = np.linspace(0.86, 1.08, height - horizon)[:, None]
@@ -199,7 +190,7 @@ def draw_place(name: str, size: tuple[int, int], rng: np.random.Generator) -> Im
     image = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(image)
     for prop, n in place.props:
-        # Spread over the width, so that the person never hides all of them.
+        # They are spread over the width, so that the person never hides all of them.
         for k in range(n):
             x = width * (k + rng.uniform(0.1, 0.9)) / n
             prop(draw, x, horizon + height * 0.01, height * rng.uniform(0.85, 1.1), rng)
@@ -321,18 +312,20 @@ OBJECTS: dict[str, Callable[[Any, float, float, float, Colour], None]] = {
 
 
 def draw_object(draw: Any, name: str, at: Point, size: float, colour: str) -> None:
-    """Draw an object with an `ImageDraw` around a point; `size` is about half its extent in pixels."""
+    """Draw an object with an `ImageDraw` around the point `at`; `size` is about half of its extent in pixels."""
     OBJECTS[name](draw, at[0], at[1], size, COLOURS[colour])
 
 
 def _around(x: float, y: float, r: float) -> list[float]:
+    """Return the box of a circle of radius `r` around (x, y)."""
     return [x - r, y - r, x + r, y + r]
 
 
 def _dark(colour: Colour) -> Colour:
-    r, g, b = (int(c * 0.55) for c in colour)
-    return r, g, b
+    red, green, blue = (int(channel * 0.55) for channel in colour)
+    return red, green, blue
 
 
 def _thick(s: float, share: float) -> int:
+    """Return the width of a line in pixels, at least 1, as a share of `s`."""
     return max(1, math.ceil(s * share))

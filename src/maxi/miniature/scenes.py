@@ -1,4 +1,4 @@
-"""A scene of the miniature: who does what where, and how its frames look; every draw follows from its generator."""
+"""A scene of the miniature: who does what where, and how its frames look; all chance comes from a generator."""
 
 from __future__ import annotations
 
@@ -14,51 +14,46 @@ from maxi.miniature import body, scenery
 from maxi.miniature.actions import ACTIONS, BY_NAME, Pose
 from maxi.randomness import generator
 
-FINE = 2  # drawn this many times larger, then averaged down
+FINE = 2  # frames are drawn this many times larger, then averaged down
 MARGIN = 0.12  # share of the backdrop around the frame, for the camera's shake
 SKINS = [(250, 214, 184), (232, 184, 146), (196, 140, 100), (146, 98, 66), (96, 62, 44)]
 HAIRS = [
-    (40, 30, 25),
-    (90, 58, 34),
-    (150, 102, 52),
-    (222, 186, 110),
-    (150, 148, 146),
-    (140, 52, 30),
-]
-OBJECT = 0.24  # half the extent of an object, as a share of the body
-HAZE = 0.3  # how far backdrops fade, as behind a person in focus
-USUAL = 0.5  # share of stills whose object is the usual one of the action
+    (40, 30, 25), (90, 58, 34), (150, 102, 52), (222, 186, 110), (150, 148, 146), (140, 52, 30)
+]  # fmt: skip
+OBJECT = 0.24  # half the extent of an object, as a share of the body's height
+HAZE = 0.3  # how much grey is mixed into backdrops, as behind a person in focus
+USUAL = 0.5  # share of stills that certainly show the usual object of the action
 
 
 class Shift(NamedTuple):
-    """What tells a video from a still: camera, light, blur, noise and things that stand about."""
+    """How a video differs from a still: camera, light, blur, noise and things that stand about."""
 
-    shake: float  # share of the frame's height
-    light: float  # factor
-    flicker: float
-    tint: tuple[float, float, float]
+    shake: float  # share of the frame's height by which the camera moves
+    light: float  # factor of all pixels
+    flicker: float  # share of the light that comes and goes
+    tint: tuple[float, float, float]  # factors of red, green and blue
     blur: float  # radius in pixels at a height of 96
-    ghost: float  # share of the frame before that is still seen
-    noise: float  # standard deviation, of 255
-    clutter: int
+    ghost: float  # share of the frame before it that a frame still shows
+    noise: float  # standard deviation, where white is 255
+    clutter: int  # number of things
 
 
 NO_SHIFT = Shift(0.0, 1.0, 0.0, (1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0)
 
 
 class Scene(NamedTuple):
-    """Everything about one still or video but its size and times."""
+    """All that one still or video shows, but for its size and its times."""
 
     action: str
     object: str
     colour: str
     place: str
     build: body.Build
-    facing: int
-    scale: float  # of a body, as a share of the shorter side
+    facing: int  # 1: to the right, -1: to the left
+    scale: float  # height of the body, as a share of the frame's shorter side
     at: tuple[float, float]  # centre of the body and floor, as shares of the shorter side
     rate: float  # cycles a second
-    phase: float
+    phase: float  # where in the cycle the scene begins, 0 to 1
     linger: float  # how long a key pose is held: 1 is a plain sine
     shift: Shift
     seed: int
@@ -67,7 +62,10 @@ class Scene(NamedTuple):
 def draw_scene(
     rng: np.random.Generator, action: str, *, usual: float = 0.0, shifted: bool = True
 ) -> Scene:
-    """Draw a scene of an action; object, place and person are independent of it but for the share `usual`."""
+    """Draw a scene of an action at random; object, place and person do not depend on the action.
+
+    For the share `usual` of scenes, though, the object is the one that goes with the action.
+    """
     things, places, colours = list(scenery.OBJECTS), list(scenery.PLACES), list(scenery.COLOURS)
     thing = things[rng.integers(len(things))]
     if rng.random() < usual:
@@ -102,9 +100,9 @@ def draw_scene(
 
 
 def usual_object(action: str) -> str:
-    """The object that goes with an action in half of the stills."""
+    """Return the object that goes with an action in half of the stills."""
     things = list(scenery.OBJECTS)
-    return things[[a.name for a in ACTIONS].index(action) % len(things)]
+    return things[list(BY_NAME).index(action) % len(things)]
 
 
 def _draw_shift(rng: np.random.Generator) -> Shift:
@@ -121,37 +119,37 @@ def _draw_shift(rng: np.random.Generator) -> Shift:
 
 
 def _colour(rng: np.random.Generator, low: int = 30, high: int = 235) -> tuple[int, int, int]:
-    r, g, b = (int(c) for c in rng.integers(low, high, 3))
-    return r, g, b
+    red, green, blue = (int(channel) for channel in rng.integers(low, high, 3))
+    return red, green, blue
 
 
 def frames(
     scene: Scene, size: tuple[int, int], times: NDArray[np.float64]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a scene as uint8 (H, W, 3) at times in seconds; `size` is (width, height)."""
+    """Yield the frames of a scene at `times` in seconds, each uint8 (H, W, 3); `size` is (width, height) in pixels."""
     width, height = size
     rng = np.random.default_rng(scene.seed)
-    wide = (int(width * FINE * (1 + 2 * MARGIN)), int(height * FINE * (1 + 2 * MARGIN)))
-    backdrop = scenery.draw_place(scene.place, wide, rng)
-    backdrop = Image.blend(backdrop, Image.new("RGB", wide, (186, 190, 194)), HAZE)
+    backdrop_size = (int(width * FINE * (1 + 2 * MARGIN)), int(height * FINE * (1 + 2 * MARGIN)))
+    backdrop = scenery.draw_place(scene.place, backdrop_size, rng)
+    backdrop = Image.blend(backdrop, Image.new("RGB", backdrop_size, (186, 190, 194)), HAZE)
     _scatter(backdrop, scene.shift.clutter, rng)
-    sways = rng.uniform(0, 2 * math.pi, 4)
-    before: NDArray[np.float32] | None = None
+    offsets = rng.uniform(0, 2 * math.pi, 4)
+    pixels: NDArray[np.float32] | None = None
     for time in times:
         sway = [
-            math.sin(2 * math.pi * f * time + p)
-            for f, p in zip((0.9, 1.3, 2.1, 2.9), sways, strict=True)
+            math.sin(2 * math.pi * hertz * time + offset)
+            for hertz, offset in zip((0.9, 1.3, 2.1, 2.9), offsets, strict=True)
         ]
         shake = scene.shift.shake * height * FINE
         dx, dy = shake * (sway[0] + 0.5 * sway[2]), shake * (sway[1] + 0.5 * sway[3])
         image = _drawn(scene, backdrop, size, phase(scene, time), (dx, dy))
         light = scene.shift.light * (1 + scene.shift.flicker * sway[2])
-        before = _developed(image, scene.shift, light, rng, before)
-        yield before.astype(np.uint8)
+        pixels = _developed(image, scene.shift, light, rng, pixels)
+        yield pixels.astype(np.uint8)
 
 
 def phase(scene: Scene, time: float) -> float:
-    """How far the body is from its first key pose to its second, 0 to 1."""
+    """Return how far the body is on its way from the first key pose to the second, 0 to 1, at a time in seconds."""
     swing = -math.cos(2 * math.pi * (scene.rate * time + scene.phase))
     return 0.5 + 0.5 * math.copysign(abs(swing) ** (1 / scene.linger), swing)
 
@@ -163,6 +161,7 @@ def _drawn(
     share: float,
     moved: tuple[float, float],
 ) -> Image.Image:
+    """Draw one frame without its shift; `share` is the phase, `moved` the camera's way in fine pixels."""
     width, height = size[0] * FINE, size[1] * FINE
     left = (backdrop.width - width) / 2 - moved[0]
     top = (backdrop.height - height) / 2 - moved[1]
@@ -181,7 +180,10 @@ def _drawn(
 def points(
     scene: Scene, size: tuple[int, int], share: float, moved: tuple[float, float] = (0.0, 0.0)
 ) -> dict[str, body.Point]:
-    """Joints, the object and the floor under the hips, in pixels of a frame of `size` (width, height)."""
+    """Return the joints, the object and the floor under the hips, in pixels of a frame of `size` (width, height).
+
+    `share` is the phase, and `moved` is how far the camera moves the picture, in pixels.
+    """
     width, height = size
     short = min(size)
     scale = scene.scale * short
@@ -192,23 +194,24 @@ def points(
     left -= scene.facing * scale * (min(ends) + max(ends)) / 2
     floor = height / 2 + (scene.at[1] - 0.5) * short + moved[1]
     at = body.joints(body.between(poses[0], poses[-1], share), scene.build)
-    found = {
+    places = {
         name: (left + scene.facing * x * scale, floor - y * scale) for name, (x, y) in at.items()
     }
-    found["floor"] = (left, floor)
+    places["floor"] = (left, floor)
     hovering = 0.04 + 0.1 * abs(math.sin(math.pi * (share + scene.phase)))
-    x, y = found[{"hand": "near hand", "foot": "near foot", "head": "head"}[action.effector]]
+    x, y = places[{"hand": "near hand", "foot": "near foot", "head": "head"}[action.effector]]
     if action.effector == "hand":
         y -= 0.02 * scale
     elif action.effector == "foot":
         x, y = x + scene.facing * (0.1 + hovering) * scale, y - 0.05 * scale
     else:
         y -= (0.14 + hovering) * scale
-    found["object"] = (x, y)
-    return found
+    places["object"] = (x, y)
+    return places
 
 
 def _shadow(draw: ImageDraw.ImageDraw, at: dict[str, body.Point], scale: float) -> None:
+    """Draw the shadow on the floor, under the joints that are near to it."""
     left, floor = at["floor"]
     xs = [x for name, (x, y) in at.items() if name in body.JOINTS and floor - y < 0.35 * scale]
     xs = xs or [left]
@@ -224,6 +227,7 @@ def _developed(
     rng: np.random.Generator,
     before: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
+    """Return the pixels of a frame (H, W, 3), 0 to 255, with its shift; `before` are those of the frame before it."""
     if shift.blur:
         image = image.filter(ImageFilter.BoxBlur(shift.blur * min(image.size) / 96))
     pixels = np.asarray(image, dtype=np.float32)
@@ -231,10 +235,11 @@ def _developed(
         return pixels
     pixels = pixels * (np.asarray(shift.tint, dtype=np.float32) * np.float32(light))
     if shift.noise:
-        # Grain repeats in tiles: drawing it anew for each pixel would cost more than the rest.
+        # The grain repeats in tiles, since drawing it for each pixel would take longer than all the rest.
         grain = rng.normal(0, shift.noise, (48, 48, 1)).astype(np.float32)
-        h, w = pixels.shape[:2]
-        pixels = pixels + np.tile(grain, (h // 48 + 1, w // 48 + 1, 1))[:h, :w]
+        height, width = pixels.shape[:2]
+        tiles = np.tile(grain, (height // 48 + 1, width // 48 + 1, 1))
+        pixels = pixels + tiles[:height, :width]
     if before is not None and shift.ghost:
         pixels = pixels + shift.ghost * (before - pixels)
     clipped: NDArray[np.float32] = np.clip(pixels, 0, 255)
@@ -242,21 +247,21 @@ def _developed(
 
 
 def _scatter(backdrop: Image.Image, n: int, rng: np.random.Generator) -> None:
-    """Posts, stones and crates that mean nothing."""
+    """Draw `n` posts, stones and crates, which mean nothing, on the floor."""
     draw = ImageDraw.Draw(backdrop)
-    w, h = backdrop.size
+    width, height = backdrop.size
     for _ in range(n):
-        x, y = w * rng.uniform(0.1, 0.9), h * rng.uniform(0.72, 0.88)
-        tone = tuple(int(c) for c in rng.integers(50, 200, 3))
-        a, b = h * rng.uniform(0.02, 0.06), h * rng.uniform(0.03, 0.12)
+        x, y = width * rng.uniform(0.1, 0.9), height * rng.uniform(0.72, 0.88)
+        tone = tuple(int(channel) for channel in rng.integers(50, 200, 3))
+        half, tall = height * rng.uniform(0.02, 0.06), height * rng.uniform(0.03, 0.12)
         if rng.random() < 0.5:
-            draw.ellipse([x - a, y - b / 2, x + a, y + b / 2], fill=tone)
+            draw.ellipse([x - half, y - tall / 2, x + half, y + tall / 2], fill=tone)
         else:
-            draw.rectangle([x - a, y - b, x + a, y], fill=tone)
+            draw.rectangle([x - half, y - tall, x + half, y], fill=tone)
 
 
 def draw_still(purpose: str, seed: int, index: int) -> tuple[Scene, Pose]:
-    """A scene at rest near one of its action's key poses, without the videos' shift; for pre-training."""
+    """Draw still `index` of pre-training: a scene without shift, at rest near a key pose; and that pose."""
     rng = generator(f"miniature {purpose}", seed, 0, str(index))
     action = ACTIONS[index % len(ACTIONS)]
     scene = draw_scene(rng, action.name, usual=USUAL, shifted=False)

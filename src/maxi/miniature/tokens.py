@@ -1,4 +1,4 @@
-"""A tokenizer for a small vocabulary, of CLIP's own kind."""
+"""Make a tokenizer of CLIP's own kind for a small vocabulary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def word_tokenizer(words: Iterable[str]) -> Any:
-    """A CLIPTokenizer with one token for each of the words; anything else falls apart into pieces and bytes.
+    """Return a CLIPTokenizer with one token for each of the words; other words fall apart into pieces and bytes.
 
     The two special tokens come last, as in CLIP.
     """
@@ -21,28 +21,30 @@ def word_tokenizer(words: Iterable[str]) -> Any:
     merges = _merges(words)
     tokens += list(dict.fromkeys(left + right for left, right in merges))
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges)
 
 
 def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding, the commonest pair first, until every word is one piece.
+    """Learn byte-pair encoding, the commonest pair first, until every word is one piece; return the merges.
 
-    Learnt on all words at once: merges made up word by word get in each other's way.
+    They are learnt on all words at once, since merges that are made word by word get in each other's way.
     """
     pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while pairs := Counter(pair for word in pieces for pair in pairwise(word)):
-        best = pairs.most_common(1)[0][0]  # of equals the first met
+        best = pairs.most_common(1)[0][0]  # of pairs that are equally common, the first
         merges.append(best)
-        pieces = [_joined(word, best) for word in pieces]
+        pieces = [_merged(word, best) for word in pieces]
     return merges
 
 
-def _joined(word: list[str], pair: tuple[str, str]) -> list[str]:
-    found: list[str] = []
+def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+    """Return the pieces of a word with each such pair made into one piece."""
+    merged: list[str] = []
     for piece in word:
-        if found and (found[-1], piece) == pair:
-            found[-1] += piece
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
         else:
-            found.append(piece)
-    return found
+            merged.append(piece)
+    return merged

@@ -1,4 +1,4 @@
-"""Videos of the miniature as mp4 files: each a pure function of (seed, split, index)."""
+"""Render videos of the miniature as mp4 files; each is a pure function of (seed, split, index)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clip(NamedTuple):
 
 
 class Order(NamedTuple):
-    """A split to be rendered: `n` videos whose actions follow one another in turn."""
+    """A split that is to be rendered: `n` videos, to which the action names are given in turn."""
 
     split: str
     names: Sequence[str]
@@ -45,7 +45,7 @@ class Order(NamedTuple):
 
 
 def draw_clip(seed: int, split: str, index: int, action: str, *, shifted: bool = True) -> Clip:
-    """What video `index` of a split shows, with or without what tells videos from stills."""
+    """Draw what video `index` of a split shows; without `shifted`, it looks like the stills."""
     rng = generator(f"miniature {split}", seed, 0, str(index))
     scene = draw_scene(rng, action)
     fps = RATES[rng.integers(len(RATES))]
@@ -58,14 +58,14 @@ def draw_clip(seed: int, split: str, index: int, action: str, *, shifted: bool =
 
 
 def write_clip(path: Path, clip: Clip, *, zoom: int = 1) -> None:
-    """Write a clip as H.264; `zoom` draws it that many times larger."""
+    """Write a clip as H.264, drawn `zoom` times larger than its size."""
     width, height = (side * zoom for side in clip.size)
     part = path.with_suffix(".part.mp4")
     times = np.arange(clip.n_frames) / clip.fps
     with av.open(f"file:{part.absolute()}", "w") as container:
         stream: Any = container.add_stream("libx264", rate=Fraction(clip.fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1  # the bytes must not depend on the number of cores
+        stream.thread_count = 1  # so that the bytes do not depend on the number of cores
         stream.options = {"preset": "ultrafast", "crf": str(clip.quality)}
         for pixels in frames(clip.scene, (width, height), times):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
@@ -74,6 +74,7 @@ def write_clip(path: Path, clip: Clip, *, zoom: int = 1) -> None:
 
 
 def _write(job: tuple[Path, int, str, int, str, bool]) -> None:
+    """Write one video, if it is not there; this runs in a process of the pool."""
     path, seed, split, index, action, shifted = job
     if not path.exists():
         write_clip(path, draw_clip(seed, split, index, action, shifted=shifted))
@@ -83,32 +84,32 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 def render(folder: Path, seed: int, orders: Sequence[Order], *, progress: Progress) -> None:
-    """Write every order's videos to `folder/SPLIT/NNNN.mp4` and its names to `folder/SPLIT.csv`.
+    """Write the videos of every order to `folder/SPLIT/NNNN.mp4`, and their action names to `folder/SPLIT.csv`.
 
-    Videos that are there are kept, so a break costs what was in the making. Raises MaxiError when they cannot be
-    written.
+    Videos that are there already are kept, so that an interruption loses only those in work. Raises MaxiError when the
+    videos cannot be written.
     """
     jobs = []
     for order in orders:
-        home = folder / order.split
-        home.mkdir(parents=True, exist_ok=True)
+        split_folder = folder / order.split
+        split_folder.mkdir(parents=True, exist_ok=True)
         table = io.StringIO()
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(["path", "label"])
         for index in range(order.n):
             name = order.names[index % len(order.names)]
-            path = home / f"{index:04d}.mp4"
+            path = split_folder / f"{index:04d}.mp4"
             rows.writerow([path.relative_to(folder).as_posix(), name])
-            # The same videos without the shift: the split's name before the dot decides what is drawn.
+            # What is drawn depends on the split's name up to a dot: `pool.plain` is `pool` without the shift.
             jobs.append((path, seed, order.split.partition(".")[0], index, name, order.shifted))
         write_text(folder / f"{order.split}.csv", [table.getvalue()])
     missing = [job for job in jobs if not job[0].exists()]
     if not missing:
         return
-    # Ctrl-C reaches the whole terminal: the workers leave it to the command, which ends them.
-    quiet = (signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal; these ignore it, since the command ends them.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(
-        mp_context=get_context("spawn"), initializer=signal.signal, initargs=quiet
+        mp_context=get_context("spawn"), initializer=signal.signal, initargs=ignored
     )
     try:
         done = pool.map(_write, missing, chunksize=4)

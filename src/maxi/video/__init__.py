@@ -1,1 +1,1 @@
-"""From a path to frames."""
+"""Find videos, and decode them into frames."""

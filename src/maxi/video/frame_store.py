@@ -1,4 +1,4 @@
-"""Videos decoded once: a few small frames of each, raw or JPEG, in shards with an index and checksums."""
+"""Store a few small frames of each video, so that it is decoded once: raw or JPEG, in shards with an index."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from maxi.records import Video
 from maxi.video.decode import centre_indices
 from maxi.video.transforms import shrink, shrunk_size
 
-SHARD_BYTES = 2**30  # past this a new shard begins
+SHARD_BYTES = 2**30  # a shard that is larger gets no further video
 
 Frames = NDArray[np.uint8]
 
 
 class StoredFrames(NamedTuple):
-    """A video's frames as they are stored, and their size in pixels."""
+    """The frames of a video, each as the bytes that are stored, and their size in pixels."""
 
     height: int
     width: int
@@ -41,9 +41,10 @@ class StoredFrames(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Where a video's frames lie, one behind the other: shard, first byte, height and width in pixels, crc32 of each.
+    """Where the frames of a video lie, one behind the other, in a shard from the byte `offset` on.
 
-    `lengths` are the frames' bytes where they differ; raw frames are all equally long.
+    `height` and `width` are in pixels, `checksums` are the crc32 of each frame, and `lengths` the bytes
+    of each; they are None for raw frames, which are all equally long.
     """
 
     shard: int
@@ -55,28 +56,29 @@ class Record:
 
     @property
     def n_bytes(self) -> int:
+        """Bytes of all frames together."""
         raw = self.height * self.width * 3
         return sum(self.lengths) if self.lengths else raw * len(self.checksums)
 
     def bounds(self) -> list[int]:
-        """First byte of each frame, and the end of the last."""
+        """Return the first byte of each frame, and at last the end of the last frame."""
         raw = [self.height * self.width * 3] * len(self.checksums)
         return list(accumulate(self.lengths or raw, initial=self.offset))
 
 
 def stored_indices(video: Video, config: CacheConfig) -> tuple[int, ...]:
-    """The frames of a video that are stored: segment centres, or all of a shorter video."""
+    """Return the indices of the frames that are stored: the centres of equal segments, or all of a shorter video."""
     return tuple(centre_indices(video.n_frames, min(config.n_frames, video.n_frames)))
 
 
 def n_pixels(video: Video, config: CacheConfig) -> int:
-    """Pixels of a video's stored frames; raw frames take three bytes for each."""
+    """Return how many pixels the stored frames of a video have; raw frames take three bytes for each pixel."""
     height, width = shrunk_size(video.height, video.width, config.short_side)
     return height * width * len(stored_indices(video, config))
 
 
 def pack(frames: Frames, config: CacheConfig) -> StoredFrames:
-    """Decoded frames (T, H, W, 3) as they are stored: the short side shrunk, each encoded alone."""
+    """Shrink the short side of decoded frames, uint8 (T, H, W, 3), and encode each frame alone, as it is stored."""
     images = shrink(torch.from_numpy(frames).permute(0, 3, 1, 2), config.short_side)
     small = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
     _, height, width, _ = small.shape
@@ -84,6 +86,7 @@ def pack(frames: Frames, config: CacheConfig) -> StoredFrames:
 
 
 def _encoded(frame: Frames, config: CacheConfig) -> bytes:
+    """Return the bytes that are stored of one frame (H, W, 3)."""
     if config.format == "raw":
         return frame.tobytes()
     file = io.BytesIO()
@@ -92,24 +95,26 @@ def _encoded(frame: Frames, config: CacheConfig) -> bytes:
 
 
 def _decoded(data: bytes, config: CacheConfig) -> Frames:
+    """Return the pixels of one stored frame: (H, W, 3), or flat where frames are stored raw."""
     if config.format == "raw":
         return np.frombuffer(data, np.uint8)
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def store_key(config: CacheConfig) -> str:
-    """16 hex digits that change with what is stored of a video."""
+    """Return 16 hex digits, which change with every setting that changes what is stored of a video."""
     return digest(
         "frames", config.model_dump(exclude=None if config.format == "jpeg" else {"quality"})
     )
 
 
 class FrameStore:
-    """Frames by video id in `shard-00000.bin`, `shard-00001.bin`, ... and `index.jsonl`, appended as they are made.
+    """The stored frames of videos by their ids, in `shard-00000.bin`, `shard-00001.bin`, ... and `index.jsonl`.
 
-    Opened, it only reads, and frames that are not wholly there count as absent. The first write cuts off what data and
-    index do not both hold, so an interruption loses at most the video in work. `lost` are the videos that did not
-    decode, with the reasons.
+    A store that is opened only reads, and a video whose frames are not all there counts as absent. The first write
+    cuts off what the shards and the index do not both hold, so that an interruption loses at most the video in work.
+    `lost` holds the videos that did not decode, with the reasons; `cut` holds those of which the index says more than
+    the shards hold.
     """
 
     def __init__(self, folder: Path, config: CacheConfig) -> None:
@@ -118,10 +123,14 @@ class FrameStore:
         self.lost: dict[str, str] = {}
         self._index_path = self.folder / "index.jsonl"
         self._records: dict[str, Record] = {}
-        self._files: tuple[IO[bytes], IO[str]] | None = None
+        self.cut: set[str] = set()
+        self._files: tuple[IO[bytes], IO[str]] | None = (
+            None  # the last shard and the index, once written to
+        )
         self._shard = self._end = 0  # where the next frames go
-        self._torn = False  # whether the index says more than the shards hold
-        self.cut: set[str] = set()  # videos of which the index says more than the shards hold
+        self._torn = (
+            False  # whether lines of the index are broken, or say more than the shards hold
+        )
         self._read_index()
 
     def __contains__(self, video: str) -> bool:
@@ -134,13 +143,15 @@ class FrameStore:
         return len(self._records)
 
     def n_frames(self, video: str) -> int:
+        """Return how many frames of a video are stored."""
         return len(self._records[video].checksums)
 
     def n_bytes(self, video: str) -> int:
+        """Return how many bytes the stored frames of a video take."""
         return self._records[video].n_bytes
 
     def read(self, video: str, indices: Sequence[int]) -> Frames:
-        """The stored frames at `indices`: RGB, uint8 (T, H, W, 3); from any thread.
+        """Return the stored frames at `indices` as RGB, uint8 (T, H, W, 3); any thread may call this.
 
         Raises MaxiError when the shard cannot be read or a frame is not what was written.
         """
@@ -158,9 +169,10 @@ class FrameStore:
             pass
 
     def _checked(self, record: Record, indices: Iterable[int]) -> Iterator[bytes]:
+        """Yield the bytes of the frames at `indices`, each after its checksum has been compared."""
         path, bounds = self._path(record.shard), record.bounds()
         try:
-            # Opened anew: a large collection has more shards than a process may hold open.
+            # Opened for each video, since a large collection has more shards than a process may hold open.
             with path.open("rb", buffering=0) as file:
                 for index in indices:
                     file.seek(bounds[index])
@@ -174,11 +186,12 @@ class FrameStore:
             raise MaxiError(f"{path}: {error.strerror}") from error
 
     def append(self, video: str, packed: StoredFrames) -> None:
-        data, index = self._files or self._open()
+        """Write the frames of a video behind those that are there."""
+        shard_file, index_file = self._files or self._open()
         if self._end > SHARD_BYTES:
             self.close()
             self._shard, self._end = self._shard + 1, 0
-            data, index = self._open()
+            shard_file, index_file = self._open()
         lengths = array("I", map(len, packed.frames))
         record = Record(
             self._shard,
@@ -188,21 +201,21 @@ class FrameStore:
             array("I", map(zlib.crc32, packed.frames)),
             lengths if self.config.format == "jpeg" else None,
         )
-        data.writelines(packed.frames)
-        data.flush()
-        index.write(_to_line(video, record))
-        index.flush()
+        shard_file.writelines(packed.frames)
+        shard_file.flush()
+        index_file.write(_to_line(video, record))
+        index_file.flush()
         self._records[video] = record
         self._end += sum(lengths)
         self.lost.pop(video, None)
 
     def lose(self, video: str, reason: str) -> None:
-        """Note that a video does not decode."""
+        """Write down that a video does not decode, and why."""
         if self.lost.get(video) == reason:
             return
-        _, index = self._files or self._open()
-        index.write(_lost_line(video, reason))
-        index.flush()
+        _, index_file = self._files or self._open()
+        index_file.write(_lost_line(video, reason))
+        index_file.flush()
         self.lost[video] = reason
 
     def drop(self, videos: Iterable[str]) -> None:
@@ -213,7 +226,8 @@ class FrameStore:
         self._write_index()
 
     def close(self) -> None:
-        # A full disk may fail the flush again; it has been reported by the write that failed first.
+        """Close the files; the next write opens them again."""
+        # On a full disk closing may fail once more; the write that failed first has reported it.
         for file in self._files or ():
             with suppress(OSError):
                 file.close()
@@ -223,7 +237,7 @@ class FrameStore:
         return self.folder / f"shard-{shard:05d}.bin"
 
     def _read_index(self) -> None:
-        """Take over what the index says and the shards hold."""
+        """Take over the videos of the index whose frames the shards hold."""
         sizes: dict[int, int] = {}
         if not self._index_path.is_file():
             return
@@ -250,12 +264,14 @@ class FrameStore:
                 self._shard, self._end = max((self._shard, self._end), (record.shard, end))
 
     def _write_index(self) -> None:
+        """Write the index anew, with what is known of each video now."""
         lost = (_lost_line(video, reason) for video, reason in self.lost.items())
         kept = (_to_line(video, record) for video, record in self._records.items())
         write_text(self._index_path, chain(lost, kept))
         self._torn = False
 
     def _open(self) -> tuple[IO[bytes], IO[str]]:
+        """Open the last shard and the index for appending, and cut off what they do not both hold."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._torn:
             self._write_index()
@@ -267,6 +283,7 @@ class FrameStore:
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 when it cannot be read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -290,7 +307,7 @@ def _lost_line(video: str, reason: str) -> str:
 
 
 def _from_line(line: bytes) -> tuple[str, Record | str]:
-    """A video and its record, or why it is lost; an error of many kinds when the line is not whole."""
+    """Return a video and its record, or why it is lost; raises errors of many kinds when the line is not whole."""
     if not line.endswith(b"\n"):
         raise ValueError("cut")
     row = json.loads(line)

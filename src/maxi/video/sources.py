@@ -1,4 +1,4 @@
-"""Where videos and action names come from: the one module that reads names of folders and files."""
+"""Find the videos and the action names that a user gives; no other module reads the names of folders and files."""
 
 from __future__ import annotations
 
@@ -15,25 +15,12 @@ from pathlib import Path
 from maxi.errors import MaxiError
 
 EXTENSIONS = (
-    *(
-        ".mp4",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mov",
-        ".gif",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-    ),
-    *(".flv", ".wmv", ".asf", ".ogv", ".3gp"),
-)
-BLOCK = 64 * 1024
+    ".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif", ".m4v", ".mpg", ".mpeg",
+    ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".3gp",
+)  # fmt: skip
+BLOCK = 64 * 1024  # bytes of a file that its id reads at once
 NAME_LIMIT = 200
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # nobody sees them in a name, but tokenizers do
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # invisible in a name, but not to a tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +32,10 @@ class Source:
 
 
 def list_videos(where: str | Path) -> list[Source]:
-    """List what a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths holds, or one video.
+    """List the videos of a folder, a table (`X.csv`, `X.csv:SPLIT`) or a text file of paths, or one video alone.
 
-    Files are not opened; one that does not exist is listed like the others. Raises MaxiError when
-    there are none.
+    The videos are not opened, and one that does not exist is listed like the others. Raises MaxiError
+    when there are none.
     """
     path, split = Path(where), None
     if not path.exists():
@@ -64,6 +51,7 @@ def list_videos(where: str | Path) -> list[Source]:
 
 
 def _layout(path: Path) -> str:
+    """Return which of LAYOUTS reads this path."""
     if path.is_dir():
         return "folder"
     if path.suffix.lower() == ".csv":
@@ -72,7 +60,7 @@ def _layout(path: Path) -> str:
 
 
 def _folder(root: Path, split: str | None) -> list[Source]:
-    """All videos below `root`; the first sub-folder on the way to a file is its label."""
+    """List all videos below `root`; the name of the first sub-folder on the way to a file is its label."""
     _refuse_split(root, split)
     sources = []
     for path in _walk(root):
@@ -87,44 +75,45 @@ def _folder(root: Path, split: str | None) -> list[Source]:
 
 
 def _csv(root: Path, split: str | None) -> list[Source]:
-    """The rows of a table with a column `path`, or without header as `path,label`."""
-    rows = _read_csv(root)
-    head = [cell.lower() for cell in rows[0][1]]
-    if "path" in head:
-        rows = rows[1:]
-    elif Path(head[0]).suffix in EXTENSIONS:
-        head = ["path", "label"]
+    """List the rows of a table that has a column `path`, or that has no header and holds `path,label`."""
+    lines = _read_csv(root)
+    columns = [cell.lower() for cell in lines[0][1]]
+    if "path" in columns:
+        lines = lines[1:]
+    elif Path(columns[0]).suffix in EXTENSIONS:
+        columns = ["path", "label"]
     else:
         raise MaxiError(
-            f"{root} has no column `path`, only {', '.join(head)}; name columns in the first line"
+            f"{root} has no column `path`, only {', '.join(columns)}; name columns in the first line"
         )
-    table = [(number, dict(zip(head, cells, strict=False))) for number, cells in rows]
+    rows = [(number, dict(zip(columns, cells, strict=False))) for number, cells in lines]
     if split is not None:
-        table = _of_split(root, table, split)
-    if not table:
+        rows = _rows_of_split(root, rows, split)
+    if not rows:
         raise MaxiError(f"{root} names no videos; write one a line below the header")
     sources = []
-    for number, row in table:
+    for number, row in rows:
         if not row.get("path"):
             raise MaxiError(f"{root}:{number}: the path is empty; fill it in or remove the line")
         sources.append(Source(root.parent / row["path"], _collapse(row.get("label", "")) or None))
     return sources
 
 
-def _of_split(
-    root: Path, table: list[tuple[int, dict[str, str]]], split: str
+def _rows_of_split(
+    root: Path, rows: list[tuple[int, dict[str, str]]], split: str
 ) -> list[tuple[int, dict[str, str]]]:
-    if not any("split" in row for _, row in table):
+    """Return the rows of one split, each with the number of its line."""
+    if not any("split" in row for _, row in rows):
         raise MaxiError(f"{root} has no column `split`; name the table without `:{split}`")
-    kept = [(number, row) for number, row in table if row.get("split") == split]
-    if not kept:
-        known = sorted({row.get("split", "") for _, row in table} - {""})
-        raise MaxiError(f"{root} has no split {split!r}; it has {', '.join(known)}")
-    return kept
+    rows_of_split = [(number, row) for number, row in rows if row.get("split") == split]
+    if not rows_of_split:
+        splits = sorted({row.get("split", "") for _, row in rows} - {""})
+        raise MaxiError(f"{root} has no split {split!r}; it has {', '.join(splits)}")
+    return rows_of_split
 
 
 def _list(root: Path, split: str | None) -> list[Source]:
-    """One path a line, with its label after a tab where there is one."""
+    """List the lines of a text file: a path each, with its label after a tab where there is one."""
     _refuse_split(root, split)
     sources = []
     for number, line in _lines(root):
@@ -138,7 +127,7 @@ def _list(root: Path, split: str | None) -> list[Source]:
 
 
 def _video(root: Path, split: str | None) -> list[Source]:
-    """The file itself, without a label."""
+    """List the file itself, without a label."""
     _refuse_split(root, split)
     return [Source(root)]
 
@@ -152,85 +141,87 @@ LAYOUTS: dict[str, Callable[[Path, str | None], list[Source]]] = {
 
 
 def video_id(path: str | Path) -> str:
-    """Name a file by its size and its first, middle and last 64 KiB: 16 hex digits of sha256.
+    """Return the id of a video: 16 hex digits of the sha256 of its size and of its first, middle and last 64 KiB.
 
-    The same content has the same id under any name. Raises MaxiError with the plain reason when
+    The same content has the same id under any file name. Raises MaxiError with the plain reason when
     the file cannot be read.
     """
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited on for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
             raise MaxiError("not a file")
-        name = hashlib.sha256(str(status.st_size).encode())
+        content = hashlib.sha256(str(status.st_size).encode())
         with open(path, "rb") as file:
             for start in (0, (status.st_size - BLOCK) // 2, status.st_size - BLOCK):
                 file.seek(max(0, start))
-                name.update(file.read(BLOCK))
+                content.update(file.read(BLOCK))
     except FileNotFoundError as error:
         raise MaxiError("does not exist") from error
     except OSError as error:
         raise MaxiError(f"cannot be read ({error.strerror})") from error
-    return name.hexdigest()[:16]
+    return content.hexdigest()[:16]
 
 
 def read_names(path: str | Path) -> list[str]:
-    """Read an action list, in its order: one name a line, or the `name` column of a .csv.
+    """Read the action names of a file, in its order: one name a line, or the column `name` of a .csv table.
 
-    Raises MaxiError for a file that is missing, empty or no text, and for a name that is there
-    twice or has over 200 characters.
+    Raises MaxiError when the file is missing, empty or not a text, and when a name is there twice or
+    has over 200 characters.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        names: Iterable[tuple[int, str]] = _name_column(path)
+        lines: Iterable[tuple[int, str]] = _name_column(path)
     else:
-        names = _lines(path)
-    first: dict[str, int] = {}
-    kept = []
-    for number, name in ((number, _collapse(text)) for number, text in names):
+        lines = _lines(path)
+    names: list[str] = []
+    first_lines: dict[str, int] = {}  # of each name, whatever its case
+    for number, text in lines:
+        name = _collapse(text)
         if len(name) > NAME_LIMIT:
             raise MaxiError(
                 f"{path}:{number}: a name of {len(name)} characters; shorten it to {NAME_LIMIT}"
             )
         if not name:
             continue
-        if (seen := first.setdefault(name.casefold(), number)) != number:
+        if (first := first_lines.setdefault(name.casefold(), number)) != number:
             raise MaxiError(
-                f"{path}:{number}: {name!r} stands on line {seen} already; remove one of them"
+                f"{path}:{number}: {name!r} stands on line {first} already; remove one of them"
             )
-        kept.append(name)
-    if not kept:
+        names.append(name)
+    if not names:
         raise MaxiError(f"{path} is empty; write one action name a line")
-    return kept
+    return names
 
 
 def _name_column(path: Path) -> list[tuple[int, str]]:
-    rows = _read_csv(path)
-    head = [cell.lower() for cell in rows[0][1]]
-    if "name" not in head:
+    """Return the cells of the column `name`, each with the number of its line."""
+    lines = _read_csv(path)
+    columns = [cell.lower() for cell in lines[0][1]]
+    if "name" not in columns:
         raise MaxiError(
-            f"{path} has no column `name`, only {', '.join(head)}; name columns in the first line"
+            f"{path} has no column `name`, only {', '.join(columns)}; name columns in the first line"
         )
-    column = head.index("name")
-    return [(number, cells[column]) for number, cells in rows[1:] if len(cells) > column]
+    column = columns.index("name")
+    return [(number, cells[column]) for number, cells in lines[1:] if len(cells) > column]
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder in a fixed order, without hidden ones; enter a folder once."""
+    """Yield the files below a folder in a fixed order, but for hidden ones; each folder is entered once."""
 
-    def complain(error: OSError) -> None:
+    def refuse(error: OSError) -> None:
         raise MaxiError(
             f"{error.filename} cannot be read ({error.strerror}); mend its permissions or move it"
         )
 
     entered = set()
-    for folder, below, files in os.walk(root, followlinks=True, onerror=complain):
-        here = os.stat(folder)
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
+        status = os.stat(folder)
         # Symbolic links may lead in circles.
-        if (here.st_dev, here.st_ino) in entered:
-            below.clear()
+        if (status.st_dev, status.st_ino) in entered:
+            subfolders.clear()
             continue
-        entered.add((here.st_dev, here.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        entered.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             if not name.startswith(".") and (path.is_file() or not path.exists()):
@@ -238,7 +229,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows that are not blank, one or more, with the number of the line each ends on."""
+    """Return the rows that are not blank, at least one, each with the number of the line on which it ends."""
     reader = csv.reader(io.StringIO(_read_text(path)), strict=True)
     rows = []
     try:
@@ -262,12 +253,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_text(path: Path) -> str:
+    """Return the text of a file; raises MaxiError when it cannot be read or is not UTF-8 text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise MaxiError(f"{path} does not exist; check the name") from error
     except OSError as error:
-        raise MaxiError(f"{path} cannot be read ({error.strerror})") from error
+        raise MaxiError(
+            f"{path} cannot be read ({error.strerror}); mend its permissions or name another file"
+        ) from error
     except UnicodeDecodeError as error:
         raise MaxiError(
             f"{path} is not UTF-8 text; save it as UTF-8, with one entry a line"
@@ -278,14 +272,16 @@ def _read_text(path: Path) -> str:
 
 
 def _refuse_split(root: Path, split: str | None) -> None:
+    """Raise MaxiError when a split is asked for where there is none."""
     if split is not None:
         raise MaxiError(f"{root} has no splits; only a .csv table with a column `split` has")
 
 
 def _readable(name: str) -> str:
-    """A folder's name as words, `push_up` as `push up`; what is no UTF-8 in it breaks tokenizers."""
+    """Return a folder's name in words: `push_up` becomes `push up`, and bytes that are not UTF-8 become U+FFFD."""
     return _collapse(os.fsencode(name).decode("utf-8", "replace").replace("_", " "))
 
 
 def _collapse(text: str) -> str:
+    """Replace control characters, and runs of white space, by one space."""
     return " ".join(CONTROL.sub(" ", text).split())

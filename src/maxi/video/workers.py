@@ -1,8 +1,9 @@
-"""Decode in worker processes that can be killed, since FFmpeg may hang or crash on a broken file.
+"""The parent's side of decoding: a pool of worker processes, which it starts, asks and kills.
 
-A worker (`python -m maxi.video.workers`) reads one JSON line per request and answers with one JSON line,
-followed by the raw bytes of the frames; its first line says that it is ready. Nothing is unpickled
-from a process that decodes untrusted input, and the caller's script needs no `__main__` guard.
+FFmpeg may hang or crash on a broken file, so videos are decoded in processes of their own. `Decoder` is the pool,
+`_Worker` is the handle of one process, and `_exchange` sends one request and reads its answer. What runs inside of a
+process is in `worker.py`, and is started as `python -m maxi.video.worker`. Nothing is unpickled from a process that
+decodes untrusted input, and the caller's script needs no `__main__` guard.
 """
 
 from __future__ import annotations
@@ -10,41 +11,35 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, TypeAlias, cast
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from maxi.errors import MISTAKES, MaxiError
+from maxi.errors import MaxiError
 from maxi.memory import peak_memory
-from maxi.video.decode import MAX_PIXELS, Probe, check_indices, decode_frames, probe
+from maxi.video.decode import MAX_PIXELS, Probe, check_indices
+from maxi.video.worker import LINE_LIMIT, READY
 
-MEMORY_LIMIT = 8 * 2**30
-LINE_LIMIT = 2**16
-TRACE_LIMIT = 2**13  # characters, each up to six bytes of a line
-READY = b"ready\n"
 BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Frames to decode from a file, or what is in it when `indices` is None."""
+    """Ask for the frames of a file at `indices`, or for what is in the file (a `Probe`) when `indices` is None."""
 
     path: str | Path
     indices: tuple[int, ...] | None = None
@@ -58,14 +53,14 @@ Answer: TypeAlias = Probe | NDArray[np.uint8]
 
 
 class WorkerError(Exception):
-    """The decoder's own code fails, whatever the file; the cause is the worker's traceback."""
+    """The decoder's own code fails, whatever the file; `__cause__` holds the worker's traceback."""
 
 
 class Decoder:
-    """Worker processes that start when first needed and are killed at the end of the `with` block.
+    """A pool of worker processes, which start when they are first needed and are killed at the end of the `with` block.
 
-    `deadline` is in seconds, for each request, and grows by one for each MiB of the file; a worker
-    is replaced after `max_tasks` requests, so that leaks end.
+    `deadline` is the number of seconds that a request may take; it grows by one for each MiB of the file.
+    A worker is replaced after `max_tasks` requests, so that memory which it leaks is freed.
     """
 
     def __init__(
@@ -73,20 +68,22 @@ class Decoder:
     ) -> None:
         n_workers = n_workers or min(8, os.cpu_count() or 1)
         self._workers = [_Worker(deadline, max_tasks) for _ in range(n_workers)]
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()  # one at a time needs one process
+        self._idle: queue.LifoQueue[_Worker] = (
+            queue.LifoQueue()
+        )  # last in, first out: single requests use one process
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="maxi-decoder")
 
     def map(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer | MaxiError]]:
-        """Yield each request with its answer, in order; a failure is a MaxiError value, not raised.
+        """Yield each request with its answer, in order; a file that fails gives a MaxiError as its answer.
 
-        Raises WorkerError where the decoder itself is broken, which is no fault of a file.
-        At most two requests per worker are taken from `requests` ahead of the answers taken out, and
-        no more than 1 GiB holds if their answers are as large as the last one.
+        Raises WorkerError where the decoder itself is broken, whatever the file. At most two requests
+        per worker are taken from `requests` ahead of the answer that is yielded, and only so many that
+        their answers fit in 1 GiB if each is as large as the last one.
         """
         source = iter(requests)
-        limit = len(self._workers)  # until it is known how large answers are
+        limit = len(self._workers)  # until the first answer shows how large answers are
         pending: deque[tuple[Request, Future[Answer | MaxiError]]] = deque()
         try:
             while True:
@@ -104,7 +101,7 @@ class Decoder:
                 future.cancel()
 
     def one(self, request: Request) -> Answer:
-        """Answer a single request; raises MaxiError that names the file."""
+        """Return the answer to a single request; raises MaxiError, which names the file, when it fails."""
         answer = self._threads.submit(self._run, request).result()
         if isinstance(answer, MaxiError):
             raise MaxiError(f"{request.path}: {answer}")
@@ -114,9 +111,8 @@ class Decoder:
         return len(self._workers)
 
     def peak_memory(self) -> int:
-        """Bytes that the processes now running held in memory at most, as far as the system tells (Linux)."""
-        running = [w.process.pid for w in self._workers if w.process]
-        return sum(peak_memory(pid) for pid in running)
+        """Return how many bytes of memory the running processes have held at most; 0 where the system does not tell."""
+        return sum(peak_memory(worker.process.pid) for worker in self._workers if worker.process)
 
     def close(self) -> None:
         """Kill the workers at once, whatever they are doing, and wait until they are gone."""
@@ -146,7 +142,7 @@ class Decoder:
 
 
 class _Worker:
-    """One process and its pipes, for one thread at a time; `abandon` may come from any."""
+    """The handle of one process and its pipes, for one thread at a time; any thread may call `abandon`."""
 
     def __init__(self, deadline: float, max_tasks: int) -> None:
         self.deadline = deadline
@@ -157,14 +153,15 @@ class _Worker:
         self.lock = threading.Lock()
 
     def run(self, request: Request) -> Answer | MaxiError:
-        process = self._ready()
+        """Return the answer, or the reason why there is none; raises WorkerError when the decoder itself is broken."""
+        process = self._running()
         if process is None:
             return MaxiError("the decoder is closed")
         if self.n_tasks == 1 and (output := _await_ready(process)) is not None:
-            how = _ending(self.stop())
+            ending = _ending(self.stop())
             if self.abandoned:
                 return MaxiError("the decoder is closed")
-            raise _worker_error(f"does not start ({how})", output)
+            raise _worker_error(f"does not start ({ending})", output)
         expired = threading.Event()
 
         def expire() -> None:
@@ -180,10 +177,10 @@ class _Worker:
         except MemoryError:
             self.stop()
             answer = MaxiError("needs more memory than there is")
-        except (OSError, EOFError, ValueError):  # the process is gone, or talks nonsense
+        except (OSError, EOFError, ValueError):  # the process is gone, or its answer makes no sense
             answer = None
         except Exception:
-            self.stop()  # it may be in the middle of an answer
+            self.stop()  # the process may be in the middle of an answer
             raise
         finally:
             timer.cancel()
@@ -196,7 +193,7 @@ class _Worker:
         return answer
 
     def abandon(self) -> None:
-        """Kill the process and start no other."""
+        """Kill the process, and never start another."""
         with self.lock:
             self.abandoned = True
             if self.process is not None:
@@ -208,13 +205,13 @@ class _Worker:
         if process is None:
             return 0
         process.kill()
-        # Closing the pipes writes out what is left in them, to nobody.
+        # Closing the pipes writes out what is left in them, and nobody is there to read it.
         with suppress(OSError), process:
             pass
         return process.wait()
 
-    def _ready(self) -> subprocess.Popen[bytes] | None:
-        """The running process, a new one if it is used up or gone, or None after `abandon`."""
+    def _running(self) -> subprocess.Popen[bytes] | None:
+        """Return the process, a new one where it has done its share or is gone; None after `abandon`."""
         if self.n_tasks >= self.max_tasks or (self.process and self.process.poll() is not None):
             self.stop()
         with self.lock:
@@ -228,10 +225,12 @@ class _Worker:
 
 
 def _ending(code: int) -> str:
+    """Say how a process with this exit code ended."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _size(path: str | Path) -> int:
+    """Return the bytes of a file; 0 when they cannot be known."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -239,24 +238,24 @@ def _size(path: str | Path) -> int:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """Start a worker that finds the modules its parent finds and writes to nobody's terminal."""
-    search = [entry or os.getcwd() for entry in sys.path]
-    settings = {
-        "PYTHONPATH": os.pathsep.join(search),
-        "PYTHONSAFEPATH": "1",  # else a file av.py in the current folder is imported
-        "OPENBLAS_NUM_THREADS": "1",  # its thread buffers count against the memory limit
+    """Start a process that finds the same modules as this one, and that never writes to the terminal."""
+    search_path = [entry or os.getcwd() for entry in sys.path]
+    variables = {
+        "PYTHONPATH": os.pathsep.join(search_path),
+        "PYTHONSAFEPATH": "1",  # else a file av.py in the current folder would be imported
+        "OPENBLAS_NUM_THREADS": "1",  # its buffers for threads would count towards the memory limit
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "maxi.video.workers"],
+        [sys.executable, "-m", "maxi.video.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,  # until it is ready
-        env={**os.environ, **settings},
+        stderr=subprocess.STDOUT,  # read until the process is ready
+        env={**os.environ, **variables},
     )
 
 
 def _await_ready(process: subprocess.Popen[bytes]) -> str | None:
-    """Wait until a new process is ready; what it wrote instead where it ends before."""
+    """Wait until a new process is ready, and return None; return what it wrote where it ends before that."""
     output = []
     for line in cast(BufferedReader, process.stdout):
         if line.endswith(READY):
@@ -266,7 +265,11 @@ def _await_ready(process: subprocess.Popen[bytes]) -> str | None:
 
 
 def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | MaxiError:
-    """Send a request and read its answer; raises when the process ends midway, talks nonsense or is wrong code."""
+    """Send a request and return its answer, or the reason why the file cannot be used.
+
+    Raises OSError or EOFError when the process ends midway, ValueError when its answer makes no sense,
+    and WorkerError when its code is wrong.
+    """
     stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
     message = {"path": os.path.abspath(request.path), "indices": request.indices}
     stdin.write(json.dumps(message).encode() + b"\n")
@@ -291,62 +294,8 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
 
 
 def _worker_error(what: str, trace: str) -> WorkerError:
+    """Return the error that says what the decoder does wrong, with the last line of its traceback."""
     reason = trace.strip().rpartition("\n")[2]
     error = WorkerError(f"the decoder {what}: {reason}")
     error.__cause__ = WorkerError(trace)
     return error
-
-
-def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """The worker's loop: answer requests until there are no more."""
-    for line in requests:
-        header, frames = _answer(json.loads(line))
-        replies.write(json.dumps(header).encode() + b"\n")
-        if frames is not None:
-            replies.write(frames.data.cast("B"))
-        replies.flush()
-
-
-def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-    try:
-        if message["indices"] is None:
-            return {"probe": asdict(probe(message["path"]))}, None
-        frames = decode_frames(message["path"], message["indices"])
-    except MaxiError as error:
-        return {"error": str(error)}, None
-    except Exception as error:  # whatever a broken file brings up, the worker goes on
-        if isinstance(error, MISTAKES) and not isinstance(error, av.FFmpegError):
-            return {"mistake": traceback.format_exc()[-TRACE_LIMIT:]}, None
-        return {"error": f"cannot be decoded ({type(error).__name__}: {error})"[:1000]}, None
-    return {"size": frames.shape[1:3]}, frames
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
-    with suppress(OSError, ValueError):  # macOS has the limit but may refuse to set it
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.nice(10)
-    _limit_memory()
-    # Whatever a library prints must not get between the answers.
-    replies = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    with suppress(BrokenPipeError):
-        replies.write(READY)
-        replies.flush()
-        serve(sys.stdin.buffer, replies)
-    os._exit(0)  # nobody is left to read what a normal end would still write
-
-
-if __name__ == "__main__":
-    _main()
