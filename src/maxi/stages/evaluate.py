@@ -45,10 +45,7 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
     evaluated = list(names or sorted({v.label for v in labelled if v.label is not None}))
     evaluation.label_indices(labelled, evaluated)
-    groups = [
-        ([v for v in videos if v.id in chosen], job.names()),
-        (labelled, evaluated),
-    ]
+    groups = [([v for v in videos if v.id in chosen], job.names()), (labelled, evaluated)]
 
     answers: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
     for kind, folder in models.items():
