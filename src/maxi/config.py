@@ -277,7 +277,7 @@ class TrainConfig(Stage):
     def _consistent(self) -> TrainConfig:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                "warmup_epochs and epochs conflict: the warm-up must end before training"
+                "warmup_epochs and epochs conflict: warm-up must end before training does"
             )
         if self.min_lr > self.lr:
             raise ValueError("min_lr and lr conflict: min_lr must not be above lr")
@@ -314,7 +314,7 @@ class EvalConfig(Stage):
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
     name_texts: Literal["prompt", "templates", "phrases"] = Field(
         "prompt",
-        description="What stands for a name: the `prompt` alone, its mean over `match.templates`, or also its `phrases`.",
+        description="What stands for a name: the `prompt`, its mean over `match.templates`, or it and `phrases`.",
     )
     sample: int = Field(
         2000,

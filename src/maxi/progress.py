@@ -1,4 +1,4 @@
-"""Progress on stderr: how far, how fast, how long still. Loops with it also end on a Ctrl-C that a library swallowed."""
+"""Progress on stderr: how far, how fast, how long still. A Ctrl-C that a library swallowed still ends the loop."""
 
 from __future__ import annotations
 
