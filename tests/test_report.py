@@ -201,7 +201,7 @@ def test_control_that_gains_too_is_named():
         record("adapted", 60.0, **gain(18.0, 9.0, 27.0)),
         record("shuffled", 58.0, **gain(16.0, 8.0, 24.0)),
     ]
-    assert "not owed to the matches" in findings.outcome(records)[0]["sentences"][-1]
+    assert "does not come from the matches" in findings.outcome(records)[0]["sentences"][-1]
 
 
 def test_nothing_from_outside_becomes_markup(tmp_path, clips, decoder):

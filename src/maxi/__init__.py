@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from maxi.training.checkpoints import interpolate
     from maxi.training.fine_tuning import train
 
+# The module, inside the package, that defines each public name.
 _HOME = {
     "MaxiError": "errors",
     "TrainConfig": "config",

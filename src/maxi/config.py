@@ -14,48 +14,54 @@ class Stage(BaseModel):
 
 
 class IndexConfig(Stage):
-    """Finding and probing the videos."""
+    """Index: find the videos and decode each once."""
 
     max_skipped: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Stop when more than this share (and more than 5) is unreadable.",
+        description="Stop when more than this share of the files, and more than 5, is unreadable.",
     )
 
 
 class MatchConfig(Stage):
-    """Match: each video to its nearest name (Eq. 1)."""
+    """Match: find the nearest name of each video (Eq. 1)."""
 
     n_frames: int = Field(
-        16, ge=1, description="Frames per video, at segment centres (section 4.2)."
+        16, ge=1, description="Frames per video, at the centres of equal segments (section 4.2)."
     )
     keep: float = Field(
-        0.9, gt=0, le=1, description="p: share of the most confident matches kept (section 3.2)."
+        0.9,
+        gt=0,
+        le=1,
+        description="p: share of the most confident matches that is kept (section 3.2).",
     )
     supervised: bool = Field(
         False,
-        description="Take the videos' own labels for matches: for few-shot and supervised training alone.",
+        description="Take the videos' own labels for matches; for few-shot and supervised training alone.",
     )
     shots: int | None = Field(
         None,
         ge=1,
-        description="K: with `supervised`, videos of each name that are kept, drawn by the seed.",
+        description="K: with `supervised`, the videos of each name that are kept, drawn by the seed.",
     )
     per_name: bool = Field(
-        False, description="Keep the share p of each name's videos instead of p of all."
+        False,
+        description="Keep the share p of the videos of each name, in place of the share p of all videos.",
     )
     top_k: int = Field(
         1,
         ge=1,
-        description="Names a video is matched to; above 1: soft matching, next names weigh less.",
+        description="Number of names that a video is matched to; above 1 (soft matching) the next names weigh less.",
     )
     tau: float = Field(
-        0.02, gt=0, description="Of soft matching: a name d below the best weighs exp(-d / tau)."
+        0.02,
+        gt=0,
+        description="For soft matching: a name whose cosine is d below the best has the weight exp(-d / tau).",
     )
     templates: tuple[str, ...] | None = Field(
         None,
-        description="Prompts averaged per name; unset: the 28 Kinetics templates (appendix B).",
+        description="Prompts averaged per name, `{}` for the name; unset: the 28 Kinetics templates (appendix B).",
     )
 
     @model_validator(mode="after")
@@ -66,81 +72,87 @@ class MatchConfig(Stage):
 
 
 class ExpandConfig(Stage):
-    """Expand: phrases for each name."""
+    """Expand: find phrases for each name."""
 
     expander: str = Field(
-        "shipped+wordnet", description="Phrase sources, asked in order until there are `n_phrases`."
+        "shipped+wordnet",
+        description="Sources of phrases, asked in order until a name has `n_phrases`.",
     )
     n_phrases: int = Field(5, ge=0, description="Phrases per name (appendix B).")
 
 
 class CaptionConfig(Stage):
-    """Expand: captions of each video's frames."""
+    """Expand: caption frames of each video."""
 
     captioner: str = Field(
-        "retrieval", description="Where captions come from; `none` leaves them out."
+        "retrieval", description="Source of captions; `none` leaves captions out."
     )
-    n_frames: int = Field(8, ge=1, description="Uniform frames captioned per video (appendix B).")
+    n_frames: int = Field(
+        8, ge=1, description="Uniform frames that are captioned per video (appendix B)."
+    )
 
 
 class BagConfig(Stage):
-    """What goes into a text bag (section 3.2)."""
+    """Bag: choose what goes into the text bag of a video (section 3.2)."""
 
     phrases: bool = Field(
         True, description="Put the phrases of the match, and their verbs, in the bag."
     )
-    captions: bool = Field(True, description="Put what the captions say in the bag.")
+    captions: bool = Field(True, description="Put verbs and phrases of the captions in the bag.")
     caption_parts: Literal["verbs", "verbs+phrases", "nouns"] = Field(
         "verbs+phrases",
-        description="Parts of captions that enter the bag (Figure 6 shows `verbs`; `nouns`: Table 6).",
+        description="Parts of captions that enter the bag (`verbs`: as in Figure 6; `nouns`: as in Table 6).",
     )
     weights: str | None = Field(
         None,
-        description="File of texts, one a line, with a tab and a weight; without a weight the text is dropped.",
+        description="File of texts, one a line: with a tab and a number it has that weight, else it is dropped.",
     )
     agree: str | None = Field(
         None,
-        description="A second model: a text stays in a bag where it and the backbone both find it near the video.",
+        description="A second model: a text stays in a bag only where both models find it near the video.",
     )
     far: float = Field(
         0.5,
         gt=0,
         lt=1,
-        description="With `agree`: a text is near when the same text is less near for this share of the videos.",
+        description="With `agree`: a text counts as near a video when it is less near to this share of all videos.",
     )
 
 
 class CacheConfig(Stage):
-    """Frames decoded once, for training."""
+    """Cache: decode the frames once, for training."""
 
     format: Literal["none", "raw", "jpeg"] = Field(
-        "none", description="How they are kept; `none`: training decodes the files in every epoch."
+        "none", description="How frames are kept; `none`: training decodes the video files."
     )
     n_frames: int = Field(
         32,
         ge=1,
-        description="Frames per video, at segment centres, among which a clip's are drawn.",
+        description="Frames kept per video, at the centres of equal segments; a clip's are drawn among them.",
     )
     short_side: int = Field(
-        256, ge=1, description="Their short side in pixels; smaller videos are not enlarged."
+        256,
+        ge=1,
+        description="Short side of the frames in pixels; smaller videos are not enlarged.",
     )
-    quality: int = Field(90, ge=1, le=100, description="Of JPEG.")
+    quality: int = Field(90, ge=1, le=100, description="Quality of `jpeg`, 1 to 100.")
 
 
 class TrainConfig(Stage):
-    """Improve: fine-tuning on bags (section 3.3, 4.2)."""
+    """Improve: fine-tune the model on the bags (sections 3.3 and 4.2)."""
 
     objective: str = Field(
         "mil_nce",
-        description="`mil_nce` is Eq. 2; others of Table 7 and the released code's forms: docs/why/method.md.",
+        description="`mil_nce` is Eq. 2; docs/why/method.md lists those of Table 7 and of the released code.",
     )
     contrast: int | None = Field(
         None,
         ge=2,
-        description="Videos contrasted with each other; unset: the whole batch (the released code: 16).",
+        description="Number of videos contrasted with each other; unset: the whole batch (the released code: 16).",
     )
     text_to_video: bool = Field(
-        False, description="Average the loss with that of every text against all videos."
+        False,
+        description="Average the loss with that of the other direction, of every text against all videos.",
     )
     trainable: Literal["all", "head", "visual", "text"] = Field(
         "all", description="What is trained; `head` trains on cached features of augmented views."
@@ -149,25 +161,27 @@ class TrainConfig(Stage):
     learn_sigma: bool = Field(
         False, description="Train the temperature, as the released code does."
     )
-    n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each step.")
-    n_frames: int = Field(16, ge=1, description="Frames per video, one random frame per segment.")
+    n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each epoch.")
+    n_frames: int = Field(
+        16, ge=1, description="Frames per clip, one random frame in each of as many segments."
+    )
     crop_scales: tuple[float, ...] = Field(
         (1.0, 0.875, 0.75, 0.66),
         min_length=1,
-        description="Sides of the training crop as shares of the short side, one drawn for each clip.",
+        description="Sides of the training crop as shares of the short side; height and width are drawn for each clip.",
     )
     n_views: int = Field(
-        4, ge=1, description="Augmented views cached per video for `trainable=head`."
+        4, ge=1, description="Augmented views cached per video where `trainable` is `head`."
     )
     prompt: str = Field("a photo of {name}. {text}.", description="Training prompt (appendix B).")
     empty_prompt: str = Field(
-        "a photo of {name}.", description="Prompt of a video with an empty bag."
+        "a photo of {name}.", description="Prompt of a video whose bag is empty."
     )
     batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
     micro_batch: int = Field(
         8,
         ge=1,
-        description="Videos in one graph: bounds memory; loss and gradient stay the batch's.",
+        description="Videos in one graph; fewer take less memory, loss and gradient stay those of the batch.",
     )
     epochs: int = Field(10, ge=1, description="Passes over the kept videos.")
     lr: float = Field(5e-6, gt=0, description="Initial learning rate of AdamW.")
@@ -177,7 +191,7 @@ class TrainConfig(Stage):
     )
     cosine_from: Literal["warmup", "start"] = Field(
         "warmup",
-        description="Where the cosine begins; from the `start` it drops after the warm-up, as in the released code.",
+        description="Where the cosine begins: after the `warmup`, or at the `start` of training (the released code).",
     )
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
     eps: float = Field(1e-8, gt=0, description="AdamW's denominator term.")
@@ -188,67 +202,75 @@ class TrainConfig(Stage):
         0.8,
         ge=0,
         le=1,
-        description="Share of the fine-tuned weights in the result (0.8: section 4.2).",
+        description="Share of the fine-tuned weights in the result; the rest is the frozen model's (section 4.2).",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
-        description="Of both encoders in training (autocast); `auto`: bfloat16 where the processor has it.",
+        description="Number format of both encoders in training; `auto`: bfloat16 where the processor has it.",
     )
     temporal_blocks: int = Field(
         0,
         ge=0,
-        description="Last blocks of the image tower that attend to neighbouring frames (appendix C.4); 0: as before.",
+        description="Last blocks of the image tower that attend to neighbouring frames (appendix C.4); "
+        "0: as in the model that training starts from.",
     )
     patch_dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of each clip's patches that is not read in training: faster, other numbers.",
+        description="Share of each clip's patches that is left out in training; faster, but gives another result.",
     )
     recompute: bool = Field(
         False,
-        description="Gradient checkpointing: less memory, the blocks computed once more on the way back.",
+        description="Gradient checkpointing: each block is computed once more on the way back, to take less memory.",
     )
     compile: bool = Field(
-        False, description="Compile the image encoder with torch.compile; needs a C++ compiler."
+        False, description="Compile the image encoder with `torch.compile`; needs a C++ compiler."
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
-        description="The result is an average: exponential, or of the ends of the second half's epochs.",
+        description="Average the weights of training: exponentially (`ema`), or over the ends of the second half's "
+        "epochs (`swa`).",
     )
-    ema_decay: float = Field(0.99, gt=0, lt=1, description="Of `average=ema`, for each step.")
+    ema_decay: float = Field(0.99, gt=0, lt=1, description="Decay of `average=ema` in each step.")
     distill: float = Field(
         0.0,
         ge=0,
-        description="Weight of a second loss: one minus the cosine to the frozen model's own embeddings.",
+        description="Weight of a second loss: one minus the cosine between embeddings and those of the frozen model.",
     )
     graded_positives: bool = Field(
         False,
-        description="With soft matching: bags of a video's next names are positives too, by their weight.",
+        description="With soft matching: the bags of a video's next names are positives too, by their weight.",
     )
     curriculum: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Share of the videos, the most confident, in the first epoch; all from half of the epochs on.",
+        description="Share of the videos, those matched most confidently, that the first epoch trains on; it grows "
+        "to all at half of the epochs.",
     )
     holdout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the kept videos that is not trained on: its loss is logged after every epoch.",
+        description="Share of the kept videos that is not trained on; their loss is logged after every epoch.",
     )
     result: Literal["last", "best"] = Field(
-        "last", description="Weights that are ensembled; `best` of the validation loss."
+        "last",
+        description="Weights that are ensembled with the frozen ones: the last, or the best of the validation loss.",
     )
-    checkpoint_seconds: float = Field(50.0, ge=0, description="At most this much training is lost.")
-    keep_last: int = Field(2, ge=1, description="Checkpoints kept for resuming.")
+    checkpoint_seconds: float = Field(
+        50.0,
+        ge=0,
+        description="A checkpoint follows the first step that ends this many seconds after the one before.",
+    )
+    keep_last: int = Field(2, ge=1, description="Checkpoints kept, from which a run resumes.")
     wandb: str | None = Field(
         None, description="Project at Weights & Biases that gets the figures of every step."
     )
 
     def decisive(self) -> dict[str, Any]:
-        """The settings on which the weights depend."""
+        """Return the settings on which the trained weights depend."""
         return self.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_last", "wandb"})
 
     @model_validator(mode="after")
@@ -273,27 +295,31 @@ class TrainConfig(Stage):
             for name in ("temporal_blocks", "patch_dropout", "recompute", "compile"):
                 if getattr(self, name):
                     raise ValueError(
-                        f"trainable head and {name} conflict: it trains on cached features"
+                        f"trainable head and {name} conflict: the head trains on cached features"
                     )
-        for name in ("{name}", "{text}"):
-            if name not in self.prompt:
-                raise ValueError(f"prompt must contain {name}")
+        for placeholder in ("{name}", "{text}"):
+            if placeholder not in self.prompt:
+                raise ValueError(f"prompt must contain {placeholder}")
         if "{name}" not in self.empty_prompt:
             raise ValueError("empty_prompt must contain {name}")
         return self
 
 
 class EvalConfig(Stage):
-    """Zero-shot evaluation: one view, one prompt (section 4.2)."""
+    """Evaluate: zero-shot recognition with one view and one prompt (section 4.2)."""
 
-    n_frames: int = Field(16, ge=1, description="Frames per video, at segment centres.")
+    n_frames: int = Field(
+        16, ge=1, description="Frames per video, at the centres of equal segments."
+    )
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
     name_texts: Literal["prompt", "templates", "phrases"] = Field(
         "prompt",
-        description="A name's embedding: of the prompt alone, averaged over `match.templates`, or with its phrases.",
+        description="What stands for a name: the `prompt`, its mean over `match.templates`, or it and `phrases`.",
     )
     sample: int = Field(
-        2000, ge=1, description="Unlabelled videos on which frozen and adapted are compared."
+        2000,
+        ge=1,
+        description="Unlabelled videos on which the frozen and the adapted model are compared.",
     )
 
     @model_validator(mode="after")
@@ -304,33 +330,37 @@ class EvalConfig(Stage):
 
 
 class ChatConfig(Stage):
-    """Models behind the OpenAI protocol, for `openai:MODEL` as expander and captioner."""
+    """Chat: call models behind the OpenAI protocol, `openai:MODEL` as expander or captioner."""
 
     base_url: str | None = Field(
         None, description="Address of the server, such as that of vLLM or Ollama; unset: OpenAI's."
     )
-    temperature: float = Field(0.4, ge=0, description="Of the replies (appendix B).")
+    temperature: float = Field(
+        0.4, ge=0, description="Sampling temperature of the replies (appendix B)."
+    )
     timeout: float = Field(
-        60.0, gt=0, description="Seconds without a reply before a call is tried again."
+        60.0, gt=0, description="Seconds without a reply after which a call is tried again."
     )
     retries: int = Field(
         6,
         ge=0,
-        description="Further tries, waiting longer each time, on 408, 409, 429, 5xx and no reply.",
+        description="How often a call is tried again, after 408, 409, 429, 5xx and no reply; each wait is longer.",
     )
-    parallel: int = Field(4, ge=1, description="Calls under way at a time.")
+    parallel: int = Field(4, ge=1, description="Number of calls at the same time.")
     prices: tuple[float, float] | None = Field(
-        None, description="Dollars per million tokens, in and out."
+        None, description="Dollars per million tokens, sent and received."
     )
     max_cost: float | None = Field(
-        None, ge=0, description="Stop before a call could pass so many dollars; needs `prices`."
+        None,
+        ge=0,
+        description="Stop before a call could pass this number of dollars; needs `prices`.",
     )
-    max_calls: int | None = Field(None, ge=0, description="Stop after so many calls.")
+    max_calls: int | None = Field(None, ge=0, description="Stop after this number of calls.")
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> ChatConfig:
         if self.max_cost is not None and self.prices is None:
-            raise ValueError("max_cost needs prices: dollars per million tokens, in and out")
+            raise ValueError("max_cost needs prices: dollars per million tokens, sent and received")
         return self
 
 
@@ -344,7 +374,7 @@ class Config(Stage):
         description="Pixel mean and std: the model's own, or ImageNet's as in the released code.",
     )
     seed: int = Field(
-        0, ge=0, description="Everything random follows from it, the epoch and the video."
+        0, ge=0, description="All random draws follow from it, the epoch and the video's id."
     )
     workers: int = Field(
         0,
@@ -352,7 +382,9 @@ class Config(Stage):
         description="Processes that decode, and threads that read the cache; 0: one per core, at most 8.",
     )
     deadline: float = Field(
-        60.0, gt=0, description="Seconds after which decoding one video is given up."
+        60.0,
+        gt=0,
+        description="Seconds after which the decoding of a video is given up; one more for each MiB of the file.",
     )
     index: IndexConfig = IndexConfig()
     match: MatchConfig = MatchConfig()
@@ -368,7 +400,7 @@ class Config(Stage):
     def _head_keeps_features(self) -> Config:
         if self.cache.format != "none" and self.train.trainable == "head":
             raise ValueError(
-                f"cache.format {self.cache.format} and train.trainable head conflict: the head trains on features "
-                "that are kept already; leave out the cache of frames"
+                f"cache.format {self.cache.format} and train.trainable head conflict: the head trains on stored "
+                "features; leave out cache.format"
             )
         return self

@@ -11,7 +11,7 @@ from typing import Any
 
 from maxi.errors import MaxiError
 
-# A file name that is no UTF-8 holds lone surrogates; written as `\\udcff` they are valid JSON and read back.
+# A file name that is not UTF-8 holds lone surrogates. Written as `\\udcff` they are valid JSON and can be read back.
 ESCAPED = "backslashreplace"
 
 
@@ -36,7 +36,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document; MaxiError when it is missing or malformed."""
+    """Read one JSON document. Raises MaxiError when it is missing or malformed."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -50,15 +50,15 @@ def read_json(path: Path) -> Any:
 
 
 def digest(*parts: Any) -> str:
-    """A short, stable name of any JSON-like values: 16 hex digits."""
+    """Return a short, stable name of JSON-like values: 16 hex digits of their sha256."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits of a file's sha256."""
-    total = hashlib.sha256()
+    """Return 16 hex digits of a file's sha256."""
+    sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()[:16]
+            sha256.update(block)
+    return sha256.hexdigest()[:16]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def peak_memory(pid: int | None = None) -> int:
-    """Bytes that a process, by default this one, has held in memory at most; 0 where the system does not tell.
+    """Return the most bytes of memory that a process, by default this one, has held; 0 where the system does not say.
 
-    Linux's own count, since `ru_maxrss` also holds what the process had that started this one.
+    On Linux it is read from `/proc`, because `ru_maxrss` also counts the memory of the process that started this one.
     """
     with suppress(OSError):
         for line in Path(f"/proc/{pid or 'self'}/status").read_text().splitlines():

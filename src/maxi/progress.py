@@ -1,4 +1,4 @@
-"""Progress on stderr: how far, how fast, how long still; and where a Ctrl-C is heeded that a library swallowed."""
+"""Progress on stderr: how far, how fast, how long still. A Ctrl-C that a library swallowed still ends the loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _interrupted = threading.Event()
 
 
 def heed_interrupts() -> None:
-    """From now on a Ctrl-C ends every loop with progress.
+    """Make a Ctrl-C end every loop with progress from now on.
 
     Python drops a KeyboardInterrupt that is raised in a destructor or callback, and some libraries drop it on import.
     """
@@ -29,7 +29,7 @@ def heed_interrupts() -> None:
 
 
 class Shown:
-    """Items that are passed on one by one, and a Ctrl-C that is heeded between them; nothing is shown."""
+    """Items that are passed on one by one without showing anything; a Ctrl-C ends them between two items."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = items
@@ -45,7 +45,10 @@ class Shown:
 
 
 class Bar(Shown):
-    """The same with a bar: how many items are done, and of a training loss, lr, clips/s and the share of data wait."""
+    """Items that are passed on with a bar that says how many are done.
+
+    For a training it also says loss, learning rate, clips per second, and the share of the time waiting for data.
+    """
 
     def __init__(self, items: Iterable[Any], total: int, label: str, *, leave: bool = True) -> None:
         super().__init__(items)
@@ -93,9 +96,9 @@ def silent(items: Iterable[Any], total: int, label: str) -> Shown:
 
 
 class Parts:
-    """One bar for a task of several parts, which says how many of them there are and which is under way: `3/8 embed`.
+    """One bar for a task of several parts; it says which part of how many is under way: `3/8 embed`.
 
-    The bar of the next part takes the place of the last. Where stderr is no terminal, each part is one line.
+    The bar of the next part takes the place of the last. Where stderr is not a terminal, each part is one line.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -115,7 +118,7 @@ class Parts:
 
 
 def under(label: str, progress: Progress) -> Progress:
-    """The same progress with every loop under this label."""
+    """Return the same progress, which shows every loop under this label."""
 
     def renamed(items: Iterable[Any], total: int, _: str) -> Shown:
         return progress(items, total, label)

@@ -19,10 +19,11 @@ from maxi.files import ESCAPED, write_text
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One readable video: `manifest.jsonl`.
+    """One readable video, a row of `manifest.jsonl`.
 
-    `id` depends on the file's content alone, never on its name or folder. `n_frames` is what decodes.
-    `label` is set only where the source states it, and only evaluation reads it.
+    `id` depends on the file's content alone, never on its name or folder. `n_frames` counts the frames that decode.
+    `short` says why, where the file ends earlier than its header says. `label` is set only where the source states it;
+    evaluation reads it, and training only where `match.supervised` asks for it.
     """
 
     id: str
@@ -37,7 +38,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One file that could not be used, and why: `skipped.jsonl`. `kind` is `unreadable` or `short`."""
+    """One file that is `unreadable` or `short` (its `kind`), and why: a row of `skipped.jsonl`."""
 
     path: str
     kind: str
@@ -45,7 +46,7 @@ class Skipped:
 
 
 class Other(NamedTuple):
-    """A further name that may fit a video, and its weight beside the nearest one's 1."""
+    """A further name that may fit a video, and its weight; the nearest name has the weight 1."""
 
     name: str
     weight: float
@@ -53,7 +54,7 @@ class Other(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The name nearest to a video (Eq. 1), its cosine, and whether it is above the threshold.
+    """The name nearest to a video (Eq. 1), its cosine `score`, and whether the match is kept for training.
 
     `others` are the next nearest names, where soft matching asks for them.
     """
@@ -86,8 +87,8 @@ class Caption:
 class BagText(NamedTuple):
     """A text of a bag, where it comes from, and its weight in the sums of Eq. 2.
 
-    Sources are `phrase:shipped`, `caption:retrieval` and the like; those of a text with several are joined with `+`.
-    `name` is the one that it stands with in the training prompt, where that is not the bag's.
+    Sources are `phrase:shipped`, `caption:retrieval` and the like; where a text has several, they are joined with `+`.
+    `name` is the action name beside the text in the training prompt, where it is not the name of the bag.
     """
 
     text: str
@@ -107,17 +108,17 @@ class Bag:
 
 Row = TypeVar("Row", Video, Skipped, Match, Phrases, Caption, Bag)
 
-# Bags of many videos share most texts: one object for each keeps 240,000 bags in a few hundred MB.
+# Bags of many videos share most of their texts. One object for each text keeps 240,000 bags in a few hundred MB.
 _shared: dict[tuple[str, str, float, str | None], BagText] = {}
 
 
 def bag_text(text: str, source: str, weight: float = 1.0, name: str | None = None) -> BagText:
-    """A text of a bag; equal ones are one object."""
+    """Return a text of a bag; equal texts are one object."""
     new = BagText(text, source, weight, name)
     return _shared.setdefault(new, new)
 
 
-# What JSON may hold for each type of a field, and how a message calls it.
+# The types that JSON may hold for each type of a field, and the word for them in messages.
 _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     str | None: ((str, type(None)), "text"),
@@ -131,18 +132,18 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 
 
 def _schema(cls: type[Any]) -> tuple[dict[str, tuple[tuple[type, ...], str]], frozenset[str]]:
-    """What each field of a row takes, and the fields it must have."""
+    """Return which types each field of a row may have, and the fields that it must have."""
     hints = get_type_hints(cls)
     needed = (f for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
     return {f.name: _KINDS[hints[f.name]] for f in fields(cls)}, frozenset(f.name for f in needed)
 
 
-# Made once: looking them up for each of 240,000 rows takes longer than reading the rows.
+# Made once: to look up the types for each of 240,000 rows takes longer than to read the rows.
 _SCHEMAS = {cls: _schema(cls) for cls in (Video, Skipped, Match, Phrases, Caption, Bag)}
 
 
 def _from_json(cls: type[Row], data: Any) -> Row:
-    """A row from what its line holds; ValueError says which field is wrong."""
+    """Make a row from the JSON object of its line. Raises ValueError that says which field is wrong."""
     if type(data) is not dict:
         raise ValueError("not an object with fields")
     schema, needed = _SCHEMAS[cls]
@@ -150,7 +151,7 @@ def _from_json(cls: type[Row], data: Any) -> Row:
         if key not in schema:
             raise ValueError(f"unknown field {key!r}")
         types, kind = schema[key]
-        if type(value) not in types:  # not isinstance: true and false are no numbers
+        if type(value) not in types:  # not isinstance, for which true and false are numbers
             raise ValueError(f"field {key} is {_json(value)}, not {kind}")
         if types == (list,):
             data[key] = _LISTS[cls](key, value)
@@ -172,7 +173,8 @@ def _texts(key: str, values: list[Any]) -> tuple[str, ...]:
 def _bag_text(value: Any) -> BagText:
     try:
         weight, name = value.get("weight", 1.0), value.get("name")
-        return _shared[value["text"], value.get("source", "hand"), weight, name]  # was checked
+        # An equal text was checked before.
+        return _shared[value["text"], value.get("source", "hand"), weight, name]
     except (KeyError, TypeError, AttributeError):
         if type(value) is not dict:
             raise ValueError(f'field texts holds {_json(value)}, not {{"text": ...}}') from None
@@ -222,7 +224,7 @@ def _json(value: Any) -> str:
 
 
 def _to_json(row: Any) -> str:
-    # Not dataclasses.asdict: it copies every text of a bag, which takes longer than parsing the captions.
+    # Not dataclasses.asdict, which copies every text of a bag and takes longer than parsing the captions.
     data = {f.name: getattr(row, f.name) for f in fields(row)}
     if isinstance(row, Bag):
         data["texts"] = [_text_to_json(t) for t in row.texts]
@@ -240,7 +242,7 @@ def _text_to_json(text: BagText) -> dict[str, Any]:
 
 
 def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
-    """Yield the rows of a table; a malformed line raises MaxiError with its number."""
+    """Yield the rows of a table. Raises MaxiError with the line's number when a line is malformed."""
     if not path.is_file():
         raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`")
     with path.open("rb") as file:
@@ -248,7 +250,9 @@ def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                yield _from_json(cls, json.loads(line))  # bytes: UTF-8 with or without its mark
+                yield _from_json(
+                    cls, json.loads(line)
+                )  # as bytes: UTF-8 with or without a byte order mark
             except UnicodeDecodeError as error:
                 raise MaxiError(
                     f"{path}:{number}: not UTF-8 text; save the file as UTF-8"
@@ -260,19 +264,20 @@ def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
 
 
 def read_jsonl(path: Path, cls: type[Row]) -> list[Row]:
-    """The rows of a table as a list; see `iterate_jsonl`."""
+    """Read the rows of a table as a list; see `iterate_jsonl`."""
     return list(iterate_jsonl(path, cls))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write a table atomically: it is whole or not there."""
+    """Write a table so that it is whole or not there."""
     write_text(path, (line for row in rows for line in (_to_json(row), "\n")))
 
 
 class Journal:
-    """Rows written one by one while a long stage runs, so that an interruption costs only the row in work.
+    """Rows written one by one while a long stage runs, so that an interruption costs one row only.
 
-    `done` holds the rows of an earlier, interrupted run with the same `key`; a half-written last line is dropped.
+    `done` holds all rows so far, also those that an interrupted stage with the same `key` wrote before. A half-written
+    last line is dropped.
     """
 
     def __init__(self, path: Path, cls: type[Any], key: str) -> None:
@@ -287,10 +292,10 @@ class Journal:
         self._file = path.open("a", encoding="utf-8", errors=ESCAPED)
 
     def _take_over(self, cls: type[Any], head: str) -> int:
-        """Read the rows line by line; returns the bytes that hold whole rows of this key, 0 for another key."""
+        """Read the rows into `done`, and return how many bytes hold whole rows of this key; 0 for another key."""
         if not self.path.is_file():
             return 0
-        # As bytes: a text may hold other characters that end a line, and the last one may be cut.
+        # As bytes, because a text may hold other characters that end a line, and the last character may be cut.
         with self.path.open("rb") as file:
             line = file.readline()
             if not line.endswith(b"\n") or line.strip() != head.encode():
@@ -308,9 +313,11 @@ class Journal:
         return whole
 
     def add(self, row: Any) -> None:
+        """Append a row to `done` and to the file."""
         self.done.append(row)
         self._file.write(_to_json(row) + "\n")
         self._file.flush()
 
     def close(self) -> None:
+        """Close the file, which stays for a stage that goes on."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""A run's folder: where each file lies, and whether it is still what its inputs make."""
+"""A run's folder: where each file lies, and whether a file was made from the inputs as they are now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def lock(folder: Path) -> IO[str]:
-    """Hold a run's folder against a second process until the file is closed; MaxiError when another holds it."""
+    """Keep other processes out of a run's folder until the returned file is closed.
+
+    Raises MaxiError when another process works in the folder.
+    """
     file = (folder / ".lock").open("w", encoding="utf-8")
     try:
         import fcntl
@@ -34,7 +37,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 class Run:
-    """Paths of a run and the record, `<name>.meta.json`, that each finished file gets beside it."""
+    """The paths of all files of a run. Beside a finished file lies its record, `<name>.meta.json`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -55,7 +58,7 @@ class Run:
         self.ensemble = self.folder / "ensemble.json"
         self.report = self.folder / "report.html"
         self.verify = self.folder / "verify.html"
-        # What training leaves beside the model.
+        # Files that training leaves beside the model.
         self.checkpoints = self.folder / "checkpoints"
         self.steps = self.folder / "train.jsonl"
         self.tensorboard = self.folder / "tensorboard"
@@ -63,20 +66,20 @@ class Run:
 
     @property
     def eval(self) -> Run:
-        """The labelled videos of the evaluation: manifest, skipped files and predictions of their own."""
+        """The folder of the labelled videos for evaluation, with their own manifest, skipped files and predictions."""
         return Run(self.folder / "eval")
 
     @property
     def control(self) -> Run:
-        """The same training with shuffled bags: bags, training and model of its own."""
+        """The folder of the control, the same training on shuffled bags, with its own model."""
         return Run(self.folder / "control")
 
     def journal(self, table: Path) -> Path:
-        """Where the rows of a table are noted while its stage runs."""
+        """Return the path of the journal, which holds the rows of a table while its stage runs."""
         return table.with_suffix(".journal")
 
     def existing(self) -> Run:
-        """Itself; MaxiError when there is no run in the folder."""
+        """Return this run. Raises MaxiError when there is no run in the folder."""
         if not self.config.is_file():
             raise MaxiError(
                 f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`"
@@ -84,7 +87,7 @@ class Run:
         return self
 
     def create(self) -> None:
-        """Make the folder; MaxiError when it cannot be written."""
+        """Make the folder. Raises MaxiError when it cannot be made or written to."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,33 +99,34 @@ class Run:
 
 
 def meta_path(path: Path) -> Path:
+    """Return the path of a file's record."""
     return path.with_name(path.name + ".meta.json")
 
 
 def is_current(path: Path, inputs: dict[str, Any]) -> bool:
-    """Whether `path` is there and was made from these inputs; a file that was edited by hand is kept.
+    """Return whether `path` exists and was made from these inputs; a file that was edited by hand is kept.
 
-    Raises MaxiError when it was edited and its inputs have changed since: neither may be lost silently.
+    Raises MaxiError when it was edited and its inputs have changed since, so that neither change is lost silently.
     """
     if not path.exists():
         return False
     record = meta_path(path)
     if not record.exists():
-        # Made by hand, or by a run that was killed before it could sign: keep it, but do not trust it.
+        # Made by hand, or by a stage that was killed before it wrote the record: keep it, but do not trust it.
         aside = path.with_name(path.name + ".old")
         path.replace(aside)
         logger.warning("%s has no record of how it was made; it is now %s", path, aside)
         return False
     meta = read_json(record)
-    wanted = _plain(inputs)
+    current = _plain(inputs)
     edited = path.is_file() and file_digest(path) != meta.get("output")
-    if meta.get("inputs") == wanted:
+    if meta.get("inputs") == current:
         if edited:
             logger.warning("%s was edited by hand; it is used as it is", path)
         return True
     if edited:
         old = meta.get("inputs", {})
-        changed = [name for name in wanted if old.get(name) != wanted[name]]
+        changed = [name for name in current if old.get(name) != current[name]]
         raise MaxiError(
             f"{path} was edited by hand, but {', '.join(changed)} changed since it was made; "
             "move it away to have it made anew, or take the change back"
@@ -131,7 +135,7 @@ def is_current(path: Path, inputs: dict[str, Any]) -> bool:
 
 
 def require(path: Path, verb: str, inputs: dict[str, Any]) -> None:
-    """Refuse a file that was made from other inputs than those there now: MaxiError says what to rerun."""
+    """Raise MaxiError, which says what to run, when a file is missing or was made from other inputs than these."""
     if not path.exists():
         raise MaxiError(f"{path} does not exist; run `maxi {verb}` first")
     if not meta_path(path).exists():
@@ -143,7 +147,7 @@ def require(path: Path, verb: str, inputs: dict[str, Any]) -> None:
 
 
 def sign(path: Path, inputs: dict[str, Any]) -> None:
-    """Record what `path` was made from."""
+    """Write the record of `path`: the inputs that it was made from, and its digest."""
     meta = {"maxi": metadata.version("maxi"), "inputs": _plain(inputs)}
     if path.is_file():
         meta["output"] = file_digest(path)
@@ -151,23 +155,24 @@ def sign(path: Path, inputs: dict[str, Any]) -> None:
 
 
 def write_signed(path: Path, rows: Iterable[Any], inputs: dict[str, Any]) -> None:
-    """Write a table and its record; an older record goes first, so that it never vouches for the wrong file."""
+    """Write a table and its record. The old record is removed first, so that it never stands beside the new table."""
     meta_path(path).unlink(missing_ok=True)
     write_jsonl(path, rows)
     sign(path, inputs)
 
 
 def contents(path: Path) -> str:
-    """Digest of a file that is an input of a later stage; empty when it is not there."""
+    """Return the digest of a file that is an input of a stage; empty when the file does not exist."""
     return file_digest(path) if path.is_file() else ""
 
 
 def sources_of_bags(run: Run) -> dict[str, Any]:
-    """What `bags.jsonl` is made from."""
+    """Return the inputs of `bags.jsonl`: the digest of each table that bags are made from."""
     return {path.name: contents(path) for path in (run.matches, run.phrases, run.captions)}
 
 
 def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs with a digest in place of each value that is not a text."""
     return {
         name: value if isinstance(value, str) else digest(value) for name, value in inputs.items()
     }

@@ -22,11 +22,11 @@ from maxi.errors import MaxiError
 from maxi.files import read_json
 
 RECIPES = {"miniature": "demo"}
-"""Kinds of backbones whose recipe has another name than they."""
+"""Kinds of backbones whose recipe has another name than the kind."""
 
 
 def _keys() -> dict[str, list[str]]:
-    """Last part of every key -> its full dotted names."""
+    """Return the full dotted names of every setting, by the last part of the name."""
     table: dict[str, list[str]] = {}
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Stage):
@@ -38,22 +38,23 @@ def _keys() -> dict[str, list[str]]:
 
 
 def full_key(key: str) -> str:
-    """The dotted name of a key; MaxiError when it is unknown or belongs to several stages."""
+    """Return the full dotted name of a key. Raises MaxiError when it is unknown or belongs to several stages."""
     table = _keys()
-    names = [full for found in table.values() for full in found]
-    if key in names:
+    full_names = [name for names in table.values() for name in names]
+    if key in full_names:
         return key
-    found = table.get(key, [])
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise MaxiError(f"setting {key!r} belongs to several stages; write {' or '.join(found)}")
-    near = get_close_matches(key, [*table, *names], n=1, cutoff=0.3)
+    fitting = table.get(key, [])
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise MaxiError(f"setting {key!r} belongs to several stages; write {' or '.join(fitting)}")
+    near = get_close_matches(key, [*table, *full_names], n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise MaxiError(f"unknown setting {key!r}{hint}")
 
 
 def _merge(into: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    """Put settings, by stage, into a dictionary; `where` says in messages what they come from."""
     for key, value in ((str(key), value) for key, value in settings.items()):
         if isinstance(value, dict):
             if key not in Config.model_fields:
@@ -68,24 +69,29 @@ def _read_yaml(path: Any, where: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MaxiError(f"{where}: cannot be read ({error.strerror})") from error
+        raise MaxiError(
+            f"{where}: cannot be read ({error.strerror}); give a YAML file or a recipe's name"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MaxiError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+        reason = " ".join(str(error).split())
+        raise MaxiError(f"{where}: not valid YAML ({reason}); mend the file") from error
     if not isinstance(data or {}, dict):
         raise MaxiError(f"{where}: must be a mapping of settings, such as `lr: 1e-5`")
     return data or {}
 
 
 def recipe(name: str) -> Path | None:
-    """The packaged recipe of that name, such as `k400_vitb16`."""
+    """Return the path of the packaged recipe of that name, such as `k400_vitb16`; None when there is none."""
     file = resources.files("maxi") / "recipes" / f"{name}.yaml"
     return Path(str(file)) if name.isidentifier() and file.is_file() else None
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **options: Any) -> Config:
-    """Resolve the settings; `path` is a YAML file or a packaged recipe's name, `options` are settings by name.
+    """Return the settings of a run; `path` is a YAML file or the name of a packaged recipe.
 
-    Raises MaxiError for an unknown key (naming the nearest), a wrong value or two settings in conflict.
+    `overrides` are texts `key=value`, `options` are settings by name, of which None is left out. A later one of these
+    three wins. Raises MaxiError for an unknown key (with the nearest known one), a wrong value or two settings that
+    contradict each other.
     """
     chosen: dict[str, Any] = {}
     if path is not None:
@@ -100,27 +106,27 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     merged: dict[str, Any] = {}
     family = _family(str(chosen.get("backbone", "")))
     name = RECIPES.get(family, family)
-    if own := recipe(name):
-        _merge(merged, _read_yaml(own, f"recipe {name}"), f"recipe {name}")
+    if file_of_family := recipe(name):
+        _merge(merged, _read_yaml(file_of_family, f"recipe {name}"), f"recipe {name}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)
 
 
 def _family(backbone: str) -> str:
-    """The kind of a backbone, also of a saved model or run that holds one."""
-    named: Any = {"backbone": backbone.partition(":")[0]}
+    """Return the kind of a backbone, such as `objects`; for a saved model or run, the kind that it states."""
+    stated: Any = {"backbone": backbone.partition(":")[0]}
     root = Path(os.path.expanduser(backbone))
     for file in (root / "maxi.json", root / "model" / "maxi.json"):
         if file.is_file():
-            named = read_json(file)
+            stated = read_json(file)
             break
-    family = str(named.get("backbone")) if isinstance(named, dict) else ""
-    return family if family.isidentifier() else ""  # it becomes a part of a path
+    family = str(stated.get("backbone")) if isinstance(stated, dict) else ""
+    return family if family.isidentifier() else ""  # checked, since it becomes a part of a path
 
 
 def _parse(key: str, text: str) -> Any:
-    """A value as YAML reads it, except where a setting that is text would become something else."""
+    """Return the value of a setting as YAML reads it; a setting that is text stays as it was typed."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -134,7 +140,7 @@ def _parse(key: str, text: str) -> Any:
 
 
 def parse_config(data: Any, where: str = "") -> Config:
-    """Validate settings; MaxiError names the first wrong field."""
+    """Check settings against the fields of `Config`. Raises MaxiError that names the first wrong field."""
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -145,5 +151,5 @@ def parse_config(data: Any, where: str = "") -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """The resolved settings as YAML."""
+    """Return all settings as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

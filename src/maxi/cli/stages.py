@@ -69,12 +69,7 @@ def match(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> No
 @shared_options("expander", "base_url", "dry_run", "max_cost", "max_calls", "set")
 @click.pass_context
 def expand(
-    context: click.Context,
-    /,
-    run: Path,
-    dry_run: bool,
-    settings: tuple[str, ...],
-    **options: Any,
+    context: click.Context, /, run: Path, dry_run: bool, settings: tuple[str, ...], **options: Any
 ) -> None:
     """Write phrases for each action name of RUN: phrases.jsonl.
 
@@ -95,12 +90,7 @@ def expand(
 @shared_options("captioner", "base_url", "dry_run", "max_cost", "max_calls", "set")
 @click.pass_context
 def caption(
-    context: click.Context,
-    /,
-    run: Path,
-    dry_run: bool,
-    settings: tuple[str, ...],
-    **options: Any,
+    context: click.Context, /, run: Path, dry_run: bool, settings: tuple[str, ...], **options: Any
 ) -> None:
     """Caption frames of every video of RUN: captions.jsonl.
 

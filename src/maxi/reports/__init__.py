@@ -1,1 +1,1 @@
-"""What people look at: pages, figures, tables and cards."""
+"""Pages, figures, tables and cards for people to look at."""

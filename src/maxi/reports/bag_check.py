@@ -1,4 +1,4 @@
-"""What is in a run's bags: one bag, all of them in figures, and signs that they degenerate."""
+"""Look at a run's bags: show one, count all, and warn of signs that they tell little."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from maxi.run import Run
 from maxi.text.phrasebook import split_words
 from maxi.video.sources import read_names
 
-# Shares from which lint speaks up.
+# `lint` warns above these shares: of bags with the same text, of empty bags, of videos without captions.
 IN_MOST_BAGS, EMPTY, UNCAPTIONED = 0.5, 0.1, 0.2
-FEW = 20  # bags below which shares say little
-LISTED = 5  # names that one sentence lists
+FEW = 20  # with fewer bags than this, shares say little
+LISTED = 5  # names that one sentence lists at most
 
 
 def show(run: Run, wanted: str) -> Iterator[str]:
-    """One video's match, captions and bag, line by line; `wanted` is its id, its path or its file name.
+    """Yield the match, phrases, captions and bag of one video, line by line.
 
-    Raises MaxiError when no video or more than one goes by that name.
+    `wanted` is the id, the path or the file name of the video. Raises MaxiError when no video or more than one is
+    called so.
     """
     video = _find(read_jsonl(run.manifest, Video), wanted)
     match = next((m for m in read_jsonl(run.matches, Match) if m.video == video.id), None)
@@ -34,12 +35,12 @@ def show(run: Run, wanted: str) -> Iterator[str]:
         return
     kept = "kept" if match.kept else "below the threshold: no bag"
     yield f"match    {match.name}  (cosine {match.score:.3f}, {kept})"
-    for row in _rows(run.phrases, Phrases):
-        if row.name == match.name:
-            yield from _listed(f"phrases  {row.source}", row.texts)
-    for row in _rows(run.captions, Caption):
-        if row.video == video.id:
-            yield from _listed(f"captions {row.source}", row.captions)
+    for phrases in _rows(run.phrases, Phrases):
+        if phrases.name == match.name:
+            yield from _listed(f"phrases  {phrases.source}", phrases.texts)
+    for caption in _rows(run.captions, Caption):
+        if caption.video == video.id:
+            yield from _listed(f"captions {caption.source}", caption.captions)
     for bag in _rows(run.bags, Bag):
         if bag.video == video.id:
             yield f"bag      {len(bag.texts)} texts"
@@ -50,6 +51,7 @@ def show(run: Run, wanted: str) -> Iterator[str]:
 
 
 def _find(videos: Sequence[Video], wanted: str) -> Video:
+    """Return the video of that id or path, else of that resolved path, else of that file name."""
     for fits in (
         lambda v: wanted in (v.id, v.path),
         lambda v: Path(v.path).resolve() == Path(wanted).resolve(),
@@ -68,55 +70,64 @@ def _find(videos: Sequence[Video], wanted: str) -> Video:
 
 
 def _listed(head: str, texts: Sequence[str]) -> Iterator[str]:
+    """Yield a heading and each different text below it, with the number of times that it occurs."""
     yield head
     for text, count in Counter(texts).items():
         yield f"  {text}" + (f"  ({count} times)" if count > 1 else "")
 
 
 def _rows(path: Path, kind: type[Any]) -> list[Any]:
+    """Return the rows of a table; [] when it does not exist."""
     return read_jsonl(path, kind) if path.is_file() else []
 
 
 def stats(run: Run, n_texts: int = 10) -> dict[str, Any]:
-    """Figures of all bags: those of `bags.bag_statistics`, and how many videos have none."""
+    """Return the figures of `method.bags.bag_statistics`, and how many videos have no bag.
+
+    The `n_texts` commonest texts are listed.
+    """
     bags = read_jsonl(run.bags, Bag)
     figures = bag_statistics(bags)
     in_bags = {bag.video for bag in bags}
-    without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
-    return {**figures, "commonest": figures["commonest"][:n_texts], "videos_without_bag": without}
+    n_without = sum(video.id not in in_bags for video in _rows(run.manifest, Video))
+    commonest = figures["commonest"][:n_texts]
+    return {**figures, "commonest": commonest, "videos_without_bag": n_without}
 
 
 def lines_of(figures: dict[str, Any]) -> Iterator[str]:
-    """`stats` for the terminal."""
-    n, total = figures["n"], sum(figures["sources"].values())
-    yield f"bags       {n} ({figures['videos_without_bag']} videos have none)"
+    """Yield the figures of `stats` as lines for the terminal."""
+    n_bags, n_sources = figures["n"], sum(figures["sources"].values())
+    yield f"bags       {n_bags} ({figures['videos_without_bag']} videos have none)"
     yield (
         f"texts      {figures['smallest']} to {figures['largest']} in a bag, median {figures['median_size']}; "
         f"{figures['distinct']} different ones; {figures['empty']} bags are empty"
     )
-    shares = [f"{source} {count / total:.0%}" for source, count in figures["sources"].items()]
+    shares = [f"{source} {count / n_sources:.0%}" for source, count in figures["sources"].items()]
     yield f"sources    {', '.join(shares)}"
     if figures["agreement"] is not None:
         yield f"agreement  in {figures['agreement']:.0%} of the bags phrases and captions share a text"
     yield "commonest"
     for text, count in figures["commonest"]:
-        yield f"  {count / n:4.0%}  {text}"
+        yield f"  {count / n_bags:4.0%}  {text}"
 
 
 def lint(run: Run, evaluated: Sequence[str] | None = None) -> list[str]:
-    """Signs that the bags degenerate, one sentence each; `evaluated` are names of an evaluation, else the run's own."""
+    """Return signs that the bags tell little, one sentence each.
+
+    `evaluated` are the names of an evaluation; without them, the labels of the run's own evaluation.
+    """
     bags, matches = read_jsonl(run.bags, Bag), read_jsonl(run.matches, Match)
     names = read_names(run.actions)
     signs = matching.warnings(matches, names) if matches else []
-    unmatched = len(set(names) - {m.name for m in matches})
-    if unmatched > len(names) / 2:
+    n_unmatched = len(set(names) - {m.name for m in matches})
+    if n_unmatched > len(names) / 2:
         signs.append(
-            f"{unmatched} of {len(names)} names match no video; drop those that your videos do not show."
+            f"{n_unmatched} of {len(names)} names match no video; drop those that your videos do not show."
         )
     signs.extend(_worn_texts(bags))
-    if (empty := sum(not bag.texts for bag in bags)) > EMPTY * len(bags):
+    if (n_empty := sum(not bag.texts for bag in bags)) > EMPTY * len(bags):
         signs.append(
-            f"{empty} of {len(bags)} bags are empty and train on the class prompt alone; "
+            f"{n_empty} of {len(bags)} bags are empty: their videos train on the name alone; "
             "add phrases (`--expander`) or captions (`--captioner`)."
         )
     signs.extend(_uncaptioned(run, bags))
@@ -127,6 +138,7 @@ def lint(run: Run, evaluated: Sequence[str] | None = None) -> list[str]:
 
 
 def _worn_texts(bags: Sequence[Bag]) -> Iterator[str]:
+    """Warn of texts that stand in most bags."""
     if len(bags) < FEW or len({bag.name for bag in bags}) < 2:
         return
     counts = Counter(t.text for bag in bags for t in bag.texts)
@@ -139,22 +151,24 @@ def _worn_texts(bags: Sequence[Bag]) -> Iterator[str]:
 
 
 def _uncaptioned(run: Run, bags: Sequence[Bag]) -> Iterator[str]:
+    """Warn of many videos without captions, where there is a captioner."""
     rows = _rows(run.captions, Caption)
-    said = {row.video for row in rows if any(row.captions)}
-    missing = sum(bag.video not in said for bag in bags)
-    if rows and missing > UNCAPTIONED * len(bags):
-        yield f"{missing} of {len(bags)} videos have no captions; look at captions.jsonl and the captioner."
+    captioned = {row.video for row in rows if any(row.captions)}
+    n_missing = sum(bag.video not in captioned for bag in bags)
+    if rows and n_missing > UNCAPTIONED * len(bags):
+        yield f"{n_missing} of {len(bags)} videos have no captions; look at captions.jsonl and the captioner."
 
 
 def _evaluated_names(
     evaluated: Sequence[str], names: Sequence[str], bags: Sequence[Bag]
 ) -> Iterator[str]:
+    """Warn of evaluated names that the run was trained on, as action names or in bags."""
     known = {_key(name) for name in names}
     seen = [name for name in evaluated if _key(name) in known]
     if seen:
         yield (
             f"{len(seen)} of {len(evaluated)} evaluated names are action names of the run ({_some(seen)}): "
-            "what is measured on them is no zero-shot figure; report the others apart."
+            "what is measured on them is not a zero-shot figure; report the others apart."
         )
     unseen = {_key(name): name for name in evaluated if _key(name) not in known}
     counts = Counter(
@@ -162,15 +176,18 @@ def _evaluated_names(
     )
     if counts:
         yield (
-            f"{len(counts)} evaluated names that are no action names of the run stand in bags ({_some(list(counts))}): "
-            "they were trained on; drop them (`maxi bag --weights FILE`), or say so beside the figure."
+            f"{len(counts)} evaluated names that are not action names of the run stand in bags "
+            f"({_some(list(counts))}): they are trained on; drop them (`maxi bag --weights FILE`), or say so beside "
+            "the figure."
         )
 
 
 def _key(name: str) -> str:
+    """Return a name in the form in which names are compared: its words, one space apart."""
     return " ".join(split_words(name))
 
 
 def _some(names: Sequence[str]) -> str:
+    """Return the first few names in quotes."""
     more = ", ..." if len(names) > LISTED else ""
     return ", ".join(map(repr, names[:LISTED])) + more

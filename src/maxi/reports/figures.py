@@ -1,4 +1,4 @@
-"""Figures as inline SVG that takes its colours, and so its dark mode, from the page around it."""
+"""Figures as inline SVG, which takes its colours, and so its dark mode, from the page around it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# matplotlib wants real colours: these stand for the page's variables until the SVG is written.
+# matplotlib needs real colours. These stand for the page's variables until the SVG is written.
 COLOURS = {
     "ink": "#010101",
     "muted": "#020202",
@@ -29,16 +29,18 @@ STYLE = {
     "axes.labelcolor": COLOURS["muted"],
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.sans-serif": ["DejaVu Sans"],  # for measuring; the page says which font is seen
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # for measuring only; the page chooses the font that is seen
     "font.size": 9,
     "grid.color": COLOURS["line"],
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "legend.labelcolor": COLOURS["ink"],
     "lines.linewidth": 1.5,
-    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.fonttype": "none",  # text stays text, so that it has the page's font
     "text.color": COLOURS["ink"],
-    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.parse_math": False,  # because a name may hold dollar signs
     "xtick.color": COLOURS["line"],
     "xtick.labelcolor": COLOURS["muted"],
     "ytick.color": COLOURS["line"],
@@ -52,7 +54,7 @@ Series = tuple[str, Sequence[float], Sequence[float]]
 
 
 class Bar(NamedTuple):
-    """A percentage with its interval, and the colour of its bar."""
+    """A percentage, its interval, and the colour of its bar, a key of `COLOURS`."""
 
     value: float
     interval: Sequence[float]
@@ -60,7 +62,7 @@ class Bar(NamedTuple):
 
 
 def lines(series: Mapping[str, Series], *, x: str, y: str, zero: bool = False) -> str:
-    """Curves by colour, each (legend, xs, ys); `zero` makes the y axis begin at 0."""
+    """Draw curves by colour, each (legend, xs, ys); `zero` makes the y axis begin at 0. Returns an SVG."""
 
     def paint(axes: Any) -> None:
         for colour, (legend, xs, ys) in series.items():
@@ -76,23 +78,26 @@ def lines(series: Mapping[str, Series], *, x: str, y: str, zero: bool = False) -
 
 
 def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
-    """At most `MAX_POINTS` points, each the mean of its neighbours."""
+    """Return a curve with at most `MAX_POINTS` points, each the mean of neighbours."""
     if len(xs) <= MAX_POINTS:
         return list(xs), list(ys)
-    parts = (np.array_split(np.asarray(values, float), MAX_POINTS) for values in (xs, ys))
-    first, second = ([float(part.mean()) for part in split] for split in parts)
-    return first, second
+    return _means(xs), _means(ys)
+
+
+def _means(values: Sequence[float]) -> list[float]:
+    """Return the means of `MAX_POINTS` parts of the values."""
+    parts = np.array_split(np.asarray(values, float), MAX_POINTS)
+    return [float(part.mean()) for part in parts]
 
 
 def histogram(values: Sequence[float], *, x: str, threshold: float | None = None) -> str:
-    """How often each value occurs; with a threshold, what lies below it is pale."""
+    """Draw how often each value occurs; with a threshold, the bars below it are pale. Returns an SVG."""
 
     def paint(axes: Any) -> None:
         counts, edges = np.histogram(values, _bins(values))
-        pale = [
-            threshold is not None and centre < threshold for centre in (edges[:-1] + edges[1:]) / 2
-        ]
-        colours = [COLOURS["frozen" if low else "adapted"] for low in pale]
+        centres = (edges[:-1] + edges[1:]) / 2
+        is_pale = [threshold is not None and centre < threshold for centre in centres]
+        colours = [COLOURS["frozen" if pale else "adapted"] for pale in is_pale]
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours)
         if threshold is not None:
             axes.axvline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1)
@@ -102,7 +107,7 @@ def histogram(values: Sequence[float], *, x: str, threshold: float | None = None
 
 
 def _bins(values: Sequence[float]) -> Any:
-    """At most 30 bins; whole numbers lie in the middle of theirs."""
+    """Return the number of bins, 30, or for whole numbers the edges of at most 30 bins with numbers in the middle."""
     if not all(isinstance(value, int) for value in values):
         return 30
     low, high = min(values), max(values)
@@ -111,12 +116,12 @@ def _bins(values: Sequence[float]) -> Any:
 
 
 def bars(counts: Mapping[str, int]) -> str:
-    """One horizontal bar per name, in their order from the top."""
+    """Draw one horizontal bar per name, in their order from the top. Returns an SVG."""
 
     def paint(axes: Any) -> None:
         places = range(len(counts))
-        drawn = axes.barh(places, list(counts.values()), color=COLOURS["adapted"])
-        axes.bar_label(drawn, padding=3, color=COLOURS["muted"], fmt="{:,.0f}")
+        container = axes.barh(places, list(counts.values()), color=COLOURS["adapted"])
+        axes.bar_label(container, padding=3, color=COLOURS["muted"], fmt="{:,.0f}")
         axes.set_yticks(places, [_short(name) for name in counts], color=COLOURS["ink"])
         axes.invert_yaxis()
         axes.grid(visible=False)
@@ -128,20 +133,23 @@ def bars(counts: Mapping[str, int]) -> str:
 
 
 def intervals(rows: Mapping[str, Bar], *, x: str, chance: float) -> str:
-    """One horizontal bar with its interval per name, in their order from the top; a line at chance."""
+    """Draw one horizontal bar with its interval per name, in their order from the top, and a line at chance.
+
+    Returns an SVG.
+    """
 
     def paint(axes: Any) -> None:
         for place, row in enumerate(rows.values()):
             low, high = row.interval
             axes.barh(place, row.value, 0.62, color=COLOURS[row.colour], alpha=0.75)
             axes.plot([low, high], [place, place], color=COLOURS["ink"], linewidth=1.2)
-            text, points = f"{row.value:.1f}", "offset points"
-            axes.annotate(text, (high, place), (4, 0), textcoords=points, va="center")
+            number = {"textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{row.value:.1f}", (high, place), (4, 0), **number)
         axes.axvline(chance, color=COLOURS["ink"], linestyle="--", linewidth=0.8)
-        foot = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(
-            f"chance {chance:.1f}", (chance, 1), (0, 2), ha="center", color=COLOURS["muted"], **foot
-        )
+        # At the top of the line: x in units of the data, y as a share of the height.
+        above = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        muted = {"ha": "center", "color": COLOURS["muted"]}
+        axes.annotate(f"chance {chance:.1f}", (chance, 1), (0, 2), **above, **muted)
         _name_rows(axes, list(rows))
         axes.set_xlim(0, max(row.interval[1] for row in rows.values()) * 1.16)
         axes.set(xlabel=x)
@@ -150,7 +158,10 @@ def intervals(rows: Mapping[str, Bar], *, x: str, chance: float) -> str:
 
 
 def changes(rows: Mapping[str, tuple[float, float]], *, x: str) -> str:
-    """A dot before and an arrow head after per name, in percent, in their order from the top."""
+    """Draw for each name a dot before and an arrow head after, in percent, in their order from the top.
+
+    `rows` holds (before, after) by name. Returns an SVG.
+    """
 
     def paint(axes: Any) -> None:
         for place, (before, after) in enumerate(rows.values()):
@@ -159,9 +170,9 @@ def changes(rows: Mapping[str, tuple[float, float]], *, x: str) -> str:
             axes.plot(before, place, "o", color=COLOURS["frozen"], markersize=5)
             if after != before:
                 axes.plot(after, place, ">" if after > before else "<", color=colour, markersize=6)
-            text = f"{after - before:+.0f}".replace("-", "−") if after != before else "0"
-            shade = colour if after != before else COLOURS["muted"]
-            axes.text(112, place, text, color=shade, ha="right", va="center")
+            change = f"{after - before:+.0f}".replace("-", "−") if after != before else "0"
+            text_colour = colour if after != before else COLOURS["muted"]
+            axes.text(112, place, change, color=text_colour, ha="right", va="center")
         _name_rows(axes, list(rows))
         axes.set_xlim(-3, 113)
         axes.set_xticks(range(0, 101, 25))
@@ -171,7 +182,7 @@ def changes(rows: Mapping[str, tuple[float, float]], *, x: str) -> str:
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    """Name the rows of a horizontal figure from the top, with lines across only where values are read."""
+    """Name the rows of a horizontal figure from the top, and leave out the lines along the rows."""
     axes.set_yticks(range(len(names)), [_short(name) for name in names], color=COLOURS["ink"])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -180,7 +191,7 @@ def _name_rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def heatmap(table: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Counts (R, C): shade is the share of the row, the figure in the cell its count."""
+    """Draw counts (R, C): the shade of a cell is its share of the row, the number in it the count. Returns an SVG."""
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
 
     def paint(axes: Any) -> None:
@@ -201,18 +212,19 @@ def heatmap(table: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str
 
 
 def _short(name: str) -> str:
+    """Return a name cut to `MAX_NAME` characters."""
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
 def _draw(paint: Callable[[Any], None], size: tuple[float, float]) -> str:
+    """Return the SVG of a figure of that size in inches, on whose axes `paint` draws."""
     import matplotlib
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "maxi"}), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # a character that matplotlib's font lacks: the browser has it
+        # matplotlib warns of a character that its font lacks; the browser has it.
+        warnings.simplefilter("ignore")
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.subplots())
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -221,7 +233,7 @@ def _draw(paint: Callable[[Any], None], size: tuple[float, float]) -> str:
 
 
 def _inline(svg: str) -> str:
-    """An SVG file as part of a page: no header, no style sheet, no ids that others have too."""
+    """Return an SVG file as part of a page: without header and style sheet, and without ids that may occur twice."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)

@@ -1,4 +1,4 @@
-"""What pages are made of: filled templates, previews of videos, and rows without a dataclass."""
+"""Parts of pages: filled templates, previews of videos, and rows that have no dataclass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maxi.video.workers import Decoder, Request
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a table, [] when there is no file; MaxiError names a malformed line."""
+    """Return the JSON objects of a table, [] when there is no file. Raises MaxiError that names a malformed line."""
     if not path.is_file():
         return []
     rows = []
@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def render_page(template: str, **context: Any) -> str:
-    """A page from `reports/templates`; every value is escaped unless the code marks it as markup."""
+    """Return a page from `reports/templates`; every value is escaped, unless the template marks it as safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -54,7 +54,7 @@ def render_page(template: str, **context: Any) -> str:
 def previews(
     decoder: Decoder, videos: Sequence[Video], n_frames: int, *, height: int
 ) -> dict[str, list[str]]:
-    """Video id -> `n_frames` JPEGs of at most `height` pixels; [] for what no longer decodes."""
+    """Return, by video id, `n_frames` JPEGs of at most `height` pixels; [] for a video that no longer decodes."""
     readable = [v for v in videos if v.n_frames > 0]
     requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in readable)
     jpegs: dict[str, list[str]] = {v.id: [] for v in videos}
@@ -65,7 +65,7 @@ def previews(
 
 
 def jpeg(frame: NDArray[np.uint8], height: int) -> str:
-    """A frame (H, W, 3) scaled into a box of twice its height, as the data URI of a JPEG."""
+    """Return a frame (H, W, 3) as the data URI of a JPEG that fits into `height` and twice that width."""
     from PIL import Image
 
     image = Image.fromarray(frame)

@@ -1,10 +1,10 @@
-"""`report.html`: what a run did, whether it helped, and what it did to single videos."""
+"""`report.html`: the page that says what a run did, whether it helped, and how it changed single videos."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ N_FRAMES, HEIGHT = 4, 120
 
 
 def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
-    """Write `run/report.html` from the files the run has; what has no file is left out.
+    """Write `report.html` from the files that the run has, and return its path; parts without a file are left out.
 
-    `seed` chooses the example videos. Raises MaxiError when the folder holds no run, or a file in
-    it is malformed.
+    `seed` chooses the example videos. Raises MaxiError when the folder holds no run, or when a file in it is malformed.
     """
     if not run.config.is_file() and not run.manifest.is_file():
-        raise MaxiError(f"{run.folder}: holds no run; give the folder that `maxi adapt` wrote")
+        raise MaxiError(f"{run.folder} holds no run; give the folder that `maxi adapt` wrote")
     names = _names(run.actions)
     matches = _rows(run.matches, Match)
     bags = _rows(run.bags, Bag)
@@ -82,19 +81,28 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
     return run.report
 
 
+def _iterate(path: Path, cls: type[Row]) -> Iterator[Row]:
+    """Yield the rows of a table; none when it does not exist."""
+    return iterate_jsonl(path, cls) if path.is_file() else iter(())
+
+
 def _rows(path: Path, cls: type[Row]) -> list[Row]:
-    return list(iterate_jsonl(path, cls)) if path.is_file() else []
+    """Return the rows of a table; [] when it does not exist."""
+    return list(_iterate(path, cls))
 
 
 def _text(path: Path) -> str:
+    """Return the text of a file; empty when it does not exist."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _names(path: Path) -> list[str]:
+    """Return the action names of a run; [] when there is no list of them."""
     return [line for line in _text(path).splitlines() if line.strip()]
 
 
 def _backbone(path: Path) -> str:
+    """Return the backbone that a file of settings names; empty when it names none."""
     import yaml
 
     try:
@@ -105,6 +113,7 @@ def _backbone(path: Path) -> str:
 
 
 def _examples(matches: Sequence[Match], seed: int) -> list[Match]:
+    """Return the matches of some videos, drawn at random."""
     by_video = {m.video: m for m in matches}
     return [by_video[video] for video in shuffled(list(by_video), "report", seed)[:N_EXAMPLES]]
 
@@ -112,19 +121,15 @@ def _examples(matches: Sequence[Match], seed: int) -> list[Match]:
 def _chosen(
     run: Run, wanted: set[str], changed: Mapping[str, Rows]
 ) -> tuple[dict[str, Video], int]:
-    """The videos of these ids, and the size of the collection, in one pass over the manifests."""
+    """Return the videos of these ids and of the changed rows, and the number of the run's unlabelled videos."""
     wanted = wanted | {row["video"] for rows in changed.values() for row in rows}
-    chosen: dict[str, Video] = {}
-    count = 0
-    for collection in (run.eval, run):
-        count = 0
-        for video in (
-            iterate_jsonl(collection.manifest, Video) if collection.manifest.is_file() else ()
-        ):
-            count += 1
-            if video.id in wanted:
-                chosen[video.id] = video
-    return chosen, count
+    chosen = {v.id: v for v in _iterate(run.eval.manifest, Video) if v.id in wanted}
+    n_videos = 0
+    for video in _iterate(run.manifest, Video):
+        n_videos += 1
+        if video.id in wanted:
+            chosen[video.id] = video
+    return chosen, n_videos
 
 
 def _shown(
@@ -134,26 +139,24 @@ def _shown(
     bags: Sequence[Bag],
     captions: Path,
 ) -> list[dict[str, Any]]:
+    """Return for each example its path, frames, match, different captions, and the texts of its bag."""
     wanted = {m.video for m in examples}
-    bag = {b.video: b for b in bags if b.video in wanted}
-    said = (c for c in iterate_jsonl(captions, Caption)) if captions.is_file() else ()
-    caption = {c.video: list(dict.fromkeys(c.captions)) for c in said if c.video in wanted}
+    bag_texts = {b.video: b.texts for b in bags if b.video in wanted}
+    rows = _iterate(captions, Caption)
+    captions_of = {c.video: list(dict.fromkeys(c.captions)) for c in rows if c.video in wanted}
     return [
         {
             "path": videos[m.video].path if m.video in videos else m.video,
             "frames": strips.get(m.video, []),
             "match": m,
-            "captions": caption.get(m.video, []),
+            "captions": captions_of.get(m.video, []),
             "bag": [
-                (t.text, t.source, findings.source_kind(t.source)) for t in _texts(bag.get(m.video))
+                (t.text, t.source, findings.source_kind(t.source))
+                for t in bag_texts.get(m.video, ())
             ],
         }
         for m in examples
     ]
-
-
-def _texts(bag: Bag | None) -> Sequence[Any]:
-    return bag.texts if bag else ()
 
 
 def _changes(
@@ -163,6 +166,7 @@ def _changes(
     videos: Mapping[str, Video],
     strips: Mapping[str, list[str]],
 ) -> list[dict[str, Any]]:
+    """Return for the unlabelled and for the labelled videos what changed, in figures and with some videos."""
     tables = (
         ("Your videos", findings.both(predictions), changed["collection"]),
         ("Labelled evaluation clips", findings.both(answers), changed["eval"]),
@@ -192,10 +196,11 @@ def _changes(
 
 
 def _training(train: Rows, control: Rows) -> dict[str, Any] | None:
+    """Return the figures of the training from the rows of its steps and of those of the control."""
     if not train:
         return None
-    runs = {"adapted": ("adapted", train), "control": ("control", control)}
-    losses = {key: (name, *_points(rows, "loss")) for key, (name, rows) in runs.items() if rows}
+    trainings = {"adapted": train, "control": control}
+    losses = {key: (key, *_points(rows, "loss")) for key, rows in trainings.items() if rows}
     steps, lrs = _points(train, "lr")
     seconds = sum(float(row["seconds"]) for row in train)
     return {
@@ -220,14 +225,17 @@ def _training(train: Rows, control: Rows) -> dict[str, Any] | None:
 
 
 def _points(rows: Rows, key: str) -> tuple[list[float], list[float]]:
+    """Return the steps of these rows, and the values of one key."""
     return [float(row["step"]) for row in rows], [float(row[key]) for row in rows]
 
 
 def _wait(row: Mapping[str, Any]) -> float:
+    """Return the percentage of a step that was spent waiting for data."""
     return 100 * float(row["data_seconds"]) / max(float(row["seconds"]), 1e-9)
 
 
 def _matching(matches: Sequence[Match]) -> dict[str, Any] | None:
+    """Return the figures of the matches; the threshold is None when all are kept."""
     if not matches:
         return None
     kept = [m.score for m in matches if m.kept]
@@ -247,25 +255,27 @@ def _matching(matches: Sequence[Match]) -> dict[str, Any] | None:
 
 
 def _evaluation(results: Rows, answers: Rows) -> dict[str, Any] | None:
+    """Return the figures of the labelled videos: accuracy by label, confusion of both models, and conditions."""
     if not results:
         return None
-    tables = {model: findings.confusion(answers, model) for model in ("adapted", "frozen")}
+    confusions = {model: findings.confusion(answers, model) for model in ("adapted", "frozen")}
     return {
         **findings.by_label(results),
         "confusion": {
             model: {
-                "svg": figures.heatmap(table.table, table.labels, table.columns),
-                "shown": len(table.labels),
-                "labels": table.n_labels,
+                "svg": figures.heatmap(confusion.table, confusion.labels, confusion.columns),
+                "shown": len(confusion.labels),
+                "labels": confusion.n_labels,
             }
-            for model, table in tables.items()
-            if table
+            for model, confusion in confusions.items()
+            if confusion
         },
         "conditions": results[0].get("conditions", {}),
     }
 
 
 def _bags(bags: Sequence[Bag]) -> dict[str, Any] | None:
+    """Return the figures of the bags."""
     if not bags:
         return None
     statistics = bag_statistics(bags)

@@ -1,4 +1,4 @@
-"""What the rows of a run say, as plain tables: pure functions of rows."""
+"""Tables and sentences made from the rows of a run's results and predictions, by pure functions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Rows = list[dict[str, Any]]
 
 MODELS = {"frozen": "frozen", "adapted": "adapted", "shuffled": "control"}
 N_CHANGED, N_PAIRS, N_NAMES = 8, 15, 20
-N_LABELS = 40  # labels a confusion table can hold and still be read
+N_LABELS = 40  # a confusion table of more labels cannot be read
 
 
 class Confusion(NamedTuple):
-    """Counts (R, C) with the names of rows and columns, and how many labels there are in all."""
+    """Counts (R, C), the names of the rows and columns, and how many labels there are in all."""
 
     table: NDArray[np.int64]
     labels: list[str]
@@ -31,7 +31,7 @@ class Confusion(NamedTuple):
 
 
 def outcome(results: Rows) -> list[dict[str, Any]]:
-    """Per dataset, split and seed: the records of all models, and what they allow to say."""
+    """Return for each dataset, split and seed the records of all models, and what can be said from them."""
     groups: dict[tuple[str, ...], dict[str, Any]] = defaultdict(dict)
     for record in results:
         key = tuple(str(record.get(name, "")) for name in ("dataset", "split", "seed"))
@@ -48,24 +48,26 @@ def outcome(results: Rows) -> list[dict[str, Any]]:
 
 
 def _sentences(records: Mapping[str, dict[str, Any]]) -> list[str]:
-    said = []
+    """Return sentences on the gain of the adapted model and of the control."""
+    sentences = []
     adapted, control = records.get("adapted"), records.get("shuffled")
     if adapted and "gain" in adapted:
-        said.append(_verdict(adapted["gain"]["top1"], adapted["n"]))
+        sentences.append(_verdict(adapted["gain"]["top1"], adapted["n"]))
     if adapted and adapted["top1"] <= adapted["majority"]:
-        said.append("Always giving the commonest label would be right at least as often.")
+        sentences.append("Always giving the commonest label would be right at least as often.")
     if control and "gain" in control:
         gain = control["gain"]["top1"]
         low, high = gain["interval"]
-        said.append(
+        sentences.append(
             f"The control, trained on the same bags dealt out to the wrong videos, changes by "
             f"{signed(gain['gain'])} points ({signed(low)} to {signed(high)})"
-            + ("; that much of a gain is not owed to the matches." if low > 0 else ".")
+            + ("; that much of a gain does not come from the matches." if low > 0 else ".")
         )
-    return said
+    return sentences
 
 
 def _verdict(gain: Mapping[str, Any], n: int) -> str:
+    """Say whether the adapted model is better on `n` clips, worse, or neither."""
     low, high = gain["interval"]
     figure = f"{signed(gain['gain'])} points top-1, 95 % interval {signed(low)} to {signed(high)}"
     if low > 0:
@@ -76,55 +78,60 @@ def _verdict(gain: Mapping[str, Any], n: int) -> str:
 
 
 def signed(number: float, digits: int = 1) -> str:
-    """A difference with its sign, in type: `+1.5`, `−0.4`."""
+    """Return a difference with its sign, with a true minus sign: `+1.5`, `−0.4`."""
     return f"{number:+.{digits}f}".replace("-", "−")
 
 
 def unlabelled(predictions: Rows, names: Sequence[str]) -> dict[str, Any]:
-    """What predictions say without labels: how far the models agree, how evenly they use names."""
+    """Return what predictions say without labels: how often the models agree, and how evenly each uses the names."""
     rows = both(predictions)
-    said: dict[str, Any] = {"n": len(rows)}
+    figures: dict[str, Any] = {"n": len(rows)}
     if rows:
-        same = sum(best(row, "frozen") == best(row, "adapted") for row in rows)
-        said["agreement"] = 100 * same / len(rows)
+        n_same = sum(best(row, "frozen") == best(row, "adapted") for row in rows)
+        figures["agreement"] = 100 * n_same / len(rows)
         for model in ("frozen", "adapted"):
             counts = Counter(best(r, model) for r in rows)
-            even = normalised_entropy(np.array([counts[name] for name in names]))
-            said[model] = {"used": len(counts), "entropy": even}
-    return said
+            entropy = normalised_entropy(np.array([counts[name] for name in names]))
+            figures[model] = {"used": len(counts), "entropy": entropy}
+    return figures
 
 
 def best(row: Mapping[str, Any], model: str) -> str:
-    """A model's best name for a video."""
+    """Return a model's best name for the video of a row."""
     return str(row[model][0][0])
 
 
 def both(rows: Iterable[dict[str, Any]]) -> Rows:
-    """The rows that hold answers of both models."""
+    """Return the rows that hold answers of both models."""
     return [row for row in rows if row.get("frozen") and row.get("adapted")]
 
 
 def source_kind(source: str) -> str:
-    """Where a bag's text comes from at large: `phrase`, `caption`, `name` or `other`."""
-    kind = re.split("[:+]", source, maxsplit=1)[0]  # of several sources the first
+    """Return the kind of a source of texts: `phrase`, `caption`, `name` or `other`. Of several, the first counts."""
+    kind = re.split("[:+]", source, maxsplit=1)[0]
     return kind if kind in ("phrase", "caption", "name") else "other"
 
 
 def changed(rows: Rows, seed: int) -> Rows:
-    """Some videos whose best name changed: one of each pair of names first, common pairs first."""
+    """Return the rows of some videos whose best name changed.
+
+    They come in turns, one of each pair of names at a time, the commonest pair first.
+    """
+    by_video = {
+        row["video"]: row for row in both(rows) if best(row, "frozen") != best(row, "adapted")
+    }
     groups: dict[tuple[str, str], Rows] = defaultdict(list)
-    moved = {row["video"]: row for row in both(rows) if best(row, "frozen") != best(row, "adapted")}
-    for video in shuffled(list(moved), "changed", seed):
-        row = moved[video]
+    for video in shuffled(list(by_video), "changed", seed):
+        row = by_video[video]
         groups[best(row, "frozen"), best(row, "adapted")].append(row)
-    queues = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    depth = max((len(queue) for _, queue in queues), default=0)
-    order = (queue[i] for i in range(depth) for _, queue in queues if i < len(queue))
-    return list(islice(order, N_CHANGED))
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    n_turns = max((len(group) for _, group in ordered), default=0)
+    in_turns = (group[i] for i in range(n_turns) for _, group in ordered if i < len(group))
+    return list(islice(in_turns, N_CHANGED))
 
 
 def pairs(rows: Rows) -> list[dict[str, Any]]:
-    """The commonest changes, and how many of them are known to have mended or broken an answer."""
+    """Return the commonest changes of the best name, and how many of them are known to mend or break an answer."""
     changes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in rows:
         before, after = best(row, "frozen"), best(row, "adapted")
@@ -133,20 +140,27 @@ def pairs(rows: Rows) -> list[dict[str, Any]]:
             changes[before, after][kind] += 1
     commonest = sorted(changes.items(), key=lambda item: (-item[1].total(), item[0]))[:N_PAIRS]
     return [
-        {"frozen": a, "adapted": b, "n": c.total(), "mended": c["mended"], "broken": c["broken"]}
-        for (a, b), c in commonest
+        {
+            "frozen": before,
+            "adapted": after,
+            "n": kinds.total(),
+            "mended": kinds["mended"],
+            "broken": kinds["broken"],
+        }
+        for (before, after), kinds in commonest
     ]
 
 
 def balance(rows: Rows) -> list[tuple[str, int, int]]:
-    """The most used names and how often each model answers them."""
+    """Return the names that are used most, and how often the frozen and the adapted model answer each."""
     before, after = (Counter(best(row, model) for row in rows) for model in ("frozen", "adapted"))
-    both = before + after
-    return [(n, before[n], after[n]) for n in sorted(both, key=lambda n: (-both[n], n))[:N_NAMES]]
+    total = before + after
+    commonest = sorted(total, key=lambda name: (-total[name], name))[:N_NAMES]
+    return [(name, before[name], after[name]) for name in commonest]
 
 
 def by_label(results: Rows) -> dict[str, Any]:
-    """Per label its clips and how many each model gets right, the largest change first."""
+    """Return for each label its clips and how many each model gets right, the largest change first."""
     first = {record["model"]: record for record in reversed(results)}
     tables = {model: first[model].get("per_class", {}) for model in MODELS if model in first}
     labels = dict.fromkeys(label for table in tables.values() for label in table)
@@ -161,12 +175,12 @@ def by_label(results: Rows) -> dict[str, Any]:
 
 
 def confusion(answers: Rows, model: str) -> Confusion | None:
-    """A confusion table of the commonest labels; answers that are no such label share a column."""
+    """Return the confusion table of the commonest labels; all answers that are not such a label share one column."""
     pairs = [(r["label"], best(r, model)) for r in answers if r.get("label") and r.get(model)]
     if not pairs:
         return None
     counts = Counter(label for label, _ in pairs)
-    labels = sorted(sorted(counts, key=lambda n: (-counts[n], n))[:N_LABELS])
+    labels = sorted(sorted(counts, key=lambda label: (-counts[label], label))[:N_LABELS])
     place = {label: i for i, label in enumerate(labels)}
     table = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
     for label, answer in pairs:

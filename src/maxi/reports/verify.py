@@ -1,8 +1,7 @@
-"""`verify.html`: a person judges sampled videos blind, and reads off how accurate both models are.
+"""`verify.html`: a page on which a person judges sampled videos blind, and reads off how accurate both models are.
 
-Without labels nothing else can tell whether an adapted model is better. Where the models agree, a
-clip says nothing about their difference, so clips on which they disagree are drawn more often and
-weighted down again.
+Without labels nothing else can tell whether an adapted model is better. A clip on which the models agree says nothing
+about their difference. So clips on which they disagree are drawn more often, and get a lower weight in the estimate.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ N_FRAMES, HEIGHT = 8, 200
 
 
 def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> Path:
-    """Write `run/verify.html` with `n` clips of `run/predictions.jsonl`, chosen by `seed`.
+    """Write `verify.html` with `n` clips of the run's `predictions.jsonl`, chosen by `seed`, and return its path.
 
-    Raises MaxiError when there are no predictions of both models, or n is too small to estimate
-    anything from.
+    Raises MaxiError when there are no predictions of both models, or when `n` is too small for an estimate.
     """
     if n < N_LEAST:
         raise MaxiError(
@@ -45,9 +43,9 @@ def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> P
         raise MaxiError(f"{path}: holds no predictions of both models; run `maxi adapt` first")
     strata = stratify(rows)
     chosen = sample(strata, n, seed)
-    wanted = set(chosen)
-    videos = {v.id: v for v in iterate_jsonl(run.manifest, Video) if v.id in wanted}
-    frames = previews(decoder, list(videos.values()), N_FRAMES, height=HEIGHT)
+    chosen_ids = set(chosen)
+    videos = [v for v in iterate_jsonl(run.manifest, Video) if v.id in chosen_ids]
+    frames = previews(decoder, videos, N_FRAMES, height=HEIGHT)
     cards = [
         {
             "video": video,
@@ -73,7 +71,7 @@ def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> P
 
 
 def stratify(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, None]]:
-    """Video ids by whether both models give the same best name, as ordered sets."""
+    """Return the video ids, as ordered sets, by whether both models give the same best name."""
     strata: dict[str, dict[str, None]] = {stratum: {} for stratum in STRATA}
     for video, row in rows.items():
         same = best(row, "frozen") == best(row, "adapted")
@@ -82,7 +80,7 @@ def stratify(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, None]
 
 
 def sample(strata: Mapping[str, Mapping[str, None]], n: int, seed: int) -> list[str]:
-    """`n` video ids in mixed order, half of them disagreements where there are enough."""
+    """Return `n` video ids in mixed order, half of them disagreements where there are enough of both kinds."""
     order = {stratum: shuffled(list(strata[stratum]), "verify", seed) for stratum in STRATA}
     n_agree = min(len(order["agree"]), max(n // 2, n - len(order["disagree"])))
     chosen = order["agree"][:n_agree] + order["disagree"][: n - n_agree]
@@ -90,40 +88,41 @@ def sample(strata: Mapping[str, Mapping[str, None]], n: int, seed: int) -> list[
 
 
 def _blind(row: Mapping[str, Any], seed: int) -> list[str]:
+    """Return the best names of both models in an order that does not show which model gave which."""
     names = list(dict.fromkeys(best(row, model) for model in MODELS))
     return shuffled(names, f"verify names {row['video']}", seed)
 
 
 def estimate(judgements: Sequence[Mapping[str, Any]], strata: Mapping[str, int]) -> dict[str, Any]:
-    """Both models' accuracy and their difference over all clips, in percent with 95 % intervals.
+    """Estimate the accuracy of both models and their difference over all clips, in percent with 95 % intervals.
 
-    A judgement is {stratum, frozen, adapted}: True or False for right or wrong, None for a clip
-    that cannot be told; `strata` holds how many clips of each kind there are. Accuracy is the
-    stratified estimator sum_h W_h p_h, its interval combines Agresti-Coull limits of each p_h
-    (MOVER, Zou and Donner 2008). Only disagreements bear on the difference; its interval is Bonett
-    and Price's for paired shares (2012). `ready` is False while too few are judged. The page
-    computes the same in `templates/estimate.js`.
+    A judgement is {stratum, frozen, adapted}, with True for a right answer, False for a wrong one, and None for both
+    models where the person could not tell. `strata` holds the number of clips of each kind. Accuracy is the stratified
+    estimator sum_h W_h p_h; its interval combines the Agresti-Coull limits of each p_h (MOVER, Zou and Donner 2008).
+    Only disagreements count for the difference; its interval is that of Bonett and Price for paired shares (2012).
+    `ready` is False while too few clips are judged. The page computes the same in `templates/estimate.js`.
     """
     total = sum(strata.values())
-    seen = {h: [j for j in judgements if j["stratum"] == h] for h in STRATA}
-    told = {h: [j for j in seen[h] if j["frozen"] is not None] for h in STRATA}
-    counts = {"judged": sum(map(len, seen.values())), "told": sum(map(len, told.values()))}
+    judged = {h: [j for j in judgements if j["stratum"] == h] for h in STRATA}
+    decided = {h: [j for j in judged[h] if j["frozen"] is not None] for h in STRATA}
+    counts = {"judged": sum(map(len, judged.values())), "told": sum(map(len, decided.values()))}
     present = [h for h in STRATA if strata[h] > 0]
-    if any(len(seen[h]) < min(N_ENOUGH, strata[h]) or not told[h] for h in present):
+    if any(len(judged[h]) < min(N_ENOUGH, strata[h]) or not decided[h] for h in present):
         return {"ready": False, **counts}
     weights = {h: strata[h] / total for h in present}
     result: dict[str, Any] = {"ready": True, **counts}
     for model in MODELS:
-        right = {h: (sum(bool(j[model]) for j in told[h]), len(told[h])) for h in present}
+        right = {h: (sum(bool(j[model]) for j in decided[h]), len(decided[h])) for h in present}
         result[model] = _accuracy(right, weights)
-    moved = told["disagree"] if "disagree" in present else []
-    gained = sum(bool(j["adapted"]) and not j["frozen"] for j in moved)
-    lost = sum(bool(j["frozen"]) and not j["adapted"] for j in moved)
-    result["difference"] = _difference(gained, lost, len(moved), weights.get("disagree", 0.0))
+    different = decided["disagree"] if "disagree" in present else []
+    gained = sum(bool(j["adapted"]) and not j["frozen"] for j in different)
+    lost = sum(bool(j["frozen"]) and not j["adapted"] for j in different)
+    result["difference"] = _difference(gained, lost, len(different), weights.get("disagree", 0.0))
     return result
 
 
 def _accuracy(right: Mapping[str, tuple[int, int]], weights: Mapping[str, float]) -> dict[str, Any]:
+    """Return the stratified share and its interval, in percent; `right` holds (right, judged) by stratum."""
     value = below = above = 0.0
     for stratum, (k, n) in right.items():
         weight, share = weights[stratum], k / n
@@ -136,6 +135,7 @@ def _accuracy(right: Mapping[str, tuple[int, int]], weights: Mapping[str, float]
 
 
 def _agresti_coull(k: int, n: int) -> tuple[float, float]:
+    """Return the Agresti-Coull limits of the share of `k` among `n`."""
     wide = n + Z95**2
     centre = (k + Z95**2 / 2) / wide
     half = Z95 * math.sqrt(centre * (1 - centre) / wide)
@@ -143,6 +143,7 @@ def _agresti_coull(k: int, n: int) -> tuple[float, float]:
 
 
 def _difference(gained: int, lost: int, n: int, weight: float) -> dict[str, Any]:
+    """Return the paired difference on `n` disagreements, and its interval, times their weight among all clips."""
     if n == 0:
         return {"value": 0.0, "interval": [0.0, 0.0]}
     value, low, high = paired_difference(gained, lost, n)

@@ -1,1 +1,1 @@
-"""One file a verb: each reads files of a run and writes one."""
+"""The verbs of a run, one file each: a stage reads files of the run and writes one."""

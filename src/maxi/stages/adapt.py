@@ -1,4 +1,4 @@
-"""`adapt`: the stages in order."""
+"""Adapt: run all stages in order."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def adapt(
     resume: bool = False,
     progress: Progress = bar,
 ) -> Run:
-    """Videos and action names in, an adapted model, its figures and a report out.
+    """Make an adapted model, its figures and a report from videos and action names.
 
     Without a `config` the settings are the defaults for `backbone`. `labelled` are videos to measure on, `control` adds
     the shuffled control.
 
-    Stages whose output is current are left out when `resume` is given; without it `out` must be new. Raises MaxiError
-    for anything the user can mend; what was finished stays.
+    With `resume`, stages whose output is current are left out; without it, `out` must be new. Raises MaxiError for
+    anything that the user can mend; finished stages are kept.
     """
     run = Run(out)
     names = read_names(actions) if isinstance(actions, (str, Path)) else actions
     if config is None:
         config = load_config(backbone=backbone)
     elif backbone is not None:
-        raise MaxiError("adapt: config and backbone conflict; say the backbone in the config")
+        raise MaxiError("adapt: config and backbone conflict; name the backbone in the config only")
     list_videos(videos)
     if labelled:
         _check_labels(labelled)
@@ -66,7 +66,7 @@ def adapt(
         expand_run(job)
         if len(index_run(job, videos)) < 2:
             raise MaxiError(
-                f"{videos}: only one readable video; contrast needs at least two, better hundreds"
+                f"{videos}: holds only one readable video; give at least two, better hundreds"
             )
         if labelled:
             index_run(job, labelled, run.eval)
@@ -82,7 +82,11 @@ def adapt(
 
 
 def check_settings(job: Job) -> None:
-    """Refuse what would stop a later stage, before hours of decoding: backbone, sources, objective, parser."""
+    """Raise MaxiError for settings that would stop a later stage, before hours of decoding.
+
+    Checked are the objective, the logger, the sources of phrases and captions, the templates, the parser of verbs and
+    the backbone.
+    """
     config = job.config
     choose(OBJECTIVES, config.train.objective, "objective")
     require_wandb(config.train)
@@ -98,11 +102,12 @@ def check_settings(job: Job) -> None:
 
 
 def _check_labels(labelled: str) -> None:
+    """Raise MaxiError when a video has no label, or all have the same."""
     sources = list_videos(labelled)
-    if bare := [s for s in sources if s.label is None]:
+    if unlabelled := [s for s in sources if s.label is None]:
         raise MaxiError(
-            f"{labelled}: {len(bare)} of {len(sources)} videos have no label, first {bare[0].path}; "
+            f"{labelled}: {len(unlabelled)} of {len(sources)} videos have no label, first {unlabelled[0].path}; "
             "use class folders, or a csv with path and label"
         )
     if len({s.label for s in sources}) < 2:
-        raise MaxiError(f"{labelled}: all videos have one label; evaluation needs at least two")
+        raise MaxiError(f"{labelled}: all videos have one label; give videos of at least two")

@@ -1,4 +1,4 @@
-"""Bag: the texts of a video from its match, its phrases and its captions."""
+"""Bag: put together the texts of each video, from its match, its phrases and its captions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def bag_run(job: Job) -> list[Bag]:
-    """Write `bags.jsonl` from matches, phrases and captions."""
+    """Write `bags.jsonl` from matches, phrases and captions, and return its rows."""
     run, bag_config = job.run, job.config.bag
     files = [Path(bag_config.weights)] if bag_config.weights else []
     inputs = {**sources_of_bags(run), "settings": with_files(bag_config.model_dump(), files)}
@@ -34,10 +34,10 @@ def bag_run(job: Job) -> list[Bag]:
     if not is_current(run.bags, inputs):
         _make_bags(job, inputs, second)
     bags = read_jsonl(run.bags, Bag)
-    empty = sum(not b.texts for b in bags)
-    if empty and not job.config.match.supervised:
+    n_empty = sum(not b.texts for b in bags)
+    if n_empty and not job.config.match.supervised:
         logger.warning(
-            "%d of %d bags are empty and train on the class prompt alone", empty, len(bags)
+            "%d of %d bags are empty: their videos train on the name alone", n_empty, len(bags)
         )
     return bags
 
@@ -54,9 +54,9 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
         phrases = read_jsonl(run.phrases, Phrases) if bag_config.phrases else []
         captions = read_jsonl(run.captions, Caption) if bag_config.captions else []
-        rows = build_bags(kept, phrases, captions, VerbParser(), bag_config)
-        for row in job.progress(rows, len(kept), "bag"):
-            journal.add(row)
+        built = build_bags(kept, phrases, captions, VerbParser(), bag_config)
+        for bag in job.progress(built, len(kept), "bag"):
+            journal.add(bag)
     finally:
         journal.close()
     bags = _agreed(job, journal.done, second) if second else journal.done
@@ -65,17 +65,19 @@ def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> No
 
 
 def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
-    """The bags without the texts that the backbone or the second model finds far from their video."""
+    """Return the bags with those texts only that both the backbone and the second model find near the video."""
     config, videos = job.config, bag_videos(job, bags)
 
-    def asked(model: VideoCLIP) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
-        kept, z_v = embed(job, model, videos, config.match.n_frames)
-        by_video = {v.id: z for v, z in zip(kept, z_v, strict=True)}
-        # A video that can no longer be read is near to nothing.
-        z_videos = np.stack(
-            [by_video.get(v.id, np.zeros(z_v.shape[1], np.float32)) for v in videos]
-        )
+    def embeddings_of(
+        model: VideoCLIP,
+    ) -> tuple[np.ndarray, Callable[[Sequence[str]], np.ndarray]]:
+        """Return the embeddings of the videos (B, D), and the function that embeds texts."""
+        readable, z_v = embed(job, model, videos, config.match.n_frames)
+        by_video = {v.id: z for v, z in zip(readable, z_v, strict=True)}
+        # A video that can no longer be read is near to no text.
+        unread = np.zeros(z_v.shape[1], np.float32)
+        z_videos = np.stack([by_video.get(v.id, unread) for v in videos])
         return z_videos, lambda texts: embed_names(model, texts, [config.eval.prompt])
 
-    models = [asked(job.model()), asked(second)]
+    models = [embeddings_of(job.model()), embeddings_of(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Frames ready in time: the videos of a run's bags decoded once, into shards that training reads."""
+"""Cache: decode the videos of a run's bags once, into shards from which training reads frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLE = 8  # videos from which the size of JPEGs is estimated
 
 
 class Amount(NamedTuple):
-    """So many videos, and the bytes that their frames take."""
+    """A number of videos, and the bytes that their frames take."""
 
     videos: int
     n_bytes: int
@@ -34,13 +34,13 @@ class Amount(NamedTuple):
 
 
 def format_of(folder: Path, settings: Sequence[str], kind: str | None) -> str:
-    """How a run's frames are to be kept: as asked for, else as its settings say, else raw."""
+    """Return how a run's frames are to be kept: `kind` if given, else what the settings say, else `raw`."""
     configured = load_config(Run(folder).existing().config, settings).cache.format
     return kind or ("raw" if configured == "none" else configured)
 
 
 def plan_cache(job: Job) -> Amount:
-    """What `cache` would write, without writing: exact for raw frames, estimated from a few videos for JPEG."""
+    """Return what `cache` would write, without writing; it is exact for raw frames and estimated for JPEG."""
     videos = bag_videos(job, training_bags(job))
     store = FrameStore(job.run.frames, job.config.cache)
     todo = [v for v in videos if v.id not in store]
@@ -48,7 +48,10 @@ def plan_cache(job: Job) -> Amount:
 
 
 def cache_run(job: Job) -> Amount:
-    """Store frames of every video that has a bag; goes on where it was interrupted."""
+    """Store frames of every video that has a bag, and return how much is stored.
+
+    An interrupted cache goes on where it was.
+    """
     videos = bag_videos(job, training_bags(job))
     store = fill_cache(job, videos)
     stored = [v.id for v in videos if v.id in store]
@@ -56,9 +59,9 @@ def cache_run(job: Job) -> Amount:
 
 
 def check_cache(job: Job) -> list[str]:
-    """Read all stored frames and drop the videos whose checksums do not fit; returns what was found wrong, a line each.
+    """Read all stored frames, drop the videos whose checksums are wrong, and return a line for each of them.
 
-    `cache` then stores them anew.
+    The next `cache` stores the dropped videos anew.
     """
     store = FrameStore(job.run.frames, job.config.cache)
     paths = {v.id: v.path for v in read_jsonl(job.run.manifest, Video)}
@@ -74,10 +77,10 @@ def check_cache(job: Job) -> list[str]:
 
 
 def fill_cache(job: Job, videos: Sequence[Video]) -> FrameStore:
-    """The store with frames of all of these videos that still decode; a complete one costs nothing.
+    """Return the store, filled with frames of all of these videos that still decode; a complete store costs nothing.
 
-    Raises MaxiError before writing when the disk has no room for what is missing; in several processes when any video
-    was not tried yet.
+    Raises MaxiError before writing when the disk has no room for the missing frames, and, in several processes, when
+    the cache is not complete.
     """
     store = FrameStore(job.run.frames, job.config.cache)
     todo = [v for v in videos if v.id not in store]
@@ -98,6 +101,7 @@ def fill_cache(job: Job, videos: Sequence[Video]) -> FrameStore:
 
 
 def _check_room(job: Job, todo: Sequence[Video]) -> None:
+    """Raise MaxiError when the disk has no room for the frames of these videos."""
     needed, free = _bytes_needed(job, todo), shutil.disk_usage(job.run.folder).free
     if needed > free:
         raise MaxiError(
@@ -107,17 +111,18 @@ def _check_room(job: Job, todo: Sequence[Video]) -> None:
 
 
 def _bytes_needed(job: Job, todo: Sequence[Video]) -> int:
+    """Return the bytes that the frames of these videos will take; for JPEG, estimated from a sample."""
     cache_config = job.config.cache
-    total = sum(n_pixels(v, cache_config) for v in todo)
+    all_pixels = sum(n_pixels(v, cache_config) for v in todo)
     if cache_config.format == "raw":
-        return 3 * total
+        return 3 * all_pixels
     sample = todo[:: max(1, len(todo) // SAMPLE)][:SAMPLE]
-    n_bytes = seen = 0
+    sample_bytes = sample_pixels = 0
     for packed in _packed(job, sample):
         if isinstance(packed, StoredFrames):
-            n_bytes += sum(map(len, packed.frames))
-            seen += packed.height * packed.width * len(packed.frames)
-    return round(n_bytes * total / max(1, seen))
+            sample_bytes += sum(map(len, packed.frames))
+            sample_pixels += packed.height * packed.width * len(packed.frames)
+    return round(sample_bytes * all_pixels / max(1, sample_pixels))
 
 
 def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
@@ -130,7 +135,10 @@ def _write(job: Job, todo: Sequence[Video], store: FrameStore) -> None:
 
 
 def _packed(job: Job, videos: Sequence[Video]) -> Iterator[StoredFrames | MaxiError]:
-    """Frames of these videos as they are stored, in order; packed in threads while the next are decoded."""
+    """Yield the frames of each video as they are stored, in order, or the error of one that does not decode.
+
+    Threads pack the frames while the next videos are decoded.
+    """
     cache_config = job.config.cache
     requests = (Request(v.path, stored_indices(v, cache_config)) for v in videos)
     n_threads = n_workers(job.config)
@@ -150,8 +158,8 @@ def _pack(frames: Answer | MaxiError, config: CacheConfig) -> StoredFrames | Max
 
 
 def in_bytes(n: float) -> str:
-    """A number of bytes for people: 3.1 MB."""
-    unit, size = next(
-        ((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if n >= s), ("kB", 1e3)
-    )
-    return f"{n / size:,.1f} {unit}"
+    """Return a number of bytes for people to read, such as 3.1 MB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n / 1e3:,.1f} kB"

@@ -1,4 +1,4 @@
-"""Caption: sentences of what the frames of every video of a run show."""
+"""Caption: say in sentences what the frames of every video of a run show."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from maxi.text.chat import tell
 
 logger = logging.getLogger(__name__)
 
-MAX_SILENT = 0.2  # share of videos without captions that goes unmentioned
+MAX_SILENT = 0.2  # a larger share of videos without captions is warned of
 
 
 def caption_run(job: Job) -> list[Caption]:
-    """Write `captions.jsonl`: captions of uniform frames of every video; resumed video by video."""
+    """Write `captions.jsonl`, the captions of uniform frames of every video, and return its rows.
+
+    An interrupted stage goes on with the videos that have no captions yet.
+    """
     run, caption_config = job.run, job.config.caption
     videos = read_jsonl(run.manifest, Video)
     inputs = {
@@ -49,22 +52,22 @@ def caption_run(job: Job) -> list[Caption]:
     answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
     failed = []
     try:
-        shown = iter(job.progress(zip(todo, answers, strict=True), len(todo), "caption"))
-        while chunk := [(video, frames) for video, (_, frames) in islice(shown, size)]:
-            lost = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
-            failed += [Skipped(v.path, "unreadable", str(error)) for v, error in lost]
-            read = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
-            described = captioning.describe(captioner, read) if read else []
-            for (video, _), captions in zip(read, described, strict=True):
+        pairs = iter(job.progress(zip(todo, answers, strict=True), len(todo), "caption"))
+        while chunk := [(video, frames) for video, (_, frames) in islice(pairs, size)]:
+            errors = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
+            failed += [Skipped(v.path, "unreadable", str(error)) for v, error in errors]
+            readable = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
+            described = captioning.describe(captioner, readable) if readable else []
+            for (video, _), captions in zip(readable, described, strict=True):
                 if video.id not in done:
                     journal.add(Caption(video.id, captions, source))
     finally:
         journal.close()
     without(job, videos, failed)
     rows = sorted(journal.done, key=lambda row: row.video)
-    if (silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
+    if (n_silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
         logger.warning(
-            "%s said nothing of %d of %d videos", caption_config.captioner, silent, len(rows)
+            "%s said nothing of %d of %d videos", caption_config.captioner, n_silent, len(rows)
         )
     write_signed(run.captions, rows, inputs)
     journal.path.unlink(missing_ok=True)
@@ -72,9 +75,11 @@ def caption_run(job: Job) -> list[Caption]:
 
 
 def plan_caption(job: Job) -> list[str]:
-    """What `caption` would ask of a server at most, without asking."""
+    """Return what `caption` would ask of a server at most, in one line, without asking; [] when it asks none."""
     caption_config = job.config.caption
     videos = read_jsonl(job.run.manifest, Video)
-    frames = sum(len(captioning.request(v, caption_config.n_frames).indices or ()) for v in videos)
-    cost = captioning.captioning_cost(caption_config.captioner, frames, job.config.chat)
+    n_frames = sum(
+        len(captioning.request(v, caption_config.n_frames).indices or ()) for v in videos
+    )
+    cost = captioning.captioning_cost(caption_config.captioner, n_frames, job.config.chat)
     return [f"{caption_config.captioner}: {tell(cost)}"] if cost else []

@@ -1,4 +1,4 @@
-"""Check: which files of a collection decode, which end early, which do not decode, and why."""
+"""Check: find out which files of a collection decode, which end early, which do not decode, and why."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from maxi.video.workers import Decoder
 
 @dataclass(frozen=True)
 class Checked:
-    """How many files there are, and those that are unreadable or end early."""
+    """The number of files, and those that are unreadable or end early."""
 
     n_files: int
     skipped: Sequence[Skipped]
 
     def lines(self) -> Iterator[str]:
-        """Each such file with its reason, then the counts, for the terminal."""
+        """Yield each skipped file with its reason, then the counts, for the terminal."""
         for row in self.skipped:
             yield f"{row.kind:10}  {row.path}: {row.reason}"
         short = sum(row.kind == "short" for row in self.skipped)
@@ -36,18 +36,18 @@ class Checked:
         )
 
     def json_lines(self) -> Iterator[str]:
-        """Each such file as a JSON object with path, kind and reason."""
+        """Yield each skipped file as a JSON object with path, kind and reason."""
         for row in self.skipped:
             yield json.dumps(asdict(row), ensure_ascii=False)
 
     def refuse(self, max_skipped: float | None = None) -> None:
-        """Raise MaxiError when more files are unreadable than a run allows, or `max_skipped` where it is given."""
+        """Raise MaxiError when more files are unreadable than a run allows, or than the share `max_skipped`."""
         share = IndexConfig().max_skipped if max_skipped is None else max_skipped
         check_skipped(self.n_files, self.skipped, share, "the list above")
 
 
 def check_videos(where: str, *, progress: Progress = bar) -> Checked:
-    """Decode every video of a folder, table or list once. Raises MaxiError when it names none."""
+    """Decode every video of a folder, table or list once. Raises MaxiError when there is no video."""
     sources = list_videos(where)
     with Decoder() as decoder, TemporaryDirectory() as folder:
         _, skipped = index_videos(

@@ -1,4 +1,4 @@
-"""Classify: one video, or all of a folder or list, against any action names."""
+"""Classify: recognise one video, or all of a folder or list, among any action names."""
 
 from __future__ import annotations
 
@@ -28,20 +28,23 @@ def classify_videos(
     device: str | None = None,
     progress: Progress = bar,
 ) -> Iterator[Prediction | MaxiError]:
-    """Predictions for a file, or each video of a folder or list; a run brings its names, prompt and frames along.
+    """Yield the predictions for a file, or for each video of a folder or list.
 
-    A file that cannot be decoded gives a MaxiError in place of predictions; alone, it is raised.
+    `spec` is a run, a saved model or a backbone; a run also gives its action names, prompt and number of frames. For a
+    file that cannot be decoded a MaxiError is yielded; when it is the only file, the error is raised.
     """
     run = Run(spec)
     if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
         run = Run(run.folder.parent)  # the model folder of a run
-    own = run.config.is_file()
-    config = load_config(run.config if own else None, backbone=None if own else spec, device=device)
+    is_run = run.config.is_file()
+    config = load_config(
+        run.config if is_run else None, backbone=None if is_run else spec, device=device
+    )
     if actions is None and not run.actions.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
     names = read_names(actions or run.actions)
-    alone = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
-    paths = [videos] if alone else [str(s.path) for s in list_videos(videos)]
+    is_one_file = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
+    paths = [videos] if is_one_file else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
     classifier = Classifier(
         model,
@@ -52,10 +55,10 @@ def classify_videos(
         others=list(shipped_book().texts) if none else (),
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
-        for path in paths if alone else progress(paths, len(paths), "classify"):
+        for path in paths if is_one_file else progress(paths, len(paths), "classify"):
             try:
                 yield from classifier.windows(path, decoder, window)
             except MaxiError as error:
-                if alone:
+                if is_one_file:
                     raise
                 yield error

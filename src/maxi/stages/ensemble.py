@@ -1,4 +1,4 @@
-"""Weights between the frozen and the fine-tuned model: accuracy along the way, and any point of it as a model."""
+"""Ensemble: measure weights between the frozen and the fine-tuned model, or save one such mixture as a model."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CHUNK = 32  # videos decoded before the weights change
 def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
     """Write `ensemble.json`: accuracy of (1 - alpha) x frozen + alpha x fine-tuned weights on labelled videos.
 
-    Every video is decoded once for all ratios; gains are paired over the frozen model. Raises MaxiError when the run
-    has no labelled videos or no longer holds its last checkpoint.
+    Every video is decoded once for all ratios; gains are paired with the frozen model on the same videos. Raises
+    MaxiError when the run has no labelled videos, or when its last checkpoint is gone.
     """
     run, config = job.run, job.config
     if not run.eval.manifest.exists():
@@ -46,28 +46,30 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
     ends = _ends(job)
     model = ends.model
     ratios = sorted({0.0, *alphas})
-    texts = []
+    z_l = []  # of each ratio
     for alpha in ratios:
         ends.become(alpha)
-        texts.append(class_embeddings(job, model, names))
+        z_l.append(class_embeddings(job, model, names))
     scores = np.zeros((len(ratios), len(videos), len(names)), np.float32)
     requests = [
         Request(v.path, tuple(centre_indices(v.n_frames, config.eval.n_frames))) for v in videos
     ]
-    read = np.zeros(len(videos), dtype=bool)
+    readable = np.zeros(len(videos), dtype=bool)
     answers = iter(job.progress(enumerate(job.decoder.map(requests)), len(videos), "ensemble"))
     while chunk := list(islice(_readable(answers), CHUNK)):
-        for k, alpha in enumerate(ratios):
+        for number, alpha in enumerate(ratios):
             ends.become(alpha)
             for i, frames in chunk:
-                scores[k, i] = _embed(model, frames) @ texts[k].T
-        read[[i for i, _ in chunk]] = True
-    if not read.any():
-        raise MaxiError(f"{run.eval.manifest}: none of the labelled videos can be read any more")
+                scores[number, i] = _embed(model, frames) @ z_l[number].T
+        readable[[i for i, _ in chunk]] = True
+    if not readable.any():
+        raise MaxiError(
+            f"{run.eval.manifest}: none of the labelled videos can be read any more; name others with --on"
+        )
     rows = []
-    for alpha, table in zip(ratios, scores[:, read], strict=True):
-        row = {"alpha": alpha, **evaluation.evaluate(table, labels[read], names)}
-        row["gain"] = evaluation.compare(scores[0, read], table, labels[read])["top1"]
+    for alpha, table in zip(ratios, scores[:, readable], strict=True):
+        row = {"alpha": alpha, **evaluation.evaluate(table, labels[readable], names)}
+        row["gain"] = evaluation.compare(scores[0, readable], table, labels[readable])["top1"]
         rows.append(row)
     conditions = {
         "prompt": config.eval.prompt,
@@ -81,19 +83,16 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
 
 
 def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The curve for the terminal."""
+    """Yield the rows of `ensemble_run` as lines for the terminal."""
     yield f"alpha  top-1   top-5   gain in top-1   on {rows[0]['n']:,} labelled videos"
     for row in rows:
-        gain = (
-            with_interval(row["gain"]["gain"], row["gain"]["interval"])
-            if row["alpha"]
-            else "frozen"
-        )
-        yield f"{row['alpha']:5.2f}  {row['top1']:5.1f}   {row['top5']:5.1f}   {gain}"
+        gain = with_interval(row["gain"]["gain"], row["gain"]["interval"])
+        beside = gain if row["alpha"] else "frozen"
+        yield f"{row['alpha']:5.2f}  {row['top1']:5.1f}   {row['top5']:5.1f}   {beside}"
 
 
 def save_between(job: Job, alpha: float, folder: Path) -> None:
-    """Write the model with the share `alpha` of the fine-tuned weights."""
+    """Write the model with the share `alpha` of the fine-tuned weights into a folder."""
     ends = _ends(job)
     ends.become(alpha)
     ends.model.save(folder)
@@ -101,7 +100,10 @@ def save_between(job: Job, alpha: float, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Ends:
-    """A model, its trained parameters before and after training, on the CPU, and its temporal blocks then."""
+    """A model, and on the CPU its trained parameters before and after training.
+
+    `temporal` is the number of its temporal blocks before and after training.
+    """
 
     model: VideoCLIP
     original: dict[str, Tensor]
@@ -110,7 +112,7 @@ class _Ends:
 
     @torch.no_grad()
     def become(self, alpha: float) -> None:
-        """Give the model the weights at `alpha`; at 0 it is the frozen one, with that one's attention."""
+        """Give the model the weights at `alpha`; at 0 it is the frozen model, also in its temporal blocks."""
         parameters = dict(self.model.named_parameters())
         for name, value in interpolate(self.original, self.tuned, alpha).items():
             parameters[name].copy_(value)
@@ -119,6 +121,7 @@ class _Ends:
 
 
 def _ends(job: Job) -> _Ends:
+    """Load the frozen and the fine-tuned weights. Raises MaxiError when the run has no checkpoint of the latter."""
     run = job.run
     name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
     file = run.checkpoints / name
@@ -129,23 +132,22 @@ def _ends(job: Job) -> _Ends:
     tuned = load_file(file)
     model = fresh_model(job.config)
     parameters = dict(model.named_parameters())
+    original = {name: parameters[name].detach().cpu().clone() for name in tuned}
     blocks = model.backbone.image_blocks
     before = blocks.temporal if blocks else 0
-    return _Ends(
-        model,
-        {n: parameters[n].detach().cpu().clone() for n in tuned},
-        tuned,
-        (before, saved_beside(str(run.model)).temporal_blocks),
-    )
+    after = saved_beside(str(run.model)).temporal_blocks
+    return _Ends(model, original, tuned, temporal=(before, after))
 
 
 @torch.inference_mode()
 def _embed(model: VideoCLIP, frames: np.ndarray) -> np.ndarray:
+    """Return z_v (D,) of one video's frames (T, H, W, C)."""
     z_v: np.ndarray = model.encode_video(prepare(model, frames)[None])[0].float().cpu().numpy()
     return z_v
 
 
 def _readable(answers: Iterator[Any]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index and the frames of each video that decodes."""
     for i, (_, frames) in answers:
         if isinstance(frames, np.ndarray):
             yield i, frames

@@ -1,4 +1,4 @@
-"""Evaluate: the frozen and the adapted model on the same videos, names, prompt, frames and view."""
+"""Evaluate: compare the frozen and the adapted model on the same videos, names, prompt, frames and view."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Write `predictions.jsonl`, and with labelled videos in `eval/` also `results.json`.
+    """Write `predictions.jsonl`, and with labelled videos in `eval/` also `results.json`; return the latter's records.
 
-    Every model sees the same videos, names, prompt, frames and view; gains are paired over the frozen model.
+    Every model sees the same videos, names, prompt, frames and view; gains are paired with the frozen model on the same
+    videos. `names` are those to choose from; without them, the labels.
     """
     run, config = job.run, job.config
     require(run.training, "train", training_inputs(job))
@@ -38,71 +39,72 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
             models["shuffled"] = run.control.model
         else:
             logger.warning(
-                "the control was trained on other bags or settings and is left out; add --control shuffled"
+                "the control was trained on other bags or settings and is left out; "
+                "run `maxi adapt` with --resume --control shuffled to train it anew"
             )
     videos = read_jsonl(run.manifest, Video)
     chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
     labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
     evaluated = list(names or sorted({v.label for v in labelled if v.label is not None}))
     evaluation.label_indices(labelled, evaluated)
-    groups = [
-        ([v for v in videos if v.id in chosen], job.names()),
-        (labelled, evaluated),
-    ]
+    groups = [([v for v in videos if v.id in chosen], job.names()), (labelled, evaluated)]
 
-    answers: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]
+    scored: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]  # one of each group
     for kind, folder in models.items():
         model = job.model(folder)
-        for tables, (clips, among) in zip(answers, groups, strict=True):
-            # What a control makes of videos without labels shows nothing.
-            if clips and (kind != "shuffled" or clips is labelled):
-                tables[kind] = _scores(job, model, clips, among)
-    sample, scores = _aligned(answers[0])
+        for tables, (group, group_names) in zip(scored, groups, strict=True):
+            # The answers of a control on videos without labels show nothing.
+            if group and (kind != "shuffled" or group is labelled):
+                tables[kind] = _scores(job, model, group, group_names)
+    sample, scores = _aligned(scored[0])
     rows = evaluation.predictions(sample, scores, job.names())
     write_rows(run.predictions, ({**row, "label": None} for row in rows))
     if not labelled:
         run.results.unlink(missing_ok=True)
         return []
-    left, scores = _aligned(answers[1])
-    write_rows(run.eval.predictions, evaluation.predictions(left, scores, evaluated))
-    records = _records(job, left, scores, evaluated, videos)
+    readable, scores = _aligned(scored[1])
+    write_rows(run.eval.predictions, evaluation.predictions(readable, scores, evaluated))
+    records = _records(job, readable, scores, evaluated, videos)
     write_json(run.results, records)
     return records
 
 
 def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.ndarray:
-    """z_l (K, D) of the names among which videos are recognised, as `eval.name_texts` says."""
+    """Return z_l (K, D) of the names among which videos are recognised, as `eval.name_texts` says."""
     config = job.config
     if config.eval.name_texts == "templates":
         return embed_names(model, names, config.match.templates)
     if config.eval.name_texts == "prompt":
         return embed_names(model, names, [config.eval.prompt])
-    rows = expansion.expand(
+    phrases = expansion.expand(
         names, config.expand.expander, config.expand.n_phrases, context=expansion_context(job)
     )
-    texts = {row.name: row.texts for row in rows}
+    texts = {row.name: row.texts for row in phrases}
     return embed_names_with_phrases(model, names, texts, config.eval.prompt)
 
 
 def _aligned(
     tables: dict[str, tuple[list[Video], np.ndarray]],
 ) -> tuple[list[Video], dict[str, np.ndarray]]:
-    """The videos that every model could read, and each model's scores of them, row by row."""
-    kept = [{v.id: i for i, v in enumerate(videos)} for videos, _ in tables.values()]
+    """Return the videos that were readable for every model, and each model's scores of them, (B, K).
+
+    `tables` holds, by model, the videos that were readable and their scores.
+    """
+    places = {kind: {v.id: i for i, v in enumerate(videos)} for kind, (videos, _) in tables.items()}
     first = next(iter(tables.values()))[0]
-    common = [v for v in first if all(v.id in rows for rows in kept)]
+    common = [v for v in first if all(v.id in place for place in places.values())]
     return common, {
-        kind: table[[rows[v.id] for v in common]]
-        for rows, (kind, (_, table)) in zip(kept, tables.items(), strict=True)
+        kind: table[[places[kind][v.id] for v in common]] for kind, (_, table) in tables.items()
     }
 
 
 def _scores(
     job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
 ) -> tuple[list[Video], np.ndarray]:
+    """Return the videos that still decode, and their cosines with all names, (B, K)."""
     z_l = class_embeddings(job, model, names)
-    kept, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
-    return kept, z_v @ z_l.T
+    readable, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
+    return readable, z_v @ z_l.T
 
 
 def _records(
@@ -112,18 +114,22 @@ def _records(
     names: Sequence[str],
     trained: Sequence[Video],
 ) -> list[dict[str, Any]]:
-    """A record per model and split: all labelled videos, those of the run's action names, and the others."""
+    """Return a record for each model and split: all labelled videos, those of the run's action names, and the others.
+
+    `trained` are the unlabelled videos, which should not be among the labelled ones.
+    """
     config = job.config
     labels = evaluation.label_indices(videos, names)
     known = {canonical_keys(name)[0] for name in job.names()}
     is_known = [canonical_keys(name)[0] in known for name in names]
     seen = np.array([is_known[k] for k in labels])
     splits = {"all": np.ones(len(labels), dtype=bool), "seen": seen, "unseen": ~seen}
+    # An id without the number of its copy: equal for files with the same content.
     contents_trained = {v.id.partition("-")[0] for v in trained}
-    again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
-    if again:
+    n_again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
+    if n_again:
         logger.warning(
-            "%d of %d labelled videos are also among the unlabelled ones", again, len(videos)
+            "%d of %d labelled videos are also among the unlabelled ones", n_again, len(videos)
         )
     conditions = {
         "backbone": config.backbone,
@@ -137,7 +143,7 @@ def _records(
         "n_names": len(names),
         "names_seen": sum(is_known),
         "videos": videos_key(videos),
-        "videos_also_unlabelled": again,
+        "videos_also_unlabelled": n_again,
         "alpha": config.train.alpha,
         "trainable": config.train.trainable,
         "settings": digest(
@@ -159,4 +165,5 @@ def _records(
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write dictionaries as JSON lines."""
     write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""Expand: phrases for every action name of a run."""
+"""Expand: find phrases for every action name of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def expand_run(job: Job) -> list[Phrases]:
-    """Write `phrases.jsonl`: phrases for every action name."""
+    """Write `phrases.jsonl`, the phrases for every action name, and return its rows."""
     run, expand_config, names = job.run, job.config.expand, job.names()
     inputs = {
         "actions.txt": digest(names),
@@ -35,7 +35,7 @@ def expand_run(job: Job) -> list[Phrases]:
 
 
 def plan_expand(job: Job) -> list[str]:
-    """What `expand` would ask of servers, one line for each, without asking."""
+    """Return what `expand` would ask of servers, one line for each source, without asking."""
     costs = expansion.expansion_costs(
         job.names(), job.config.expand.expander, expansion_context(job)
     )
@@ -43,6 +43,7 @@ def plan_expand(job: Job) -> list[str]:
 
 
 def expansion_context(job: Job) -> expansion.ExpandContext:
+    """Return what expanders need of a run: the number of phrases, the settings of `chat`, device and progress."""
     config = job.config
     return expansion.ExpandContext(
         config.expand.n_phrases, config.chat, resolve_device(config.device), job.progress
@@ -50,17 +51,18 @@ def expansion_context(job: Job) -> expansion.ExpandContext:
 
 
 def asked_of_models(job: Job, sources: str) -> dict[str, Any]:
-    """The settings of `chat` that decide what language models reply, where one of the sources is such a model."""
+    """Return the settings of `chat` that decide what language models reply; {} when no source is such a model."""
     if not any(part.startswith(("openai:", "hf:")) for part in sources.split("+")):
         return {}
     return {"chat": job.config.chat.model_dump(include={"base_url", "temperature"})}
 
 
 def _phrase_files(expander: str) -> list[Path]:
+    """Return the files that an expander reads phrases from."""
     sources = expansion.split_sources(expander)
     return [Path(s.partition(":")[2]) for s in sources if s.startswith("file:")]
 
 
 def with_files(settings: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
-    """Settings with the contents of the files that they name, so that an edit is noticed."""
+    """Return settings with the digests of the files that they name, so that an edit of a file is noticed."""
     return {**settings, "files": [contents(path) for path in files]}

@@ -1,4 +1,4 @@
-"""Index: start a run with its action names and list its videos: those that decode, and those that do not."""
+"""Index: start a run with its action names, and list the videos that decode and the files that do not."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ logger = logging.getLogger(__name__)
 
 
 def start_run(job: Job, names: Sequence[str]) -> None:
-    """Make the run's folder with its settings and its action names."""
+    """Make the run's folder with its settings and its action names. Raises MaxiError when there is only one name."""
     job.run.create()
     job.lock()
     job.save_settings()
     write_text(job.run.actions, (" ".join(name.split()) + "\n" for name in names))
-    if (
-        len(job.names()) < 2
-    ):  # read back: names that came as a list are checked like those of a file
+    # Names are read back, so that those that came as a list are checked like those of a file.
+    if len(job.names()) < 2:
         raise MaxiError(
             f"{job.run.actions}: one action name leaves nothing to tell apart; add others"
         )
 
 
 def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
-    """Write `manifest.jsonl` and `skipped.jsonl`; a current manifest's videos are not decoded again."""
+    """Write `manifest.jsonl` and `skipped.jsonl`, and return the videos.
+
+    `run` is the folder to write to, by default the job's. Videos that the last manifest lists are not decoded again.
+    Raises MaxiError when too many files are unreadable.
+    """
     run = run or job.run
     run.create()
     sources = list_videos(where)
@@ -54,21 +57,22 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
     write_signed(run.manifest, videos, inputs)
     journal.unlink(missing_ok=True)
     if skipped:
-        short = sum(s.kind == "short" for s in skipped)
+        n_short = sum(s.kind == "short" for s in skipped)
         logger.warning(
             "%d of %d files are unreadable and %d end early; see %s",
-            len(skipped) - short,
+            len(skipped) - n_short,
             len(sources),
-            short,
+            n_short,
             run.skipped,
         )
     return videos
 
 
 def read_videos(where: str | Path, *, progress: Progress = silent) -> list[Video]:
-    """The videos of a folder, a table or a list of paths, or one video: ordered by id, which their content decides.
+    """Return the videos of a folder, a table or a list of paths, or one video, ordered by their ids.
 
-    Every file is decoded once; one that cannot be read is left out with a warning. Raises MaxiError when there is none.
+    The content of a file decides its id. Every file is decoded once; one that cannot be read is left out with a
+    warning. Raises MaxiError when no video can be read.
     """
     sources = list_videos(where)
     with Decoder() as decoder, TemporaryDirectory() as folder:
@@ -90,68 +94,69 @@ def index_videos(
     known: Mapping[str, Video],
     progress: Progress,
 ) -> tuple[list[Video], list[Skipped]]:
-    """Decode every file once: (videos ordered by id, files that are unreadable or end early).
+    """Decode every file once, and return the videos ordered by id, and the files that are unreadable or end early.
 
     `known` videos, by id, are not decoded again; nor are those that `journal` holds from an interrupted index. The
     order and the ids depend on the files' content alone, so that names of files and folders cannot reach a bag.
     """
-    done = Journal(journal, Video, "index")
-    known = {**known, **{video.id: video for video in done.done}}
+    noted = Journal(journal, Video, "index")
+    known = {**known, **{video.id: video for video in noted.done}}
     files: list[tuple[str, Source, Video]] = []
     skipped: list[Skipped] = []
     unprobed: list[tuple[str, Source]] = []
 
-    def identified() -> Iterator[Request]:
+    def requests() -> Iterator[Request]:
+        """Yield a request for each file that has to be decoded, and sort out the others."""
         for source in progress(sources, len(sources), "index"):
             try:
-                name = video_id(source.path)
+                content_id = video_id(source.path)
             except (OSError, MaxiError) as error:
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
                 skipped.append(Skipped(os.path.abspath(source.path), "unreadable", reason))
                 continue
-            if name in known:
-                files.append((name, source, known[name]))
+            if content_id in known:
+                files.append((content_id, source, known[content_id]))
                 continue
-            unprobed.append((name, source))
+            unprobed.append((content_id, source))
             yield Request(source.path)
 
     try:
-        for number, (_, answer) in enumerate(decoder.map(identified())):
-            name, source = unprobed[number]
+        for number, (_, answer) in enumerate(decoder.map(requests())):
+            content_id, source = unprobed[number]
             if isinstance(answer, MaxiError):
                 skipped.append(Skipped(os.path.abspath(source.path), "unreadable", str(answer)))
                 continue
             assert isinstance(answer, Probe)
-            video = Video(
-                name, "", answer.n_frames, answer.fps, answer.width, answer.height, answer.short
-            )
-            done.add(video)
-            files.append((name, source, video))
+            size = answer.width, answer.height
+            video = Video(content_id, "", answer.n_frames, answer.fps, *size, answer.short)
+            noted.add(video)
+            files.append((content_id, source, video))
     finally:
-        done.close()
-    videos = _named(files)
+        noted.close()
+    videos = _with_sources(files)
     skipped += [Skipped(v.path, "short", v.short) for v in videos if v.short]
     return videos, sorted(skipped, key=lambda s: (s.kind, s.path))
 
 
 def listing(sources: Sequence[Source]) -> str:
-    """Digest of what a listing says without opening a file: paths, labels, sizes and times of change."""
-    rows = []
+    """Return a digest of what is known of files without opening them: paths, labels, sizes and times of change."""
+    entries = []
     for source in sources:
         try:
             status = source.path.stat()
-            rows.append((str(source.path), source.label, status.st_size, status.st_mtime_ns))
+            entries.append((str(source.path), source.label, status.st_size, status.st_mtime_ns))
         except OSError:
-            rows.append((str(source.path), source.label, -1, 0))
-    return digest(rows)
+            entries.append((str(source.path), source.label, -1, 0))
+    return digest(entries)
 
 
-def _named(files: Sequence[tuple[str, Source, Video]]) -> list[Video]:
-    """Each file's own path and label; the second and later copies of one content get ids of their own."""
-    copies: dict[str, int] = {}
+def _with_sources(files: Sequence[tuple[str, Source, Video]]) -> list[Video]:
+    """Give each video the path and label of its file; the second and later files of one content get other ids."""
+    n_copies: dict[str, int] = {}
     videos = []
-    for name, source, video in sorted(files, key=lambda f: (f[0], str(f[1].path))):
-        copies[name] = copies.get(name, 0) + 1
-        own = name if copies[name] == 1 else f"{name}-{copies[name]}"
-        videos.append(replace(video, id=own, path=os.path.abspath(source.path), label=source.label))
+    for content_id, source, video in sorted(files, key=lambda file: (file[0], str(file[1].path))):
+        copy = n_copies[content_id] = n_copies.get(content_id, 0) + 1
+        own_id = content_id if copy == 1 else f"{content_id}-{copy}"
+        path = os.path.abspath(source.path)
+        videos.append(replace(video, id=own_id, path=path, label=source.label))
     return sorted(videos, key=lambda v: v.id)

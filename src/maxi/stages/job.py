@@ -1,4 +1,4 @@
-"""What every stage works with: the run, its settings, decoders, models, and embeddings through the store."""
+"""Job: the run, settings, decoders and models that every stage works with, and embeddings through the store."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from maxi.video.workers import Decoder
 logger = logging.getLogger(__name__)
 
 ALONE = World()
-FEW_SKIPPED = 5  # so many unreadable files never stop a run
+FEW_SKIPPED = 5  # this many unreadable files never stop a run
 
 
 @dataclass
 class Job:
-    """What every stage works with: the run's folder, its settings, the decoders and the frozen model."""
+    """The run's folder, its settings, the decoders, the progress and the models that every stage works with."""
 
     run: Run
     config: Config
@@ -53,7 +53,7 @@ class Job:
             self._lock = self._lock or lock(self.run.folder)
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
-        """The frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
+        """Return the frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
         saved = saved_spec(self.config.backbone, folder) if folder else ""
         if saved not in self._models:
             self._models.clear()
@@ -61,17 +61,20 @@ class Job:
         return self._models[saved]
 
     def release(self) -> None:
-        """Free the memory of the model, which is loaded again when it is asked for."""
+        """Free the memory of the model; `model` loads it again."""
         self._models.clear()
 
     @cached_property
     def fingerprint(self) -> str:
+        """The digest of the frozen backbone's weights."""
         return self.model().backbone.fingerprint()
 
     def names(self) -> list[str]:
+        """Read the action names of the run."""
         return read_names(self.run.actions)
 
     def save_settings(self) -> None:
+        """Write the settings to the run's `config.yaml`."""
         if self.world.first:
             write_text(self.run.config, [dump_config(self.config)])
 
@@ -80,29 +83,33 @@ class Job:
 def open_job(
     folder: Path, config: Config, progress: Progress = bar, *, together: bool = False
 ) -> Iterator[Job]:
-    """A job on a run's folder, with decoders that end with the block.
+    """Open a job on a run's folder, with decoders that end with the block.
 
-    With `together` all processes that `torchrun` started work on it; MaxiError when several do so otherwise.
+    With `together`, all processes that `torchrun` started work on it. Raises MaxiError when there are several processes
+    without it, or when another process works in the folder.
     """
     if n_processes() > 1 and not together:
         raise MaxiError(
             "only `maxi train` works in several processes; run the other stages without torchrun"
         )
     with Decoder(n_workers(config), config.deadline) as decoder:
-        own = world() if together else World()
-        job = Job(Run(folder), config, decoder, progress if own.first else silent, own)
+        processes = world() if together else World()
+        job = Job(Run(folder), config, decoder, progress if processes.first else silent, processes)
         try:
             if job.run.folder.is_dir():
                 job.lock()
             yield job
-            own.leave()
+            processes.leave()
         finally:
             if job._lock:
                 job._lock.close()
 
 
 def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
-    """The settings of the run to go on with, so that its flags need not be repeated; None for another backbone."""
+    """Return the settings file of the run in `out`, so that its options need not be repeated.
+
+    None when there is no run, or when another backbone is asked for.
+    """
     run = Run(out)
     if not run.config.is_file():
         return None
@@ -110,12 +117,12 @@ def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
 
 
 def n_workers(config: Config) -> int:
-    """Processes that decode, and threads that read or write the cache."""
+    """Return the number of processes that decode, and of threads that read or write the cache."""
     return config.workers or min(8, os.cpu_count() or 1)
 
 
 def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
-    """The backbone of these settings, or a saved model with the temperature it was trained with; for inference."""
+    """Load the backbone of these settings, or a saved model with the temperature that it was trained with."""
     return load_model(
         saved or config.backbone,
         resolve_device(config.device),
@@ -125,7 +132,7 @@ def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
 
 
 def resolve_device(name: str) -> str:
-    """`auto` is the GPU where there is one."""
+    """Return the device of that name; `auto` is the GPU where there is one."""
     if name != "auto":
         return name
     if torch.cuda.is_available():
@@ -136,9 +143,10 @@ def resolve_device(name: str) -> str:
 def embed(
     job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int, *, label: str = "embed"
 ) -> tuple[list[Video], np.ndarray]:
-    """z_v of the videos that still decode, through the store; trunk features are kept where only heads differ.
+    """Return the videos that still decode, and their z_v (B, D), computed once and kept in the store.
 
-    `label` is that of the progress.
+    Where only the head is trained, features before the head are stored, so that all models of a run share them. `label`
+    is that of the progress.
     """
     backbone, trunk = model.backbone, job.config.train.trainable == "head"
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
@@ -160,24 +168,30 @@ def embed(
 
 
 def check_skipped(n_files: int, skipped: Sequence[Skipped], max_skipped: float, where: str) -> None:
-    """Raise MaxiError when nothing is readable, or too much is not (more than 5 files and the share `max_skipped`)."""
-    bad = [s for s in skipped if s.kind == "unreadable"]
-    if not bad:
+    """Raise MaxiError when no file is readable, or when more than 5 files and the share `max_skipped` are not.
+
+    `where` names for the message the list of these files.
+    """
+    unreadable = [s for s in skipped if s.kind == "unreadable"]
+    if not unreadable:
         return
-    first = f"first: {bad[0].path}: {bad[0].reason}"
-    if len(bad) == n_files:
+    first = f"first: {unreadable[0].path}: {unreadable[0].reason}"
+    if len(unreadable) == n_files:
         raise MaxiError(
-            f"none of the {n_files} videos can be read ({first}); the list is in {where}"
+            f"none of the {n_files} videos can be read ({first}); mend or replace what {where} lists"
         )
-    if len(bad) > FEW_SKIPPED and len(bad) > max_skipped * n_files:
+    if len(unreadable) > FEW_SKIPPED and len(unreadable) > max_skipped * n_files:
         raise MaxiError(
-            f"{len(bad)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "
+            f"{len(unreadable)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "
             "or allow more with --max-skipped"
         )
 
 
 def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> list[Video]:
-    """Leave out videos that could be decoded when they were indexed and cannot be now; too many end the run."""
+    """Return the videos without those that failed to decode, which they did not when they were indexed.
+
+    Raises MaxiError when they are too many.
+    """
     if failed:
         logger.warning(
             "%d videos can no longer be read, first %s: %s",
@@ -191,13 +205,13 @@ def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> lis
 
 
 def training_bags(job: Job) -> list[Bag]:
-    """The run's bags; MaxiError when they are older than what they were made from."""
+    """Read the run's bags. Raises MaxiError when they are older than the tables that they were made from."""
     require(job.run.bags, "bag", sources_of_bags(job.run))
     return read_jsonl(job.run.bags, Bag)
 
 
 def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
-    """The videos of these bags, in their order; MaxiError when one is unknown or has two bags."""
+    """Return the videos of these bags, in their order. Raises MaxiError when one is unknown or has two bags."""
     by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
     for number, row in enumerate(bags, 1):
         if row.video not in by_id:
@@ -213,5 +227,5 @@ def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
 
 
 def videos_key(videos: Sequence[Video]) -> str:
-    """Digest of what is in the videos; neither paths nor labels change it."""
+    """Return a digest of the videos' contents; neither paths nor labels change it."""
     return digest([(v.id, v.n_frames) for v in videos])

@@ -1,4 +1,4 @@
-"""Match: each video of a run to its nearest action name, and the confident share of them (Eq. 1)."""
+"""Match: find the nearest action name of each video of a run, and keep the confident share of the matches (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def match_run(job: Job) -> list[Match]:
-    """Write `matches.jsonl`: the frozen model matches every video to its nearest name (Eq. 1)."""
+    """Write `matches.jsonl`, in which the frozen model matches every video to its nearest name (Eq. 1).
+
+    With `match.supervised` the videos' own labels are the matches. Returns the rows.
+    """
     run, config = job.run, job.config
     videos, names = read_jsonl(run.manifest, Video), job.names()
     inputs = {

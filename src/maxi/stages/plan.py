@@ -1,4 +1,4 @@
-"""Plan a training: a few real steps of it, and the time, memory and disk of the whole that follow from them."""
+"""Plan: take a few real steps of a training, and work out time, memory and disk of the whole from them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from maxi.training.batches import Batches
 from maxi.training.loop import Training
 from maxi.training.schedule import Course, n_batches
 
-STEPS = 3  # that are timed, after a first one
-# Steps cost the same without these; one checkpoint at a time tells its size.
+STEPS = 3  # steps that are timed, after the first one
+# A step costs the same without these settings. With one checkpoint at a time, the folder's size is that of one.
 PLAIN = {"wandb": None, "holdout": 0.0, "result": "last", "curriculum": 1.0, "keep_last": 1}
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACK = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-ATTENTION_ON_CPU = {  # which torch's counter leaves out
+# Operations that torch's own counter leaves out.
+ATTENTION_ON_CPU = {
     FUSED: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     FUSED_BACK: lambda z, q, k, v, *_, **__: sdpa_backward_flop_count(z, q, k, v),
 }
@@ -38,8 +39,11 @@ ATTENTION_ON_CPU = {  # which torch's counter leaves out
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a training's parts: all before the first step; that step; a step whose files are decoded meanwhile;
-    one whose clips are ready; a checkpoint; all after the last step."""
+    """Seconds that the parts of a training take.
+
+    They are: everything before the first step; the first step; a later step while files are decoded; a step whose
+    clips are ready; a checkpoint; everything after the last step.
+    """
 
     start: float
     first: float
@@ -52,43 +56,44 @@ class Times:
 def of_steps(
     first: float, decoding: float, ready: float, *, n_steps: int, n_decoding: float
 ) -> float:
-    """The sum over all steps; `n_decoding` of them, the first included, are in epochs that decode.
+    """Return the seconds of all steps together; `n_decoding` of them, with the first, are in epochs that decode.
 
-    That is the steps over the epochs that come from one decoding: a last, shorter block decodes fewer frames.
+    `n_decoding` is `n_steps` divided by the number of epochs for which files are decoded at once. It need not be a
+    whole number: a last, shorter block of epochs decodes fewer frames.
     """
     return first + (n_decoding - 1) * decoding + (n_steps - n_decoding) * ready
 
 
 def of_training(times: Times, steps: float, *, n_steps: int, checkpoint_seconds: float) -> float:
-    """Seconds of a whole training whose steps take `steps` seconds together.
+    """Return the seconds of a whole training whose steps take `steps` seconds together.
 
-    A checkpoint follows the first step that ends `checkpoint_seconds` after the one before, and the last step.
+    A checkpoint follows the first step that ends `checkpoint_seconds` after the last checkpoint, and the last step.
     """
     saved = n_checkpoints(steps, n_steps=n_steps, checkpoint_seconds=checkpoint_seconds)
     return times.start + steps + saved * times.checkpoint + times.end
 
 
 def n_checkpoints(steps: float, *, n_steps: int, checkpoint_seconds: float) -> int:
-    """Checkpoints written along `n_steps` that take `steps` seconds together."""
-    apart = max(1, math.ceil(checkpoint_seconds * n_steps / steps))  # steps between two
-    return math.ceil(n_steps / apart)
+    """Return the number of checkpoints that are written in `n_steps` that take `steps` seconds together."""
+    steps_between = max(1, math.ceil(checkpoint_seconds * n_steps / steps))
+    return math.ceil(n_steps / steps_between)
 
 
 def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
-    """Seconds and bytes of training on the run's bags, from the first step to the saved model, on this machine.
+    """Return the seconds and bytes that training on the run's bags takes on this machine, up to the saved model.
 
-    It trains for a few steps in a folder of the run that is then removed. With `tflops`, an assumed speed in
+    It trains for a few steps in a folder of the run, and then removes this folder. With `tflops`, an assumed speed in
     TFLOP/s, the operations of a step are counted too. Raises MaxiError where training does.
     """
     run, config = job.run.folder.resolve(), job.config
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    folder = run / ".plan"  # one place, so that what a killed plan left is found
+    folder = run / ".plan"  # always the same, so that the next plan removes what a killed one left
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        found = _measure(job, folder, count=tflops is not None)
+        planned = _measure(job, folder, count=tflops is not None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    found["disk"]["free"] = shutil.disk_usage(run).free
+    planned["disk"]["free"] = shutil.disk_usage(run).free
     conditions = {
         "backbone": config.backbone,
         "train": config.train.model_dump(mode="json"),
@@ -97,10 +102,12 @@ def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load": round(load, 1),
     }
-    return {**found, "assumed_tflops": tflops, "conditions": found.pop("conditions") | conditions}
+    conditions = planned["conditions"] | conditions
+    return {**planned, "assumed_tflops": tflops, "conditions": conditions}
 
 
 def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
+    """Train for a few steps in `folder`, and return the plan; with `count` the operations of a step as well."""
     config, began = job.config.train, time.monotonic()
     bags = training_bags(job)
     videos = bag_videos(job, bags)
@@ -115,14 +122,14 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     else:
         source = decoded(job, model, videos)
 
-    def trial(name: str, batches: Batches, n: int, **changes: Any) -> Trial:
-        found = Trial(job.progress, f"plan: {name}")
+    def train_for(name: str, batches: Batches, max_steps: int, **changes: Any) -> Trial:
+        trial = Trial(job.progress, f"plan: {name}")
         course = Course(bags, config.model_copy(update={**PLAIN, **changes}), **draws)
-        # In a folder of its own: none goes on with another's checkpoint.
+        # Each trial has its own folder, so that none goes on with another's checkpoint.
         training = Training(model, course, batches, folder=folder / name, key=key)
-        training.run(found.progress, max_steps=n)
-        found.moments.append(time.monotonic())
-        return found
+        training.run(trial.progress, max_steps=max_steps)
+        trial.moments.append(time.monotonic())
+        return trial
 
     draws: dict[str, Any] = {"seed": job.config.seed, "names": job.names()}
     whole = Course(bags, config, **draws)
@@ -130,14 +137,14 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     inputs = Recorded(source.batches)
-    # With an epoch more it ends before its last step, after which comes a checkpoint.
-    more = {"epochs": config.epochs + 1, "checkpoint_seconds": math.inf}
-    real = trial("decoding", inputs, min(1 + STEPS, n_steps), **more)
+    # With one epoch more the trial ends before the last step, which would be followed by a checkpoint.
+    longer = {"epochs": config.epochs + 1, "checkpoint_seconds": math.inf}
+    real = train_for("decoding", inputs, min(1 + STEPS, n_steps), **longer)
     decoders = job.decoder.peak_memory()
-    # Nothing is decoded any more, so that a checkpoint after each step lets no decoding get ahead.
+    # Here each step is followed by a checkpoint. Nothing is decoded, so no decoding gets ahead in the meantime.
     n_again = 1 + STEPS if source.n_epochs > 1 else 2
     epochs = max(config.epochs, n_again)
-    again = trial("ready", inputs.again, n_again, checkpoint_seconds=0.0, epochs=epochs)
+    again = train_for("ready", inputs.again, n_again, checkpoint_seconds=0.0, epochs=epochs)
     ended = time.monotonic()
     ready = Run(folder / "ready")
     model.save(ready.model)
@@ -146,21 +153,21 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     flop = 0
     if count:
         with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
-            trial("counting", inputs.again, 1, **more)
+            train_for("counting", inputs.again, 1, **longer)
         flop = counter.get_total_flops()
-    found = _time(config, n_steps, source, real, again, beside=(loading, saving))
-    if whole.held_out:  # each batch of them counted as a step, which costs more
+    timing = _time(config, n_steps, source, real, again, beside=(loading, saving))
+    if whole.held_out:  # a held-out batch is counted as a step, though it costs less
         n_batches_held_out = config.epochs * n_batches(len(whole.held_out), config.batch_size)
-        found["seconds"] += n_batches_held_out * found["times"]["decoding"]
+        timing["seconds"] += n_batches_held_out * timing["times"]["decoding"]
     return {
         "videos": len(bags),
-        **found,
+        **timing,
         "memory": {
             "process": memory + round(source.ahead * (1 - inputs.seen(len(videos)))),
             "decoders": decoders,
             "gpu": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         },
-        "disk": _disk(ready, n_again, found, source.features, config=config),
+        "disk": _disk(ready, n_again, timing, source.features, config=config),
         "flop": flop,
         "conditions": {"device": str(model.device), "decoders": len(job.decoder)},
     }
@@ -175,13 +182,17 @@ def _time(
     *,
     beside: tuple[float, float],
 ) -> dict[str, Any]:
-    """Seconds of the whole and of a step, and what they were made from; `beside` training are loading and saving."""
+    """Return the seconds of the whole and of a step, and the numbers that they follow from.
+
+    `beside` holds the seconds for loading and for saving the model.
+    """
     numbers = {"n_steps": n_steps, "n_decoding": n_steps / source.n_epochs}
     in_decoding = [row for row in real.rows if row["epoch"] % source.n_epochs == 0]
-    kinds = (real.rows[:1], in_decoding[1:] or in_decoding, again.rows[1:])
+    rows_by_kind = (real.rows[:1], in_decoding[1:] or in_decoding, again.rows[1:])
 
     def all_steps(field: str) -> tuple[float, list[float]]:
-        means = [mean(row[field] for row in rows) for rows in kinds]
+        """Return the sum of a field over all steps, and its mean for each kind of step."""
+        means = [mean(row[field] for row in rows) for rows in rows_by_kind]
         return of_steps(*means, n_steps=n_steps, n_decoding=numbers["n_decoding"]), means
 
     steps, (first, decoding, ready) = all_steps("seconds")
@@ -193,11 +204,11 @@ def _time(
         checkpoint=mean(again.between_steps),
         end=real.after_steps + beside[1],
     )
-    every = config.checkpoint_seconds
+    spacing: dict[str, Any] = {"n_steps": n_steps, "checkpoint_seconds": config.checkpoint_seconds}
     return {
         **numbers,
-        "n_checkpoints": n_checkpoints(steps, n_steps=n_steps, checkpoint_seconds=every),
-        "seconds": of_training(times, steps, n_steps=n_steps, checkpoint_seconds=every),
+        "n_checkpoints": n_checkpoints(steps, **spacing),
+        "seconds": of_training(times, steps, **spacing),
         "step": steps / n_steps,
         "data": all_steps("data_seconds")[0] / n_steps,
         "times": asdict(times),
@@ -205,16 +216,22 @@ def _time(
 
 
 def _disk(
-    run: Run, n_rows: int, found: Mapping[str, Any], features: int, *, config: TrainConfig
+    run: Run, n_rows: int, timing: Mapping[str, Any], features: int, *, config: TrainConfig
 ) -> dict[str, int]:
-    """Bytes: of a checkpoint and of the model; of all that stays; and of the most that lies there at a time."""
+    """Return the bytes of a checkpoint, of the model, of all that stays, and of the most at one time.
+
+    `run` holds what a trial of `n_rows` steps wrote; `features` are the bytes that the store will grow by.
+    """
     checkpoint, model = size_of(run.checkpoints), size_of(run.model)
     events = size_of(run.tensorboard) / n_rows
-    rows = size_of(run.steps) / n_rows
-    kept = min(config.keep_last, found["n_checkpoints"])
-    most = min(config.keep_last + 1, found["n_checkpoints"])  # one more while it is written
-    logs = round(found["n_steps"] * (events + (1 + most) * rows))  # each checkpoint holds them too
-    beside = logs + features + (model if config.holdout else 0)  # the best weights
+    row = size_of(run.steps) / n_rows
+    kept = min(config.keep_last, timing["n_checkpoints"])
+    most = min(config.keep_last + 1, timing["n_checkpoints"])  # one more while it is written
+    logs = round(
+        timing["n_steps"] * (events + (1 + most) * row)
+    )  # each checkpoint holds the rows too
+    best = model if config.holdout else 0  # the best weights of the validation loss
+    beside = logs + features + best
     return {
         "checkpoint": checkpoint,
         "model": model,
@@ -223,14 +240,14 @@ def _disk(
     }
 
 
-def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
-    """A plan for the terminal."""
-    memory, disk, conditions = found["memory"], found["disk"], found["conditions"]
+def lines_of(planned: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a plan as lines for the terminal."""
+    memory, disk, conditions = planned["memory"], planned["disk"], planned["conditions"]
     yield (
-        f"{found['n_steps']:,} steps on this machine ({conditions['device']}, {conditions['cores']} cores): "
-        f"{_hours(found['seconds'])}"
+        f"{planned['n_steps']:,} steps on this machine ({conditions['device']}, {conditions['cores']} cores): "
+        f"{_hours(planned['seconds'])}"
     )
-    yield f"a step: {found['step']:.2f} s, of which {found['data']:.2f} s wait for data"
+    yield f"a step: {planned['step']:.2f} s, of which {planned['data']:.2f} s wait for data"
     if conditions["load"] > conditions["cores"]:
         yield f"other programs kept this machine busy (load {conditions['load']}): alone it would be faster"
     gpu = f", {_bytes(memory['gpu'])} on the GPU" if memory["gpu"] else ""
@@ -242,10 +259,10 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     )
     if disk["peak"] > disk["free"]:
         yield "the disk is too small: make room before you train"
-    if tflops := found["assumed_tflops"]:
-        tera = found["flop"] / 1e12
-        hours = found["n_steps"] * tera / tflops / 3600
-        yield f"computing: {tera:,.4g} TFLOP a step, {found['n_steps'] * tera:,.4g} TFLOP in all"
+    if tflops := planned["assumed_tflops"]:
+        tflop, n_steps = planned["flop"] / 1e12, planned["n_steps"]
+        hours = n_steps * tflop / tflops / 3600
+        yield f"computing: {tflop:,.4g} TFLOP a step, {n_steps * tflop:,.4g} TFLOP in all"
         yield (
             f"at an assumed {tflops:g} TFLOP/s sustained: {hours:,.2g} h of computing; "
             "assumed, not measured, decoding not counted"

@@ -1,4 +1,4 @@
-"""What a plan lets a training do: the batches of a few steps, from the source training has, and a watch on them."""
+"""The batches of the few steps that a plan takes, from the source that training has, and a watch on these steps."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SAMPLE = 16  # videos that are embedded where only the head is trained
 
 @dataclass(frozen=True)
 class Source:
-    """Batches for training, and what they bring along."""
+    """Batches for training, and what it costs to have them."""
 
     batches: Batches
-    n_epochs: int = 1  # that come from one decoding
+    n_epochs: int = 1  # epochs for which files are decoded at once
     ahead: int = 0  # bytes of clips that wait when an epoch of decoding ends
-    seconds: float = 0.0  # to fill the store of features
-    features: int = 0  # bytes that the store is yet to grow by
+    seconds: float = 0.0  # time that it takes to fill the store of features
+    features: int = 0  # bytes that the store of features will grow by
 
 
 def stored(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
-    """Batches from the cache, which must be complete."""
+    """Return batches from the cache. Raises MaxiError when the cache is not complete."""
     store = FrameStore(job.run.frames, job.config.cache)
     if missing := sum(v.id not in store and v.id not in store.lost for v in videos):
         raise MaxiError(
@@ -50,7 +50,7 @@ def stored(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
 
 
 def decoded(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
-    """Batches from the files, as training decodes them."""
+    """Return batches from the files, as training decodes them."""
     config, side = job.config.train, model.backbone.image_size
     n_epochs = epochs_decoded_at_once(videos, config, side)
     ahead = len(videos) * (n_epochs - 1) * clip_bytes(config, side)
@@ -60,43 +60,46 @@ def decoded(job: Job, model: VideoCLIP, videos: Sequence[Video]) -> Source:
 def embedded(
     job: Job, model: VideoCLIP, bags: Sequence[Bag], videos: Sequence[Video], *, folder: Path
 ) -> Source:
-    """Batches whose features are those of a few videos: all have one size, and which they are costs nothing."""
-    moments: list[float] = []
+    """Return batches with the features of the first few videos in place of all, since a step costs the same with them.
 
-    def noting(items: Iterable[Any]) -> Iterator[Any]:
+    Raises MaxiError when none of these videos can be read.
+    """
+    moments: list[float] = []  # when each video was begun, and the end
+
+    def note_moments(items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             moments.append(time.monotonic())
             yield item
         moments.append(time.monotonic())
 
     def timed(items: Iterable[Any], total: int, label: str) -> Shown:
-        return job.progress(noting(items), total, label)
+        return job.progress(note_moments(items), total, label)
 
-    few = replace(job, run=Run(folder), progress=timed)
-    batches, store = training_batches(few, model, videos[:SAMPLE])
+    sample_job = replace(job, run=Run(folder), progress=timed)
+    batches, store = training_batches(sample_job, model, videos[:SAMPLE])
     assert store is not None
-    there = [bag for bag in bags[:SAMPLE] if bag.video in store]
+    sample = [bag for bag in bags[:SAMPLE] if bag.video in store]
     store.close()
-    if not there:
+    if not sample:
         raise MaxiError(f"none of the first {SAMPLE} videos can be read any more; see `maxi check`")
 
-    def borrowed(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+    def sample_batches(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
         for step in steps:
-            bags = tuple(there[i % len(there)] for i in range(len(step.bags)))
-            _, features = next(batches([replace(step, bags=bags)]))
+            in_place = tuple(sample[i % len(sample)] for i in range(len(step.bags)))
+            _, features = next(batches([replace(step, bags=in_place)]))
             yield step, features
 
     key = views_key(model, job.config.train, job.config.seed)
-    missing = len(videos) - n_stored(job.run.features, key)
+    n_missing = len(videos) - n_stored(job.run.features, key)
     return Source(
-        borrowed,
-        seconds=(moments[-1] - moments[0]) / (len(moments) - 1) * missing,
-        features=round(size_of(Run(folder).features) / len(there) * missing),
+        sample_batches,
+        seconds=(moments[-1] - moments[0]) / (len(moments) - 1) * n_missing,
+        features=round(size_of(Run(folder).features) / len(sample) * n_missing),
     )
 
 
 class Recorded:
-    """Batches as they are made; the last one comes again when there is nothing more to make."""
+    """Batches as they are made; `again` gives the last one of them again, for every step."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -115,27 +118,28 @@ class Recorded:
             yield item
 
     def again(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
-        with self._making:  # the thread that makes batches ends with the one it is at
+        """Yield the inputs of the last batch for every step, without making any."""
+        with self._making:  # wait until the thread that makes batches has finished its last one
             assert self._last is not None
         last, inputs = self._last
         for step in steps:
             yield replace(step, bags=last.bags), inputs
 
     def seen(self, n_videos: int) -> float:
-        """The share of all videos that batches were made of, at most 1."""
+        """Return the share of all videos that batches were made of, at most 1."""
         return min(1.0, self._n_videos / n_videos)
 
 
 class Trial(Shown):
-    """The first steps of a training, as its progress sees them: their rows, and when they were there."""
+    """The first steps of a training, as its progress sees them: the row of each, and the moment when it came."""
 
     def __init__(self, progress: Progress, label: str) -> None:
         self._progress, self._label = progress, label
         self.rows: list[Mapping[str, Any]] = []
-        self.moments = [time.monotonic()]  # of the beginning, each row, the end
+        self.moments = [time.monotonic()]  # of the beginning, of each row, and of the end
 
     def progress(self, items: Iterable[Any], total: int, label: str) -> Trial:
-        """The training's progress: shown under the plan's label, and watched."""
+        """Serve as the training's progress: show it under the plan's label, and watch it."""
         self._shown = self._progress(items, total, self._label)
         return self
 
@@ -149,20 +153,22 @@ class Trial(Shown):
 
     @property
     def before_steps(self) -> float:
+        """Seconds from the beginning to the first step."""
         return self.moments[1] - self.moments[0] - float(self.rows[0]["seconds"])
 
     @property
     def between_steps(self) -> list[float]:
-        """Seconds from a step's end to the next one's beginning."""
+        """Seconds from the end of each step to the beginning of the next."""
         ends = zip(self.moments[1:-1], self.moments[2:-1], self.rows[1:], strict=False)
         return [later - end - row["seconds"] for end, later, row in ends]
 
     @property
     def after_steps(self) -> float:
+        """Seconds from the end of the last step to the end."""
         return self.moments[-1] - self.moments[-2]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(p.stat().st_size for p in files if p.is_file())

@@ -1,4 +1,4 @@
-"""Report: what a run came to, as a page, a card beside the model, a page to judge clips on, and a few lines."""
+"""Report: show what came out of a run, as a page, a model card, a page to judge clips on, and a few lines."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from maxi.stages.job import Job
 
 
 def report_run(job: Job) -> Path:
-    """Write `report.html`, and beside the model its card."""
+    """Write `report.html`, and the card beside the model; return the path of the report."""
     if job.run.model.is_dir():
         write_card(job.run, job.config, job.names())
     return write_report(job.run, job.decoder, seed=job.config.seed)
 
 
 def verify_run(job: Job, n: int) -> Path:
-    """Write `verify.html`, on which a person judges `n` sampled clips."""
+    """Write `verify.html`, on which a person judges `n` sampled clips, and return its path."""
     return write_verify(job.run, job.decoder, n=n, seed=job.config.seed)
 
 
 def summary_of(run: Run) -> Iterator[str]:
-    """What a finished run came to, a few lines for the terminal."""
+    """Yield what came out of a finished run, a few lines for the terminal."""
     if run.results.exists():
         records = [r for r in read_json(run.results) if r["split"] == "all"]
         yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
@@ -37,11 +37,12 @@ def summary_of(run: Run) -> Iterator[str]:
             paired = f"   top-1 {with_interval(gain['gain'], gain['interval'])}" if gain else ""
             yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
     else:
-        rows = [
-            json.loads(line) for line in run.predictions.read_text(encoding="utf-8").splitlines()
-        ]
-        same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in rows)
-        yield f"frozen and adapted agree on {same} of {len(rows)} videos; no labels, so no gain is claimed"
+        lines = run.predictions.read_text(encoding="utf-8").splitlines()
+        predictions = [json.loads(line) for line in lines]
+        n_same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in predictions)
+        yield (
+            f"frozen and adapted agree on {n_same} of {len(predictions)} videos; no labels, so no gain is claimed"
+        )
         yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
     yield f"model:  {run.model}"
     if run.report.exists():

@@ -1,4 +1,4 @@
-"""Improve: the stage that trains a run's model on its bags, and the control on bags dealt out at random."""
+"""Improve: train a run's model on its bags, or the control on bags that are dealt out at random."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from maxi.video.frame_store import FrameStore, store_key
 
 
 def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
-    """Write `model/` and `training.json`: fine-tune on the bags, ensemble with the frozen weights.
+    """Fine-tune on the bags, ensemble with the frozen weights, and write `model/` and `training.json`.
 
-    With `control` the bags are dealt out to the videos at random and everything goes to `control/`: what such a run
-    gains is not owed to the matches.
+    With `control` the bags are dealt out to the videos at random, and everything goes to `control/`; a gain of such a
+    model does not come from the matches. Returns the contents of `training.json`.
     """
     config, run = job.config, job.run.control if control else job.run
     bags = training_bags(job)
@@ -40,7 +40,8 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
             return summary
     job.world.wait()
     if first:
-        meta_path(run.training).unlink(missing_ok=True)  # nothing vouches for a model in the making
+        # The record goes first, so that it never stands for a model that is only half made.
+        meta_path(run.training).unlink(missing_ok=True)
         run.training.unlink(missing_ok=True)
         run.create()
     job.world.wait()
@@ -48,7 +49,7 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
         bags = shuffle_bags(bags, config.seed)
     videos = bag_videos(job, bags)
     job.release()
-    model = fresh_model(config)  # of its own: it is trained in place
+    model = fresh_model(config)  # not the job's frozen model, since it is trained in place
     batches, store = training_batches(job, model, videos)
     try:
         bags = [b for b in bags if store is None or b.video in store]
@@ -57,8 +58,8 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
         )
         key = digest(job.fingerprint, _frames_key(job))
         training = Training(model, course, batches, folder=run.folder, key=key, world=job.world)
-        shown = under("train control", job.progress) if control else job.progress
-        summary = training.run(shown)
+        progress = under("train control", job.progress) if control else job.progress
+        summary = training.run(progress)
     finally:
         if store:
             store.close()
@@ -73,13 +74,14 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
 
 
 def _scores(job: Job) -> dict[str, float]:
-    """How sure each match is, where training asks for it."""
+    """Return the score of each video's match where `train.curriculum` needs it, else {}."""
     if job.config.train.curriculum == 1:
         return {}
     return {m.video: m.score for m in read_jsonl(job.run.matches, Match)}
 
 
 def training_inputs(job: Job) -> dict[str, Any]:
+    """Return all inputs on which the trained weights depend."""
     return {
         "bags.jsonl": contents(job.run.bags),
         "backbone": job.fingerprint,
@@ -89,20 +91,23 @@ def training_inputs(job: Job) -> dict[str, Any]:
 
 
 def _frames_key(job: Job) -> dict[str, str]:
-    """What training depends on beside `train.*` when it reads frames from the cache."""
+    """Return the key of the cache when training reads frames from it, else {}."""
     cache_config = job.config.cache
     return {} if cache_config.format == "none" else {"cache": store_key(cache_config)}
 
 
 def model_digest(folder: Path) -> str:
-    """Digest of a saved model's weights; empty when there is none."""
+    """Return the digest of a saved model's weights; empty when there is no model."""
     return digest([file_digest(p) for p in model_files(folder)]) if folder.is_dir() else ""
 
 
 def training_batches(
     job: Job, model: VideoCLIP, videos: Sequence[Video]
 ) -> tuple[Batches, FeatureStore | FrameStore | None]:
-    """What turns steps into inputs; with the store that they come from, filled, where there is one."""
+    """Return what turns steps into inputs, and the filled store that these come from, None where there is none.
+
+    Raises MaxiError when the head is to be trained in several processes.
+    """
     train_config, seed = job.config.train, job.config.seed
     if job.config.cache.format != "none":
         frames = fill_cache(job, videos)

@@ -1,28 +1,28 @@
-// The same as `estimate` in verification.py; a test compares their numbers.
+// The same as `estimate` in reports/verify.py; a test compares their numbers.
 const Z = 1.959963984540054;
 const ENOUGH = 5;
 
 function estimate(judgements, strata) {
   const kinds = ["agree", "disagree"];
   const total = strata.agree + strata.disagree;
-  const seen = {}, told = {};
+  const judged = {}, decided = {};
   for (const h of kinds) {
-    seen[h] = judgements.filter((j) => j.stratum === h);
-    told[h] = seen[h].filter((j) => j.frozen !== null);
+    judged[h] = judgements.filter((j) => j.stratum === h);
+    decided[h] = judged[h].filter((j) => j.frozen !== null);
   }
   const counts = {
-    judged: seen.agree.length + seen.disagree.length,
-    told: told.agree.length + told.disagree.length,
+    judged: judged.agree.length + judged.disagree.length,
+    told: decided.agree.length + decided.disagree.length,
   };
   const present = kinds.filter((h) => strata[h] > 0);
-  if (present.some((h) => seen[h].length < Math.min(ENOUGH, strata[h]) || !told[h].length)) {
+  if (present.some((h) => judged[h].length < Math.min(ENOUGH, strata[h]) || !decided[h].length)) {
     return { ready: false, ...counts };
   }
   const result = { ready: true, ...counts };
   for (const model of ["frozen", "adapted"]) {
     let value = 0, below = 0, above = 0;
     for (const h of present) {
-      const n = told[h].length, k = told[h].filter((j) => j[model]).length;
+      const n = decided[h].length, k = decided[h].filter((j) => j[model]).length;
       const weight = strata[h] / total, share = k / n, [low, high] = agrestiCoull(k, n);
       value += weight * share;
       below += (weight * (share - low)) ** 2;
@@ -31,10 +31,10 @@ function estimate(judgements, strata) {
     const low = Math.max(0, value - Math.sqrt(below)), high = Math.min(1, value + Math.sqrt(above));
     result[model] = { value: 100 * value, interval: [100 * low, 100 * high] };
   }
-  const moved = strata.disagree > 0 ? told.disagree : [];
-  const gained = moved.filter((j) => j.adapted && !j.frozen).length;
-  const lost = moved.filter((j) => j.frozen && !j.adapted).length;
-  result.difference = difference(gained, lost, moved.length, strata.disagree / total);
+  const different = strata.disagree > 0 ? decided.disagree : [];
+  const gained = different.filter((j) => j.adapted && !j.frozen).length;
+  const lost = different.filter((j) => j.frozen && !j.adapted).length;
+  result.difference = difference(gained, lost, different.length, strata.disagree / total);
   return result;
 }
 

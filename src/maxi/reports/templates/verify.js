@@ -10,21 +10,21 @@ try {
   state = {};
 }
 
-function of(card) {
-  const found = Object.hasOwn(state, card.video) ? state[card.video] : null;
-  return found || { verdicts: {}, unsure: false };
+function entryOf(card) {
+  const saved = Object.hasOwn(state, card.video) ? state[card.video] : null;
+  return saved || { verdicts: {}, unsure: false };
 }
 
 function isDone(card) {
-  const entry = of(card);
+  const entry = entryOf(card);
   return entry.unsure || card.names.every((name) => Object.hasOwn(entry.verdicts, name));
 }
 
 function judgements() {
   return data.cards.filter(isDone).map((card) => {
-    const entry = of(card);
-    const say = (model) => (entry.unsure ? null : entry.verdicts[card[model]]);
-    return { video: card.video, stratum: card.stratum, frozen: say("frozen"), adapted: say("adapted") };
+    const entry = entryOf(card);
+    const verdict = (model) => (entry.unsure ? null : entry.verdicts[card[model]]);
+    return { video: card.video, stratum: card.stratum, frozen: verdict("frozen"), adapted: verdict("adapted") };
   });
 }
 
@@ -41,17 +41,17 @@ function keep(index, entry) {
 }
 
 function judge(index, name, right) {
-  const entry = of(data.cards[index]), verdicts = { ...entry.verdicts };
+  const entry = entryOf(data.cards[index]), verdicts = { ...entry.verdicts };
   if (verdicts[name] === right) delete verdicts[name];
   else verdicts[name] = right;
   keep(index, { verdicts, unsure: false });
 }
 
 function skip(index) {
-  keep(index, { verdicts: {}, unsure: !of(data.cards[index]).unsure });
+  keep(index, { verdicts: {}, unsure: !entryOf(data.cards[index]).unsure });
 }
 
-// The next clip that is not judged yet, or the one after this.
+// The next clip that is not judged yet; this one when all others are.
 function next(index) {
   for (let step = 1; step < cards.length; step++) {
     const place = (index + step) % cards.length;
@@ -73,7 +73,7 @@ function mark() {
 
 function draw() {
   cards.forEach((element, i) => {
-    const card = data.cards[i], entry = of(card);
+    const card = data.cards[i], entry = entryOf(card);
     element.classList.toggle("done", isDone(card));
     element.querySelectorAll("button[data-name]").forEach((button) => {
       const right = button.dataset.right === "1";
@@ -108,7 +108,7 @@ function show(result) {
   document.getElementById("verdict").textContent = verdict;
   const unsure = result.judged - result.told;
   document.getElementById("left-out").textContent =
-    `From ${result.told} clips` + (unsure ? `; ${unsure} that could not be told are left out.` : ".");
+    `From ${result.told} clips` + (unsure ? `; ${unsure} for which you could not tell are left out.` : ".");
 }
 
 function download() {
@@ -151,7 +151,7 @@ cards.forEach((element, i) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const card = data.cards[current], { verdicts } = of(card);
+  const card = data.cards[current], { verdicts } = entryOf(card);
   const open = card.names.find((name) => !Object.hasOwn(verdicts, name));
   const actions = {
     r: () => open !== undefined && judge(current, open, true),
