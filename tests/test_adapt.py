@@ -133,6 +133,7 @@ def test_results_compare_models_under_the_same_conditions(finished: Run) -> None
         assert ("gain" in record) == (record["model"] != "frozen")
 
 
+@pytest.mark.slow
 def test_one_seed_two_runs_same_weights(
     finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -29,8 +29,10 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
     "script",
     [
         "objective",
-        "memory",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("step", "scaling", "savings")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("memory", "step", "scaling", "savings")
+        ),
     ],
     indirect=True,
 )

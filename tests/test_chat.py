@@ -206,6 +206,7 @@ def test_a_vision_model_is_asked_about_each_picture(server: Server) -> None:
     assert captioning_cost("blip", 16, ChatConfig()) is None
 
 
+@pytest.mark.slow
 def test_adapt_through_a_server_that_fails_midway_goes_on_where_it_was(
     server: Server, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-MANY_BLOCKS = {"extending.md", "files.md", "edit-bags.md"}  # minutes
+MANY_BLOCKS = {"extending.md", "edit-bags.md", "long-training.md", "few-shot.md"}  # minutes
 
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
@@ -258,6 +258,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+@pytest.mark.slow
 def test_every_example_runs_and_is_short(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -160,6 +160,7 @@ def test_untrusted_texts_are_cleaned_and_limited(tmp_path: Path) -> None:
     assert texts_of(expand(["jump"], f"file:{path}"), "jump") == ["up and down"]
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_hash_seed() -> None:
     names = ["mending a bicycle", "grilling sausages", "xylophone", "water polo"]
     code = f"from maxi.method.expansion import expand; print(expand({names}), end='')"

@@ -158,6 +158,7 @@ def test_a_training_of_one_step_can_be_planned(run: Run) -> None:
     assert (found["n_steps"], found["n_decoding"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_both_towers(run: Run) -> None:
     """Twice the frames are nearly twice the operations of the images; a frozen tower is not gone back through."""
     flop = {
