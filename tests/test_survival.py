@@ -40,14 +40,14 @@ def train_until(n: int, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_kill_9_costs_no_bit(videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path) -> None:
     config = settings(
-        tiny_clip, "epochs=20", "checkpoint_seconds=0", "holdout=0.3", "result=best", "average=ema"
+        tiny_clip, "epochs=40", "checkpoint_seconds=0", "holdout=0.3", "result=best", "average=ema"
     )
     whole = adapt(str(videos), actions, tmp_path / "whole", config, progress=silent)
     run = adapt(
         str(videos), actions, tmp_path / "run", settings(tiny_clip, "epochs=1"), progress=silent
     )
     command = [str(run.folder), "-s", "train.average=ema"]
-    for setting in ("epochs=20", "checkpoint_seconds=0", "holdout=0.3", "result=best"):
+    for setting in ("epochs=40", "checkpoint_seconds=0", "holdout=0.3", "result=best"):
         command += ["-s", setting]
     chance = random.Random(0)
     for _ in range(5):
