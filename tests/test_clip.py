@@ -255,7 +255,7 @@ def test_position_numbers_in_old_files_are_no_weights(copy):
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "type 'bert'"),
         (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
-        (lambda f: (f / "config.json").write_text("[]"), "config.json is no JSON object"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json is not a JSON object"),
         (lambda f: (f / "preprocessor_config.json").write_text("[]"), "cannot be read"),
         (lambda f: (f / "config.json").write_text('{"model_type": "clip"}'), "cannot be read|fit"),
         (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),

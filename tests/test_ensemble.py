@@ -83,5 +83,5 @@ def test_the_frozen_end_has_no_temporal_attention(
         assert read_json(tmp_path / str(alpha) / "maxi.json").get("temporal_blocks", 0) == blocks
     done = CliRunner().invoke(main, ["convert", str(run.folder), str(tmp_path / "out")])
     assert done.exit_code == 1
-    assert "attend across frames, which no other layout can say" in done.stderr
+    assert "attend across frames, which no other layout can express" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -291,7 +291,9 @@ def test_what_is_no_clip_is_refused_in_a_sentence(state: dict[str, Tensor], tmp_
     (tmp_path / "noise.pt").write_bytes(b"\0" * 1000)
     refused("noise.pt", "cannot be read|never executed")
     save_file({**state, "mit.resblocks.0.x": torch.zeros(1)}, tmp_path / "more.safetensors")
-    refused("more.safetensors", r"1 weights are none of a CLIP with a ViT \(mit.resblocks.0.x\)")
+    refused(
+        "more.safetensors", r"1 weights do not belong to a CLIP with a ViT \(mit.resblocks.0.x\)"
+    )
     less = {k: v for k, v in state.items() if k != "ln_final.bias"}
     save_file(less, tmp_path / "less.safetensors")
     refused("less.safetensors", "missing text_model.final_layer_norm.bias")

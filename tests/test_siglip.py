@@ -116,7 +116,7 @@ def refuse(folder: Path, pattern: str) -> None:
 
 def test_what_is_no_siglip_is_refused_in_a_sentence(folder, tmp_path):
     refuse(write_tiny_clip(tmp_path / "clip"), "of type 'clip'; pass a SigLIP of fixed resolution")
-    with pytest.raises(MaxiError, match="is no CLIP but 'siglip'; pass a CLIP, or --to hf"):
+    with pytest.raises(MaxiError, match="is not a CLIP but 'siglip'; pass a CLIP, or --to hf"):
         convert(str(folder), tmp_path / "out", "open_clip")
     with pytest.raises(MaxiError, match="is 'objects'; pass a CLIP or a SigLIP"):
         convert("objects", tmp_path / "out")

@@ -47,9 +47,7 @@ def build_bags(
     name_texts = _texts_of_names(phrases, parser) if config.phrases else {}
     kept = (match for match in matches if match.kept)
     while chunk := list(islice(kept, CHUNK)):
-        caption_texts = (
-            _texts_of_captions(chunk, captions_of_videos, parser, config) if config.captions else {}
-        )
+        caption_texts = _texts_of_captions(chunk, captions_of_videos, parser, config)
         for match in chunk:
             if config.phrases and match.name not in name_texts:
                 name_texts[match.name] = _verbs_of_name(match.name, parser)
@@ -74,6 +72,8 @@ def _texts_of_captions(
     matches: Sequence[Match], captions: Mapping[str, Caption], parser: Parser, config: BagConfig
 ) -> dict[str, list[BagText]]:
     """Return the texts that the captions of each matched video give; equal captions are parsed once."""
+    if not config.captions:
+        return {}
     rows = [captions[match.video] for match in matches if match.video in captions]
     distinct = list(dict.fromkeys(caption for row in rows for caption in row.captions))
     parsed = dict(zip(distinct, parser.captions(distinct, config.caption_parts), strict=True))

@@ -74,11 +74,9 @@ def by_labels(
     """
     for video in videos:
         if video.label not in names:
-            fault = (
-                "has no label"
-                if video.label is None
-                else f"is labelled {video.label!r}, which is none of the {len(names)} action names"
-            )
+            fault = "has no label"
+            if video.label is not None:
+                fault = f"has the label {video.label!r}, which is not among the {len(names)} names"
             raise MaxiError(
                 f"{video.path} {fault}; mend the list, or match without `match.supervised`"
             )

@@ -1,1 +1,1 @@
-"""Everything that holds weights."""
+"""All models: backbones, captioners and language models, and how they are loaded, saved and converted."""

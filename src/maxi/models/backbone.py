@@ -15,11 +15,11 @@ Normalisation = Literal["model", "imagenet"]
 
 @dataclass
 class ImageBlocks:
-    """The transformer blocks of an image tower, and how they are to work: what training may ask of a backbone.
+    """The transformer blocks of an image tower, and how training wants them to work.
 
-    There are `n` of them, and they read `n_patches` patches of a frame. The last `temporal` of them also attend to
-    neighbouring frames (appendix C.4). With `recompute` the way back computes each block anew instead of keeping what
-    it computed.
+    There are `n` blocks, and they read `n_patches` patches of a frame. The last `temporal` blocks also attend to
+    neighbouring frames (appendix C.4). With `recompute` the backward pass computes each block again instead of keeping
+    its intermediate results in memory.
     """
 
     n: int
@@ -31,8 +31,8 @@ class ImageBlocks:
 class Backbone(Protocol):
     """An `nn.Module` with an image and a text encoder, each split into a trunk and a small head.
 
-    F and G are the widths of the two trunks, D that of the joint space, P the patches of a frame that
-    are read. `mean` and `std` are on a scale of 0 to 1; the short side is resized to `resize_to`.
+    F and G are the widths of the two trunks, D is the width of the joint space, and P the number of patches of a frame
+    that are read. `mean` and `std` are of pixels from 0 to 1. The short side of a frame is resized to `resize_to`.
     """
 
     kind: str
@@ -43,46 +43,46 @@ class Backbone(Protocol):
 
     @property
     def image_blocks(self) -> ImageBlocks | None:
-        """The transformer blocks of the image side, or None where it has none that training may ask anything of."""
+        """The transformer blocks of the image side, or None when it has none that training can configure."""
 
     def image_trunk(
         self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
     ) -> Tensor:
-        """Everything before the head: (B * T, C, H, W) -> (B * T, F), the T = `n_frames` of a video side by side.
+        """Compute the features of frames before the head: (B * T, C, H, W) -> (B * T, F).
 
-        `kept` (B, P) are the patches of each video's frames that are read at all. Only a backbone with `image_blocks`
-        needs to heed either.
+        The T = `n_frames` frames of a video are next to each other. `kept` (B, P) holds the patches that are read of
+        each video's frames; by default all are read. A backbone without `image_blocks` may ignore both.
         """
 
     def image_head(self, features: Tensor) -> Tensor:
-        """The raw embedding of a frame: (B, F) -> (B, D)."""
+        """Turn features into raw embeddings of frames: (B, F) -> (B, D)."""
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Trunk and head: (B, C, H, W) -> (B, D)."""
+        """Apply trunk and head: (B, C, H, W) -> (B, D)."""
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Everything before the head: tokens (N, L) -> (N, G)."""
+        """Compute the features of texts before the head: tokens (N, L) -> (N, G)."""
 
     def text_head(self, features: Tensor) -> Tensor:
-        """The raw embedding of a text: (N, G) -> (N, D)."""
+        """Turn features into raw embeddings of texts: (N, G) -> (N, D)."""
 
     def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Trunk and head: tokens (N, L) -> (N, D)."""
+        """Apply trunk and head: tokens (N, L) -> (N, D)."""
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors (N, L), L the longest text of this call, cut at the model's limit."""
+        """Return tensors (N, L), where L is the longest text of this call, cut at the model's limit."""
 
     def head_parameters(self) -> list[str]:
-        """Names of the parameters of both heads."""
+        """Return the names of the parameters of both heads."""
 
     def visual_parameters(self) -> list[str]:
-        """Names of the parameters of the image side; the others are the text side's."""
+        """Return the names of the parameters of the image side; all others belong to the text side."""
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight and with the preprocessing."""
+        """Return 16 hex digits that change with any weight and with the preprocessing."""
 
     def save(self, folder: str | Path) -> None:
-        """Write what the loader of the same kind reads back, bit for bit."""
+        """Write a folder from which the loader of the same kind reads the same model back, bit for bit."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 

@@ -1,4 +1,4 @@
-"""`blip`: a captioning model of transformers, BLIP first of all (section 3.2), describes frames one by one."""
+"""`blip`: describe frames one by one with a captioning model of transformers, such as BLIP (section 3.2)."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ PROMPT = "a picture of"
 
 PREPROCESSING_FILES = ("preprocessor_config.json", "processor_config.json")
 
-# Mean difference of 16 x 16 grey values, of 255: still pictures are 0.1 to 0.2 apart, the slowest actions 0.3.
+# Frames are nearly equal when their 16 x 16 grey values, from 0 to 255, differ by less than this on average. Frames of
+# a still picture differ by 0.1 to 0.2, those of the slowest actions by 0.3.
 NEAR = 0.25
 
 
 @dataclass(frozen=True)
 class Blip:
-    """A captioning model with its own preprocessing; it decodes greedily, so equal frames get equal captions.
+    """A captioning model with its own preprocessing; it decodes greedily, so that equal frames get equal captions.
 
-    `prompt` are the tokens that a caption goes on from, with their end; empty for a model that starts by itself.
+    `prompt` holds the tokens with which a caption begins, and an end token; it is empty for a model that needs none.
     """
 
     model: Any
@@ -53,71 +54,75 @@ class Blip:
 
     @property
     def text_config(self) -> Any:
-        """The settings of the part that writes."""
+        """The settings of the model's text decoder."""
         return self.model.config.get_text_config(decoder=True)
 
     def caption(self, frames: NDArray[np.uint8]) -> list[str]:
-        """uint8 frames (T, H, W, 3) -> T captions; a frame hardly unlike an earlier one takes over its caption."""
+        """Caption frames, uint8 (T, H, W, 3): T captions; a frame nearly equal to an earlier one gets its caption."""
         return self.caption_all([frames])[0]
 
     def caption_all(self, videos: Sequence[NDArray[np.uint8]]) -> list[list[str]]:
-        """What `caption` gives for each video, in one batch."""
+        """Caption the frames of several videos in one batch, each as `caption` does."""
         return once_per_picture(videos, self.describe)
 
     @torch.inference_mode()
     def describe(self, frames: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """uint8 frames (H, W, 3) -> their captions, each frame for itself, in one batch."""
+        """Caption each of these frames, uint8 (H, W, 3), in one batch, also those that are equal."""
         images = [Image.fromarray(frame) for frame in frames]
-        n_prompt = max(0, len(self.prompt) - 1)  # without its end, which BLIP leaves out
-        ids = torch.tensor([self.prompt] * len(images), device=self.model.device)
-        start = {"input_ids": ids} if self.prompt else {}
-        context = getattr(self.text_config, "max_position_embeddings", sys.maxsize)
+        n_prompt = max(0, len(self.prompt) - 1)  # BLIP leaves out the end token of the prompt
+        prompts = torch.tensor([self.prompt] * len(images), device=self.model.device)
+        inputs = {"input_ids": prompts} if self.prompt else {}
+        max_length = getattr(self.text_config, "max_position_embeddings", sys.maxsize)
         with quiet_transformers():
             pixels = self.processor(images=images, return_tensors="pt")["pixel_values"]
             tokens = self.model.generate(
                 pixel_values=pixels.to(self.model.device, self.model.dtype),
-                max_new_tokens=min(MAX_NEW_TOKENS, context - max(1, n_prompt)),
+                max_new_tokens=min(MAX_NEW_TOKENS, max_length - max(1, n_prompt)),
                 do_sample=False,
                 num_beams=1,
-                **start,
-            )
-            texts: list[str] = self.tokenizer.batch_decode(
-                tokens[:, n_prompt:], skip_special_tokens=True
-            )
-        return texts
+                **inputs,
+            )[:, n_prompt:]
+            captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return captions
 
 
 def once_per_picture(
     videos: Sequence[NDArray[np.uint8]],
     describe: Callable[[Sequence[NDArray[np.uint8]]], list[str]],
 ) -> list[list[str]]:
-    """Captions of all frames of some videos, each (T, H, W, 3), by describing at once those that differ."""
+    """Return the captions of all frames of some videos, each (T, H, W, 3); nearly equal frames are described once.
+
+    `describe` is called once, with the distinct frames of all videos.
+    """
     sources = [nearly_equal(frames) for frames in videos]
-    distinct = [(k, i) for k, of in enumerate(sources) for i in sorted(set(of))]
-    texts = describe([videos[k][i] for k, i in distinct])
+    distinct = [(i, t) for i, frames in enumerate(sources) for t in sorted(set(frames))]
+    texts = describe([videos[i][t] for i, t in distinct])
     captions = dict(zip(distinct, texts, strict=True))
-    return [[captions[k, i] for i in of] for k, of in enumerate(sources)]
+    return [[captions[i, t] for t in frames] for i, frames in enumerate(sources)]
 
 
 def nearly_equal(frames: NDArray[np.uint8]) -> list[int]:
-    """For each frame (T, H, W, 3) the index of the one that is captioned for it: itself, or the last such before it."""
+    """Return for each frame (T, H, W, 3) the index of the frame whose caption it gets.
+
+    This is the frame itself, or the last described frame before it when the two are nearly equal.
+    """
     sources: list[int] = []
-    last = None
-    for i, frame in enumerate(frames):
+    described = None
+    for t, frame in enumerate(frames):
         small = Image.fromarray(frame).convert("L").resize((16, 16), Image.Resampling.BOX)
         grey = np.asarray(small, np.int16)
-        if last is not None and np.abs(grey - last).mean() < NEAR:
+        if described is not None and np.abs(grey - described).mean() < NEAR:
             sources.append(sources[-1])
         else:
-            sources.append(i)
-            last = grey
+            sources.append(t)
+            described = grey
     return sources
 
 
 def find_blip(name: str = "") -> Path:
-    """The folder of a captioner: `miniature` (in the package), a local folder, or `ID` or `ID@REVISION` of the hub.
+    """Return the folder of a captioner: `miniature`, a local folder, or `ID` or `ID@REVISION` of the hub.
 
-    Raises MaxiError when it cannot be had.
+    `miniature` is part of the package. Raises MaxiError when the captioner cannot be found.
     """
     if name == "miniature":
         return Path(str(resources.files("maxi") / "miniature" / "captioner"))
@@ -125,7 +130,7 @@ def find_blip(name: str = "") -> Path:
 
 
 def load_blip(name: str = "", device: str | torch.device = "cpu") -> Blip:
-    """Load a captioner by what `find_blip` takes: in eval mode, float32, on CUDA bfloat16.
+    """Load the captioner that `find_blip` finds under this name, in eval mode; in float32, on CUDA in bfloat16.
 
     Raises MaxiError when it cannot be found, does not caption images, or its files are damaged or do not fit together.
     """
@@ -165,16 +170,16 @@ def _read(folder: Path, *, bfloat16: bool) -> tuple[Blip, dict[str, Any]]:
         output_loading_info=True,
         **SAFELY,
     )
-    # Pillow's resizing, which everyone has: torchvision's differs by a shade.
+    # Pillow is always installed, and torchvision's resizing gives slightly other pixels.
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **SAFELY)
     tokenizer = read_tokenizer(folder)
     return Blip(model, processor, tokenizer, _prompt(model, tokenizer)), report
 
 
 def _prompt(model: Any, tokenizer: Any) -> list[int]:
-    """What a caption goes on from: nothing, but for BLIP with the tokenizer of its authors.
+    """Return the tokens with which a caption begins: none, except for BLIP with the tokenizer of its authors.
 
-    They trained it with a prompt and no loss on the prompt's words, so it never learnt how a text begins.
+    They trained it with a prompt and without a loss on the prompt's words, so it never learnt how a text begins.
     """
     if model.config.model_type != "blip" or tokenizer.cls_token_id is None:
         return []
@@ -183,10 +188,10 @@ def _prompt(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _try_out(blip: Blip, where: str) -> None:
-    """Caption a black image: a model that needs a prompt, or whose parts do not fit, fails now and not in the run."""
+    """Caption a black image, so that a model that needs a prompt, or whose parts do not fit, fails before the run."""
     try:
         blip.describe([np.zeros((64, 64, 3), np.uint8)])
-    except Exception as error:  # of any model's code
+    except Exception as error:  # the code of any model may raise any error
         if is_own_mistake(error):
             raise
         raise MaxiError(

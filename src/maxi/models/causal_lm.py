@@ -26,40 +26,44 @@ from maxi.text.reply_store import Replies
 
 @dataclass(frozen=True)
 class Language:
-    """A causal language model and its tokenizer."""
+    """A causal language model and its tokenizer; `where` names it in messages."""
 
     model: Any
     tokenizer: Any
     where: str
-    weights: str  # digest of the files
+    weights: str  # digest of its files
 
     def ask(self, text: str, *, temperature: float, max_tokens: int) -> str:
         """Return the reply to one message; a question that was asked before is answered from disk."""
-        stored, question = Replies(["hf", self.weights]), [text, temperature, max_tokens]
-        reply = stored.find(question)
+        replies, question = Replies(["hf", self.weights]), [text, temperature, max_tokens]
+        reply = replies.find(question)
         if reply is None:
             reply = self.write(text, temperature=temperature, max_tokens=max_tokens)
-            stored.keep(question, reply)
+            replies.keep(question, reply)
         return reply
 
     @torch.inference_mode()
     def write(self, text: str, *, temperature: float, max_tokens: int) -> str:
-        """Write a new reply; the random seed follows from the text, so the same text gets the same reply."""
+        """Write a new reply; the random seed follows from the text, so the same text gets the same reply.
+
+        Raises MaxiError when the model's context has no room for the text.
+        """
         if self.tokenizer.chat_template:
             messages = [{"role": "user", "content": text}]
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
             tokens = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        else:  # a base model goes on with a list
+        else:  # a model without chat continues a list that has been begun
             tokens = self.tokenizer(text + "\n1.", return_tensors="pt")
         ids = tokens["input_ids"].to(self.model.device)
-        room = getattr(self.model.config, "max_position_embeddings", None)
-        if room is not None:
-            max_tokens = min(max_tokens, room - ids.shape[1])
+        max_length = getattr(self.model.config, "max_position_embeddings", None)
+        if max_length is not None:
+            max_tokens = min(max_tokens, max_length - ids.shape[1])
         if max_tokens < 1:
             raise MaxiError(
-                f"{self.where}: its context of {room} tokens is too short for a question"
+                f"{self.where}: its context of {max_length} tokens is too short for a question;"
+                " pass another model"
             )
         torch.manual_seed(int(generator(f"language {text}", 0).integers(2**31)))
         sampling = {"temperature": temperature} if temperature else {}
@@ -86,7 +90,7 @@ def load_language(name: str, device: str = "cpu") -> Language:
 
     where = f"hf:{name}"
     if not name:
-        raise MaxiError("hf needs a model; write hf:FOLDER or hf:ID")
+        raise MaxiError("expander 'hf' needs a model; write hf:FOLDER or hf:ID")
     folder = locate(where, otherwise="--expander shipped+wordnet")
     kind = model_type(folder, where)
     if kind not in WRITING:
@@ -117,7 +121,7 @@ def _try_out(language: Language) -> None:
         language.write("waving", temperature=0.0, max_tokens=1)
     except MaxiError:
         raise
-    except Exception as error:  # of any model's code
+    except Exception as error:  # the code of any model may raise any error
         if is_own_mistake(error):
             raise
         raise MaxiError(

@@ -1,4 +1,4 @@
-"""Any CLIP: in Hugging Face layout from a folder, the cache or the hub, or a file of another layout."""
+"""Load any CLIP: in Hugging Face layout from a folder, the cache or the hub, or from a file of another layout."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 DEFAULT = "openai/clip-vit-base-patch16"
-"""The backbone of the paper (Sec. 4.2)."""
+"""The backbone of the paper (section 4.2)."""
 
 
 class Clip(Towers):
-    """CLIP's two towers as trunks and its two projections as heads; see `Backbone`."""
+    """A CLIP, with its two towers as trunks and its two projections as heads; see `Backbone`."""
 
     kind = "clip"
 
     def image_trunk(
         self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
     ) -> Tensor:
-        """(B * T, C, H, W) -> (B * T, F): the class token after the last layer norm; see `Towers`."""
+        """Return the class token of each frame after the last layer norm: (B * T, C, H, W) -> (B * T, F)."""
         tower = self.model.vision_model
         tokens = tower.embeddings(pixels)
         if kept is not None:
@@ -56,25 +56,26 @@ class Clip(Towers):
         return pooled
 
     def image_head(self, features: Tensor) -> Tensor:
-        """(B, F) -> (B, D)."""
+        """Project features into the joint space: (B, F) -> (B, D)."""
         projected: Tensor = self.model.visual_projection(features)
         return projected
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, G): the end-of-text token after the last layer norm."""
+        """Return the end-of-text token of each text after the last layer norm: tokens (N, L) -> (N, G)."""
         tower, ids = self.model.text_model, tokens["input_ids"]
-        # Configurations from before transformers 4.31 say 2; then the highest id of a text is its end.
+        # Configurations from before transformers 4.31 wrongly say 2. The end of a text then is its highest id.
         end = tower.config.eos_token_id
         last = ids.argmax(-1) if end == 2 else (ids == end).int().argmax(-1)
-        ends = self._ends_packed(ids, last) if self.packed else self._ends_padded(ids, last)
-        pooled: Tensor = tower.final_layer_norm(ends)
+        end_tokens = self._ends_packed(ids, last) if self.packed else self._ends_padded(ids, last)
+        pooled: Tensor = tower.final_layer_norm(end_tokens)
         return pooled
 
     def _ends_packed(self, ids: Tensor, last: Tensor) -> Tensor:
+        """Return the tokens (N, W) at the positions `last` (N,), from texts that are run end to end."""
         tower, device = self.model.text_model, self.model.device
         packed = Packed.of(ids.cpu(), last.cpu() + 1)
         words = tower.embeddings.token_embedding(packed.ids.to(device))
-        ends = run(
+        end_tokens = run(
             tower.encoder.layers,
             words + tower.embeddings.position_embedding(packed.positions.to(device)),
             packed.causal,
@@ -82,39 +83,40 @@ class Clip(Towers):
             attend_at=packed.at_ends,
             recompute=self.image_blocks.recompute,
         )
-        return ends[packed.order.argsort().to(device)]
+        return end_tokens[packed.order.argsort().to(device)]
 
     def _ends_padded(self, ids: Tensor, last: Tensor) -> Tensor:
+        """Return the tokens (N, W) at the positions `last` (N,), from padded rows of texts."""
         tower, last = self.model.text_model, last.to(self.model.device)
-        words = tower.embeddings(input_ids=ids.to(self.model.device))
-        at = torch.arange(ids.shape[0], device=last.device)[:, None], last[:, None]
-        return run(
+        rows = torch.arange(ids.shape[0], device=last.device)
+        end_tokens = run(
             tower.encoder.layers,
-            words,
+            tower.embeddings(input_ids=ids.to(self.model.device)),
             causal,
-            at=at,
+            at=(rows[:, None], last[:, None]),
             attend_at=up_to(last),
             recompute=self.image_blocks.recompute,
-        )[:, 0]
+        )
+        return end_tokens[:, 0]  # (N, 1, W) -> (N, W)
 
     def text_head(self, features: Tensor) -> Tensor:
-        """(N, G) -> (N, D)."""
+        """Project features into the joint space: (N, G) -> (N, D)."""
         projected: Tensor = self.model.text_projection(features)
         return projected
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` (N, L), L the longest text of this call, cut at the model's limit.
+        """Return `input_ids` (N, L), where L is the longest text of this call, cut at the model's limit.
 
-        No attention mask: attention is causal, so the end of a text never sees padding after it.
+        No attention mask is needed: attention is causal, so that the end of a text never sees the padding after it.
         """
         return self.ids([tidy(text) for text in texts], padding=True)
 
     def head_parameters(self) -> list[str]:
-        """Names of the two projections."""
+        """Return the names of the two projections."""
         return ["model.visual_projection.weight", "model.text_projection.weight"]
 
     def image_processor(self) -> dict[str, Any]:
-        """CLIP's: the short side resized, then the centre cropped."""
+        """Return CLIP's preprocessing: the short side is resized, then the centre is cropped."""
         return {
             "image_processor_type": "CLIPImageProcessor",
             "size": {"shortest_edge": self.resize_to},
@@ -128,8 +130,8 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
     """Load a CLIP from a local folder or file, or by `ID` or `ID@REVISION` from the cache or the hub.
 
     A file is OpenAI's archive, a state dict, or a checkpoint of the X-CLIP family; a folder is in Hugging Face's or
-    open_clip's layout. In float32 and eval mode. Raises MaxiError when it cannot be found, is not a CLIP, or its files
-    are damaged or do not fit together.
+    open_clip's layout. The model is in float32 and in eval mode. Raises MaxiError when it cannot be found, is not a
+    CLIP, or its files are damaged or do not fit together.
     """
     from transformers import CLIPConfig, CLIPModel
 
@@ -155,42 +157,47 @@ def load_clip(name: str = "", device: str = "cpu") -> Clip:
 def from_archive(
     found: Found, where: str, device: str = "cpu", tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Clip:
-    """A CLIP from what was read of another layout; without a tokenizer, its own or OpenAI's."""
+    """Make a CLIP from the settings and weights that were found in another layout.
+
+    Without a `tokenizer` it gets the one of its folder, or else OpenAI's. Raises MaxiError when weights are missing,
+    unexpected or of another shape, or the tokenizer does not fit.
+    """
     from transformers import CLIPConfig, CLIPModel
 
-    size = found.settings["text_config"]["vocab_size"]
+    text_settings = found.settings["text_config"]
     with reading(where):
         if tokenizer is None and found.folder and (found.folder / "tokenizer.json").is_file():
             tokenizer = read_tokenizer(found.folder)
         tokenizer = tokenizer or clip_tokenizer()
-        check_vocabulary(tokenizer, size, where)
-        ids = ("bos_token_id", "eos_token_id", "pad_token_id")
-        text = {**found.settings["text_config"], **{k: getattr(tokenizer, k) for k in ids}}
-        config = CLIPConfig(**{**found.settings, "text_config": text})
+        check_vocabulary(tokenizer, text_settings["vocab_size"], where)
+        special = ("bos_token_id", "eos_token_id", "pad_token_id")
+        text_settings = {**text_settings, **{name: getattr(tokenizer, name) for name in special}}
+        config = CLIPConfig(**{**found.settings, "text_config": text_settings})
         model = CLIPModel(config)
-        wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         faults = {
-            "missing": sorted(wanted.keys() - found.state.keys()),
-            "unexpected": sorted(found.state.keys() - wanted.keys()),
+            "missing": sorted(shapes.keys() - found.state.keys()),
+            "unexpected": sorted(found.state.keys() - shapes.keys()),
             "of another shape": sorted(
-                name for name, t in found.state.items() if wanted.get(name, t.shape) != t.shape
+                name for name, t in found.state.items() if shapes.get(name, t.shape) != t.shape
             ),
         }
         if not any(faults.values()):
             model.load_state_dict(found.state)
-    told = [f"{what} {some(names)}" for what, names in faults.items() if names]
-    if told:
+    reasons = [f"{fault} {some(names)}" for fault, names in faults.items() if names]
+    if reasons:
         raise MaxiError(
-            f"{where}: {'; '.join(told)}; pass a whole model, or --base with the CLIP it was trained from"
+            f"{where}: {'; '.join(reasons)}; pass a whole model, or --base with the CLIP it was trained from"
         )
     preprocessing = Preprocessing(config.vision_config.image_size, found.mean, found.std)
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
 
 def _check_tokenizer(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
-    text = model.config.text_config
-    check_vocabulary(tokenizer, text.vocab_size, where)
-    end = len(tokenizer) - 1 if text.eos_token_id == 2 else text.eos_token_id
+    text_config = model.config.text_config
+    check_vocabulary(tokenizer, text_config.vocab_size, where)
+    # As in `Clip.text_trunk`: 2 stands for the highest id.
+    end = len(tokenizer) - 1 if text_config.eos_token_id == 2 else text_config.eos_token_id
     if tokenizer.eos_token_id != end:
         raise MaxiError(
             f"{where}: the tokenizer ends a text with id {tokenizer.eos_token_id}, but the model"

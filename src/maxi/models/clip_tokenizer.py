@@ -11,15 +11,16 @@ from typing import Any
 
 @cache
 def clip_tokenizer() -> Any:
-    """The 49,408 tokens of OpenAI's CLIP as a CLIPTokenizer; the specials are the last two."""
+    """Return the tokenizer of OpenAI's CLIP with its 49,408 tokens, of which the last two are the special ones."""
     from transformers import CLIPTokenizer
 
-    packed = (resources.files("maxi") / "data" / "clip-merges.txt.gz").read_bytes()
-    lines = gzip.decompress(packed).decode().splitlines()
+    compressed = (resources.files("maxi") / "data" / "clip-merges.txt.gz").read_bytes()
+    lines = gzip.decompress(compressed).decode().splitlines()
     merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
-    # Bytes in the order of CLIP's vocabulary: those that print by themselves, then the others.
-    printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(byte) for byte in printing] + [chr(256 + n) for n in range(256 - len(printing))]
+    # One letter for each byte, in the order of CLIP's vocabulary: printable bytes, then substitutes for the others.
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    substitutes = range(256, 256 + 256 - len(printable))
+    letters = [chr(code) for code in (*printable, *substitutes)]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
     tokens += [left + right for left, right in merges]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
@@ -27,7 +28,7 @@ def clip_tokenizer() -> Any:
 
 
 def tidy(text: str) -> str:
-    """What CLIP was trained to read: mended Unicode, plain quotes, no HTML entities."""
+    """Return the text as CLIP was trained to read it: with mended Unicode and plain quotes, without HTML entities."""
     import ftfy
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()

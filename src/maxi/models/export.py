@@ -1,4 +1,4 @@
-"""Models out: open_clip's layout, and both towers as ONNX; Hugging Face's layout is `Towers.save`."""
+"""Export models to open_clip's layout, and to ONNX; Hugging Face's layout is written by `Towers.save`."""
 
 from __future__ import annotations
 
@@ -27,42 +27,47 @@ LAYOUTS = {"hf": ("clip", "siglip"), "open_clip": ("clip",), "onnx": ("clip", "s
 """Kinds of backbones that each layout can hold."""
 
 GELUS = {"quick_gelu": True, "gelu": False}
-NEAR = 1e-4  # how far ONNX Runtime's embeddings may be from ours, of unit vectors
+# The largest difference that is allowed between components of ONNX Runtime's unit embeddings and the model's.
+NEAR = 1e-4
 
 
 def convert(source: str, out: str | Path, to: str = "hf", base: str | None = None) -> str:
-    """Write the model `source`, a file, folder or spec, to the folder `out` in another layout; returns what was done.
+    """Write the model `source`, a file, folder or spec, to the folder `out` in another layout, and say what was done.
 
-    Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when that is no
-    CLIP or something is missing, and for a SigLIP in open_clip's layout.
+    Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when the source is
+    neither CLIP nor SigLIP, `base` is not a CLIP, something is missing, or the layout cannot hold the model.
     """
     path = Path(source.removeprefix("clip:")).expanduser()
     if is_archive(path):
-        donor = _clip(_towers(base), base) if base else None
-        weights = donor.model.state_dict() if donor else None
-        found = read_archive(path, source, weights)
-        model: Towers = from_archive(found, source, tokenizer=donor.tokenizer if donor else None)
+        base_clip = _clip(_towers(base), base) if base else None
+        base_weights = base_clip.model.state_dict() if base_clip else None
+        archive = read_archive(path, source, base_weights)
+        tokenizer = base_clip.tokenizer if base_clip else None
+        model: Towers = from_archive(archive, source, tokenizer=tokenizer)
     elif base:
         raise MaxiError(f"{source}: --base is for checkpoints that lack weights; leave it out")
     else:
         model = _towers(source)
     if to == "onnx":
-        return f"{out}: image.onnx and text.onnx, {save_onnx(model, out):.1e} from the model's embeddings at most"
+        difference = save_onnx(model, out)
+        files = f"{out}: image.onnx and text.onnx"
+        return f"{files}, {difference:.1e} from the model's embeddings at most"
     if to == "open_clip":
         save_open_clip(_clip(model, source), out)
     else:
         model.save(out)
-    n = sum(p.numel() for p in model.parameters())
-    return f"{out}: {n:,} weights in {to} layout, fingerprint {weights_digest(model)}"
+    n_weights = sum(p.numel() for p in model.parameters())
+    return f"{out}: {n_weights:,} weights in {to} layout, fingerprint {weights_digest(model)}"
 
 
 def _towers(spec: str) -> Towers:
+    """Load a CLIP or a SigLIP; MaxiError for other backbones, and for temporal attention."""
     backbone = load_backbone(spec)
     if backbone.kind not in LAYOUTS["hf"]:
         raise MaxiError(f"{spec} is {backbone.kind!r}; pass a CLIP or a SigLIP")
     if blocks := saved_beside(spec).temporal_blocks:
         raise MaxiError(
-            f"{spec}: its last {blocks} image blocks attend across frames, which no other layout can say; "
+            f"{spec}: its last {blocks} image blocks attend across frames, which no other layout can express; "
             "use the folder as it is"
         )
     return cast(Towers, backbone)
@@ -70,14 +75,14 @@ def _towers(spec: str) -> Towers:
 
 def _clip(model: Towers, spec: str) -> Clip:
     if model.kind not in LAYOUTS["open_clip"]:
-        raise MaxiError(f"{spec} is no CLIP but {model.kind!r}; pass a CLIP, or --to hf")
+        raise MaxiError(f"{spec} is not a CLIP but {model.kind!r}; pass a CLIP, or --to hf")
     return cast(Clip, model)
 
 
 def save_open_clip(clip: Clip, folder: str | Path) -> None:
-    """Write `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer.
+    """Write `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer into a folder.
 
-    open_clip reads the folder as `local-dir:FOLDER`. Raises MaxiError for an activation that it does not know.
+    open_clip reads the folder as `local-dir:FOLDER`. Raises MaxiError for activations that open_clip cannot have.
     """
     from safetensors.torch import save_file
 
@@ -85,7 +90,8 @@ def save_open_clip(clip: Clip, folder: str | Path) -> None:
     vision, text = config.vision_config, config.text_config
     if {vision.hidden_act, text.hidden_act} not in ({"quick_gelu"}, {"gelu"}):
         raise MaxiError(
-            f"{folder}: open_clip has no {vision.hidden_act!r} and {text.hidden_act!r} in one model; pass --to hf"
+            f"{folder}: open_clip cannot have the activations {vision.hidden_act!r} and {text.hidden_act!r};"
+            " pass --to hf"
         )
     options = {
         "model_cfg": {
@@ -111,13 +117,15 @@ def save_open_clip(clip: Clip, folder: str | Path) -> None:
         "preprocess_cfg": {"mean": list(clip.mean), "std": list(clip.std)},
     }
     with staging(folder) as part:
-        state = {k: v.cpu() for k, v in to_openai(clip.model.state_dict()).items()}
-        save_file(state, part / OPEN_CLIP_WEIGHTS[0])
+        weights = {k: v.cpu() for k, v in to_openai(clip.model.state_dict()).items()}
+        save_file(weights, part / OPEN_CLIP_WEIGHTS[0])
         clip.tokenizer.save_pretrained(part)
         write_json(part / OPEN_CLIP, options)
 
 
 class _Image(nn.Module):
+    """The image tower as it is exported: pixels (B, 3, S, S) -> unit embeddings (B, D)."""
+
     def __init__(self, model: Towers) -> None:
         super().__init__()
         self.model = model
@@ -127,6 +135,8 @@ class _Image(nn.Module):
 
 
 class _Text(nn.Module):
+    """The text tower as it is exported: token ids (N, L) -> unit embeddings (N, D)."""
+
     def __init__(self, model: Towers) -> None:
         super().__init__()
         self.model = model
@@ -138,7 +148,7 @@ class _Text(nn.Module):
 
 @contextmanager
 def _quiet_export() -> Iterator[None]:
-    """The exporter tells of packages that are not needed and of its own deprecations."""
+    """Silence the exporter, which warns of packages that are not needed and of its own deprecations."""
     log = logging.getLogger("torch")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -152,38 +162,39 @@ def _quiet_export() -> Iterator[None]:
 
 @torch.inference_mode()
 def save_onnx(model: Towers, folder: str | Path) -> float:
-    """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json`; returns the largest difference found.
+    """Write `image.onnx`, `text.onnx`, the tokenizer and `preprocessing.json` into a folder.
 
-    Inputs `pixels` (B, 3, S, S), normalised, and `input_ids` (N, L); outputs are unit vectors (., D). Both are run in
-    ONNX Runtime on random inputs. Raises MaxiError when the packages are missing or the results differ.
+    The inputs are `pixels` (B, 3, S, S), normalised, and `input_ids` (N, L); the outputs are unit embeddings (B, D)
+    and (N, D). Both towers are run in ONNX Runtime on random inputs, and the largest difference to the model is
+    returned. Raises MaxiError when the packages are missing or the results differ.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise MaxiError('ONNX needs its packages; run `pip install "maxi[onnx]"`') from error
-    side, n_words, end = model.image_size, model.max_length, model.tokenizer.eos_token_id
+    size, vocabulary = model.image_size, model.model.config.text_config.vocab_size
     random = torch.Generator().manual_seed(0)
-    ids = torch.randint(
-        0, model.model.config.text_config.vocab_size - 2, (3, n_words), generator=random
-    )
-    ids[:, -1] = end
-    inputs = {"image": torch.randn(3, 3, side, side, generator=random), "text": ids}
-    lengths = {0: "texts"} if model.fixed_length else {0: "texts", 1: "length"}
-    names = {"image": ("pixels", {0: "videos"}), "text": ("input_ids", lengths)}
-    worst = 0.0
+    ids = torch.randint(0, vocabulary - 2, (3, model.max_length), generator=random)
+    ids[:, -1] = model.tokenizer.eos_token_id
+    pixels = torch.randn(3, 3, size, size, generator=random)
+    text_axes = {0: "texts"} if model.fixed_length else {0: "texts", 1: "length"}
+    towers: list[tuple[str, type[nn.Module], str, Tensor, dict[int, str]]] = [
+        ("image", _Image, "pixels", pixels, {0: "videos"}),
+        ("text", _Text, "input_ids", ids, text_axes),
+    ]
+    largest = 0.0
     with staging(folder) as part, _quiet_export():
-        for tower, wrap in (("image", _Image), ("text", _Text)):
-            name, sizes = names[tower]
-            wrapped, given, path = wrap(model).eval(), inputs[tower], part / f"{tower}.onnx"
+        for name, wrap, input_name, inputs, free_axes in towers:
+            tower, path = wrap(model).eval(), part / f"{name}.onnx"
             shape: Any = tuple(
-                torch.export.Dim(sizes[i]) if i in sizes else torch.export.Dim.STATIC
-                for i in range(given.ndim)
+                torch.export.Dim(free_axes[i]) if i in free_axes else torch.export.Dim.STATIC
+                for i in range(inputs.ndim)
             )
             torch.onnx.export(
-                wrapped,
-                (given,),
+                tower,
+                (inputs,),
                 path,
-                input_names=[name],
+                input_names=[input_name],
                 output_names=["unit_embedding"],
                 dynamic_shapes=(shape,),
                 dynamo=True,
@@ -192,15 +203,13 @@ def save_onnx(model: Towers, folder: str | Path) -> float:
             )
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             for n in (3, 1):
-                found = session.run(None, {name: given[:n].numpy()})[0]
-                worst = max(
-                    worst, float((torch.from_numpy(found) - wrapped(given[:n])).abs().max())
-                )
-        if worst > NEAR:
+                outputs = torch.from_numpy(session.run(None, {input_name: inputs[:n].numpy()})[0])
+                largest = max(largest, float((outputs - tower(inputs[:n])).abs().max()))
+        if largest > NEAR:
             raise MaxiError(
-                f"{folder}: ONNX Runtime's embeddings differ by {worst:.1e}; report this"
+                f"{folder}: ONNX Runtime's embeddings differ by {largest:.1e}; report this as a bug"
             )
         model.tokenizer.save_pretrained(part)
-        shown = {"size": side, "resize_to": model.resize_to, "mean": model.mean, "std": model.std}
-        (part / "preprocessing.json").write_text(json.dumps(shown), encoding="utf-8")
-    return worst
+        steps = {"size": size, "resize_to": model.resize_to, "mean": model.mean, "std": model.std}
+        (part / "preprocessing.json").write_text(json.dumps(steps), encoding="utf-8")
+    return largest

@@ -1,7 +1,7 @@
-"""Models in Hugging Face layout: found in a folder, in the cache or on the hub, and read without running any code.
+"""Find models in Hugging Face layout in a folder, in the cache or on the hub, and read them without running their code.
 
-Weights are safetensors, or where a model has none (as older ones on the hub) a `.bin` that is read as tensors only:
-nothing in it is ever executed.
+Weights are in safetensors. Older models of the hub have only a `.bin`, which is read as tensors alone: no code in it
+is ever executed.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ CONFIG_FILES = [
     "spiece.model",
 ]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
-HUB_TIMEOUT = 10  # seconds for the first answer
+HUB_TIMEOUT = 10  # seconds until the first answer
 
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How transformers reads a folder; weights also with `weights_only=True`."""
+"""The options with which transformers reads any folder; weights are also read with `weights_only=True`."""
 
 
 def locate(spec: str, *, otherwise: str) -> Path:
-    """The folder of `KIND:FOLDER`, or of `KIND:ID[@REVISION]` in the cache, downloaded when it is not there yet.
+    """Return the folder of `KIND:FOLDER`, or of `KIND:ID[@REVISION]` in the cache, where it is downloaded if missing.
 
-    Raises MaxiError when it cannot be had; `otherwise` says what needs no download.
+    Raises MaxiError when there is no such model or it cannot be downloaded; `otherwise` is an option that needs no
+    download, which the message names.
     """
     name = spec.partition(":")[2]
     folder = Path(name).expanduser()
@@ -86,7 +87,9 @@ def _fetch(name: str, where: str, otherwise: str) -> Path:
         ) from error
     except MISTAKES:
         raise
-    except Exception as error:  # of httpx, the hub or the disk: all mean that it cannot be had
+    except (
+        Exception
+    ) as error:  # httpx, the hub or the disk: all mean that the model cannot be downloaded
         raise MaxiError(
             f"{where} is neither a local folder nor in the cache, and the hub cannot be"
             f" reached; pass a local folder, or use `{otherwise}`"
@@ -98,7 +101,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """All files of a model's folder that say what it answers, in a fixed order."""
+    """Return all files of a model's folder on which its answers depend, in a fixed order."""
     return sorted(
         path
         for pattern in (*CONFIG_FILES, *WEIGHTS, *BIN_WEIGHTS)
@@ -108,14 +111,16 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def model_type(folder: Path, where: str) -> str:
-    """What kind of model config.json says it is; MaxiError when there is no such file."""
+    """Return the type of model that config.json states; MaxiError when there is no such file or it is damaged."""
     config = folder / "config.json"
     if not config.is_file():
-        raise MaxiError(f"{where} is not a model in Hugging Face layout: it has no config.json")
+        raise MaxiError(
+            f"{where} is not a model in Hugging Face layout: it has no config.json; pass another folder"
+        )
     settings = read_json(config)
     if not isinstance(settings, dict):
         raise MaxiError(
-            f"{where}: config.json is no JSON object; copy or download the folder again"
+            f"{where}: config.json is not a JSON object; copy or download the folder again"
         )
     return str(settings.get("model_type"))
 
@@ -136,7 +141,7 @@ def check_files(folder: Path, where: str) -> None:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' reports and bars off the terminal; what matters is raised as MaxiError."""
+    """Keep the reports and progress bars of transformers off the terminal; what matters is raised as MaxiError."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -152,18 +157,20 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Read a folder without transformers' reports; whatever is wrong with it becomes one sentence."""
+    """Silence transformers while a model is read, and turn any error into a MaxiError that names the model."""
     try:
         with quiet_transformers():
             yield
     except MaxiError:
         raise
-    except UnpicklingError as error:  # torch's own text advises to read the file all the same
+    except UnpicklingError as error:  # torch's own message advises to run the file's code
         raise MaxiError(
             f"{where} cannot be read (it holds something else than tensors, which is never"
             " executed); pass a model with model.safetensors"
         ) from error
-    except Exception as error:  # a damaged folder raises a dozen unrelated types in three libraries
+    except (
+        Exception
+    ) as error:  # for a damaged folder, three libraries raise a dozen unrelated types
         raise MaxiError(
             f"{where} cannot be read ({first_line(error)}); copy or download the folder again,"
             " and report this if it is whole"
@@ -171,7 +178,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A folder's tokenizer, with padding."""
+    """Read a folder's tokenizer, and give it a padding token if it has none."""
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **SAFELY)
@@ -181,14 +188,17 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def check_report(report: dict[str, Any], where: str) -> None:
-    """Raise MaxiError when transformers reports weights that are missing or too many."""
-    # Files written before transformers 4.31 carry the position numbers, which are not weights.
+    """Raise MaxiError when transformers reports missing or unexpected weights."""
+    # Files written before transformers 4.31 also hold the position numbers, which are not weights.
     unexpected = sorted(k for k in report["unexpected_keys"] if not k.endswith(".position_ids"))
     missing = sorted(report["missing_keys"])
     faults = [f"missing {some(missing)}"] if missing else []
     faults += [f"unexpected {some(unexpected)}"] if unexpected else []
     if faults:
-        raise MaxiError(f"{where}: the weights do not fit config.json ({'; '.join(faults)})")
+        raise MaxiError(
+            f"{where}: the weights do not fit config.json ({'; '.join(faults)});"
+            " copy or download the folder again"
+        )
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int, where: str) -> None:

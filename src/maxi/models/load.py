@@ -1,4 +1,4 @@
-"""The table of backbones, and how one is found by its name or folder."""
+"""Load a backbone by its name or folder; `BACKBONES` is the table of names."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from maxi.errors import MaxiError, choose, first_line
 from maxi.files import read_json
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.saving import SETTINGS
 
-if TYPE_CHECKING:
-    pass
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# `module:function`, and the folder after it that the function is to load.
-_OWN = re.compile(r"(?P<code>[\w.]+:\w+)(?::(?P<folder>.+))?")
+# `module:function[:FOLDER]`, for a backbone from outside: its function, and the folder that the function loads.
+_OUTSIDE = re.compile(r"(?P<function>[\w.]+:\w+)(?::(?P<folder>.+))?")
 
 
 def load_backbone(
@@ -30,8 +27,8 @@ def load_backbone(
 ) -> Backbone:
     """Load `clip:ID_OR_PATH`, `siglip:ID_OR_PATH`, `objects`, a model or run folder, or `module:function[:FOLDER]`.
 
-    With `imagenet`, frames are to be normalised by ImageNet's constants, as in the released code,
-    not by the model's own. Raises MaxiError when there is no such backbone or it cannot be used.
+    With `imagenet`, frames are normalised by ImageNet's mean and std, as in the released code, not by the model's own.
+    Raises MaxiError when there is no such backbone, or it cannot be loaded or used.
     """
     _check_device(device)
     backbone = _load(spec, device)
@@ -47,8 +44,8 @@ def _load(spec: str, device: str) -> Backbone:
     folder = Path(os.path.expanduser(spec))
     if folder.is_dir():
         return _load_folder(folder, device)
-    if own := _OWN.fullmatch(spec):
-        return choose(BACKBONES, own["code"], "backbone")(own["folder"] or "", device)
+    if outside := _OUTSIDE.fullmatch(spec):
+        return choose(BACKBONES, outside["function"], "backbone")(outside["folder"] or "", device)
     if "/" in spec or os.sep in spec:
         raise MaxiError(
             f"{spec}: no such folder; pass a saved model or a run folder,"
@@ -78,9 +75,12 @@ def _model_type(file: Path) -> object:
 
 
 def _kind(file: Path) -> str:
-    """What a saved model says it is: never code to import, since models are passed from hand to hand."""
-    data = read_json(file)
-    kind = str(data.get("backbone")) if isinstance(data, dict) else "nothing"
+    """Return the backbone that a saved model's settings name; MaxiError when it is not one of the table.
+
+    A saved model never names code to import, since models are passed from hand to hand.
+    """
+    settings = read_json(file)
+    kind = str(settings.get("backbone")) if isinstance(settings, dict) else "nothing"
     if kind not in BACKBONES:
         raise MaxiError(
             f"{file}: names {kind!r}, not one of {', '.join(BACKBONES)}; a model of your own code"
@@ -90,20 +90,23 @@ def _kind(file: Path) -> str:
 
 
 def saved_spec(spec: str, folder: str | Path) -> str:
-    """The spec of a model in `folder` that a run saved whose backbone is `spec`."""
-    own = None if spec.partition(":")[0] in BACKBONES else _OWN.fullmatch(spec)
-    return f"{own['code']}:{folder}" if own else str(folder)
+    """Return the spec that loads the model in `folder`, saved by a run with the backbone `spec`."""
+    outside = None if spec.partition(":")[0] in BACKBONES else _OUTSIDE.fullmatch(spec)
+    return f"{outside['function']}:{folder}" if outside else str(folder)
 
 
 class Saved(NamedTuple):
-    """What `VideoCLIP.save` wrote beside the backbone."""
+    """The settings that `VideoCLIP.save` writes beside the backbone."""
 
     sigma: float | None = None
     temporal_blocks: int = 0
 
 
 def saved_beside(spec: str) -> Saved:
-    """What was written into the folder that `spec` names, if it names one."""
+    """Return the settings in the folder that `spec` names, or the defaults when it names none.
+
+    Raises MaxiError when a setting has no valid value.
+    """
     kind, _, place = spec.partition(":")
     if kind not in BACKBONES:  # a folder, or MODULE:FUNCTION:FOLDER
         place = spec if Path(spec).expanduser().is_dir() else place.partition(":")[2]
@@ -113,14 +116,14 @@ def saved_beside(spec: str) -> Saved:
             settings = read_json(path)
             if not isinstance(settings, dict):
                 settings = {"sigma": settings}
-            sigma, blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
+            sigma, n_blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
             if not (sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf)):
                 raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
-            if not (isinstance(blocks, int) and blocks >= 0):
+            if not (isinstance(n_blocks, int) and n_blocks >= 0):
                 raise MaxiError(
-                    f"{path}: temporal_blocks is {blocks!r}; train or copy the model again"
+                    f"{path}: temporal_blocks is {n_blocks!r}; train or copy the model again"
                 )
-            return Saved(sigma, blocks)
+            return Saved(sigma, n_blocks)
     return Saved()
 
 
@@ -140,7 +143,7 @@ def _miniature(name: str, device: str) -> Backbone:
     from maxi.models.clip import load_clip
 
     if name:
-        raise MaxiError(f"backbone 'miniature:{name}': it takes no argument; write 'miniature'")
+        raise MaxiError(f"backbone 'miniature:{name}' takes no argument; write 'miniature'")
     return load_clip(str(resources.files("maxi") / "miniature" / "clip"), device)
 
 
@@ -156,7 +159,7 @@ BACKBONES: dict[str, Callable[[str, str], Backbone]] = {
     "objects": _objects,
     "siglip": _siglip,
 }
-"""Name -> function of what follows the colon (or a saved folder) and the device."""
+"""The functions that load a backbone, by name; they take what follows the colon (or a saved folder) and the device."""
 
 
 def _check_device(device: str) -> None:

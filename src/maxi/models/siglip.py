@@ -1,4 +1,4 @@
-"""SigLIP and SigLIP 2 of fixed resolution, in Hugging Face layout from a folder, the cache or the hub."""
+"""Load SigLIP and SigLIP 2 of fixed resolution, in Hugging Face layout from a folder, the cache or the hub."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class Siglip(Towers):
-    """SigLIP's towers: the pooling head's last block, and the text's projection, are the heads; see `Backbone`.
+    """A SigLIP; its heads are the last block of the image's pooling head, and the text's projection; see `Backbone`.
 
-    SigLIP's own loss is a sigmoid over pairs with a bias; ours contrasts videos, where a bias cancels, so that the
-    bias stays in the file as it was.
+    SigLIP's own loss is a sigmoid over pairs with a bias. Our loss contrasts videos, and a bias cancels in it; so the
+    bias stays in the saved file as it was.
     """
 
     kind = "siglip"
@@ -37,7 +37,7 @@ class Siglip(Towers):
     def image_trunk(
         self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
     ) -> Tensor:
-        """(B * T, C, H, W) -> (B * T, F): what the probe of the pooling head attends to; see `Towers`."""
+        """Return what the probe of the pooling head gathers from each frame: (B * T, C, H, W) -> (B * T, F)."""
         tower = self.model.vision_model
         tokens = tower.embeddings(pixels)
         if kept is not None:
@@ -48,13 +48,13 @@ class Siglip(Towers):
         return pooled
 
     def image_head(self, features: Tensor) -> Tensor:
-        """(B, F) -> (B, D), D = F."""
+        """Apply the last block of the pooling head: (B, F) -> (B, D), where D = F."""
         head = self.model.vision_model.head
-        added: Tensor = features + head.mlp(head.layernorm(features))
-        return added
+        embeddings: Tensor = features + head.mlp(head.layernorm(features))
+        return embeddings
 
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, G): the last token after the last layer norm."""
+        """Return the last token of each text after the last layer norm: tokens (N, L) -> (N, G)."""
         tower = self.model.text_model
         words = tower.embeddings(input_ids=tokens["input_ids"].to(self.model.device))
         last = run(
@@ -64,25 +64,28 @@ class Siglip(Towers):
         return pooled
 
     def text_head(self, features: Tensor) -> Tensor:
-        """(N, G) -> (N, D)."""
+        """Project features into the joint space: (N, G) -> (N, D)."""
         projected: Tensor = self.model.text_model.head(features)
         return projected
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """`input_ids` (N, L), in small letters, padded to the model's L: it was trained so, without a mask."""
+        """Return `input_ids` (N, L) of the texts in lower case, padded to the model's limit L.
+
+        SigLIP was trained with this padding and without a mask.
+        """
         return self.ids([text.lower() for text in texts], padding="max_length")
 
     def head_parameters(self) -> list[str]:
-        """Names of the parameters of the pooling head's last block and of the text's projection."""
-        heads = (
+        """Return the names of the parameters of the pooling head's last block and of the text's projection."""
+        prefixes = (
             "model.vision_model.head.layernorm.",
             "model.vision_model.head.mlp.",
             "model.text_model.head.",
         )
-        return [name for name, _ in self.named_parameters() if name.startswith(heads)]
+        return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
     def image_processor(self) -> dict[str, Any]:
-        """SigLIP's, which squeezes an image into a square; here frames are cropped to one."""
+        """Return SigLIP's preprocessing, which squeezes an image into a square; this package crops frames instead."""
         size = {"height": self.resize_to, "width": self.resize_to}
         return {
             "image_processor_type": "SiglipImageProcessor",
@@ -94,8 +97,8 @@ class Siglip(Towers):
 def load_siglip(name: str = "", device: str = "cpu") -> Siglip:
     """Load a SigLIP from a local folder, or by `ID` or `ID@REVISION` from the cache or the hub.
 
-    In float32 and eval mode. Raises MaxiError when it cannot be found, is no SigLIP of fixed resolution, or its files
-    are damaged or do not fit together.
+    The model is in float32 and in eval mode. Raises MaxiError when it cannot be found, is not a SigLIP of fixed
+    resolution, or its files are damaged or do not fit together.
     """
     from transformers import SiglipConfig, SiglipModel
 

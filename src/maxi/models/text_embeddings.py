@@ -1,4 +1,4 @@
-"""Texts and action names -> unit-norm embeddings."""
+"""Embed texts and action names with unit norm."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ BATCH = 256  # texts encoded at a time
 
 @torch.inference_mode()
 def embed_texts(model: VideoCLIP, texts: Sequence[str]) -> Tensor:
-    """Texts -> (N, D), unit norm, float32 on the CPU."""
-    parts = [
+    """Return the embeddings of N texts: (N, D), unit norm, float32 on the CPU."""
+    batches = [
         model.encode_text(model.backbone.tokenize(texts[i : i + BATCH])).float().cpu()
         for i in range(0, len(texts), BATCH)
     ]
-    return torch.cat(parts)
+    return torch.cat(batches)
 
 
 def embed_names(
     model: VideoCLIP, names: Sequence[str], templates: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
-    """Names -> z_l (K, D): the mean over prompts of unit-norm text embeddings, unit norm again.
+    """Return z_l (K, D) of K names: the mean over all prompts of their unit-norm embeddings, at unit norm again.
 
-    `templates` are by default the 28 Kinetics templates, which the paper uses for matching only (appendix B);
-    evaluation uses one prompt, such as `["a photo of {}."]`.
+    `templates` are by default the 28 Kinetics templates, which the paper uses for matching only (appendix B).
+    Evaluation uses one prompt, such as `["a photo of {}."]`.
     """
     templates = templates or KINETICS_TEMPLATES
     texts = [with_name(template, name) for name in names for template in templates]
@@ -43,17 +43,18 @@ def embed_names(
 def embed_names_with_phrases(
     model: VideoCLIP, names: Sequence[str], phrases: Mapping[str, Sequence[str]], template: str
 ) -> NDArray[np.float32]:
-    """Names -> (K, D): half the name's embedding, half the mean over its phrases', unit norm; beyond the paper.
+    """Return embeddings (K, D) of K names, each the mean of its own embedding and of the mean of its phrases.
 
-    A name without phrases stands for itself.
+    They have unit norm. A name without phrases keeps its own embedding. This goes beyond the paper.
     """
     z_l = torch.from_numpy(embed_names(model, names, [template]))
     texts = [text for name in names for text in phrases.get(name, ())]
     if not texts:
         return z_l.numpy()
     z_t = torch.from_numpy(embed_names(model, texts, [template]))
-    counts = [len(phrases.get(name, ())) for name in names]
-    means = [
-        part.mean(0) if len(part) else z for part, z in zip(z_t.split(counts), z_l, strict=True)
+    z_t_of_names = z_t.split([len(phrases.get(name, ())) for name in names])
+    phrase_means = [
+        z_phrases.mean(0) if len(z_phrases) else z_name
+        for z_phrases, z_name in zip(z_t_of_names, z_l, strict=True)
     ]
-    return F.normalize((z_l + torch.stack(means)) / 2, dim=-1).numpy()
+    return F.normalize((z_l + torch.stack(phrase_means)) / 2, dim=-1).numpy()

@@ -1,4 +1,4 @@
-"""What the two-tower models of transformers, CLIP and SigLIP, share as backbones."""
+"""The common part of the backbones CLIP and SigLIP, the two-tower models of transformers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 
 FIRST, LAST = (slice(None), slice(0, 1)), (slice(None), slice(-1, None))
-"""Of rows of tokens (B, L, W): the first of each, the last of each."""
+"""The indices of the first and of the last token of each row, in tokens (B, L, W)."""
 
 
 class Preprocessing(NamedTuple):
+    """The length to which the short side is resized, and the mean and std that normalise pixels from 0 to 1."""
+
     resize_to: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -36,13 +38,13 @@ class Towers(nn.Module, ABC):
 
     kind: str
     fixed_length = False  # whether every text has the model's full number of tokens
-    packed = True  # texts end to end where the model allows it; an export, which knows no lengths, wants them padded
+    packed = True  # whether texts may be run end to end; an export knows no lengths, and needs them padded
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, *, preprocessing: Preprocessing
     ) -> None:
         super().__init__()
-        # Buffers stay in the file, but are no parameters: training has a temperature of its own.
+        # Training has its own temperature, so these become buffers: they are saved, but do not learn.
         for name in ("logit_scale", "logit_bias"):
             if (value := getattr(model, name, None)) is not None:
                 delattr(model, name)
@@ -59,58 +61,58 @@ class Towers(nn.Module, ABC):
     def image_trunk(
         self, pixels: Tensor, *, n_frames: int = 1, kept: Tensor | None = None
     ) -> Tensor:
-        """(B * T, C, H, W) -> (B * T, F), the T = `n_frames` frames of a video next to each other.
+        """Compute the features of frames before the head: (B * T, C, H, W) -> (B * T, F).
 
-        Frames meet in the last temporal blocks alone. `kept` (B, P) are the patches of each video's frames
-        that are read at all (patch dropout).
+        The T = `n_frames` frames of a video are next to each other, and attend to each other only in the last
+        `temporal` blocks. `kept` (B, P) holds the patches that are read of each video's frames (patch dropout).
         """
 
     @abstractmethod
     def image_head(self, features: Tensor) -> Tensor:
-        """(B, F) -> (B, D)."""
+        """Turn features into raw embeddings of frames: (B, F) -> (B, D)."""
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D)."""
+        """Apply trunk and head: (B, C, H, W) -> (B, D)."""
         return self.image_head(self.image_trunk(pixels))
 
     @abstractmethod
     def text_trunk(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, G)."""
+        """Compute the features of texts before the head: tokens (N, L) -> (N, G)."""
 
     @abstractmethod
     def text_head(self, features: Tensor) -> Tensor:
-        """(N, G) -> (N, D)."""
+        """Turn features into raw embeddings of texts: (N, G) -> (N, D)."""
 
     def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> (N, D)."""
+        """Apply trunk and head: tokens (N, L) -> (N, D)."""
         return self.text_head(self.text_trunk(tokens))
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors (N, L)."""
+        """Return the tokens of N texts, as tensors (N, L)."""
 
     @abstractmethod
     def head_parameters(self) -> list[str]:
-        """Names of the parameters of both heads."""
+        """Return the names of the parameters of both heads."""
 
     def run_frames(self, tower: Any, tokens: Tensor, n_frames: int, at: Any = None) -> Tensor:
-        """Tokens (B * T, L, W) through the image tower's blocks; see `blocks.run`."""
+        """Run the tokens (B * T, L, W) of frames through the image tower's blocks; see `blocks.run`."""
         blocks = list(tower.encoder.layers)
         temporal, recompute = self.image_blocks.temporal, self.image_blocks.recompute
-        whole = {"at": at, "recompute": recompute}
         if not temporal:
-            return run(blocks, tokens, each_row, **whole)
-        apart = len(blocks) - temporal
-        tokens = run(blocks[:apart], tokens, each_row, recompute=recompute)
-        return run(blocks[apart:], tokens, across_frames(n_frames), **whole)
+            return run(blocks, tokens, each_row, at=at, recompute=recompute)
+        n_spatial = len(blocks) - temporal
+        tokens = run(blocks[:n_spatial], tokens, each_row, recompute=recompute)
+        attend = across_frames(n_frames)
+        return run(blocks[n_spatial:], tokens, attend, at=at, recompute=recompute)
 
     def ids(self, texts: Sequence[str], padding: bool | str) -> dict[str, Tensor]:
-        """`input_ids` (N, L) of texts, cut at the model's limit."""
+        """Return the `input_ids` (N, L) of texts, cut at the model's limit."""
         encoded = self.tokenizer(
             list(texts),
             padding=padding,
             truncation=True,
-            split_special_tokens=True,  # a text may not end itself
+            split_special_tokens=True,  # a text that contains an end token must not end there
             max_length=self.max_length,
             return_tensors="pt",
         )
@@ -118,28 +120,28 @@ class Towers(nn.Module, ABC):
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest text that the model reads."""
+        """The number of tokens of the longest text that the model reads."""
         return int(self.model.config.text_config.max_position_embeddings)
 
     def visual_parameters(self) -> list[str]:
-        """Names of the vision tower's parameters and of its projection."""
-        sides = ("model.vision_model.", "model.visual_projection.")
-        return [name for name, _ in self.named_parameters() if name.startswith(sides)]
+        """Return the names of the image tower's parameters and of its projection."""
+        prefixes = ("model.vision_model.", "model.visual_projection.")
+        return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight, with the preprocessing and with temporal attention."""
-        own = weights_digest(self)
-        return digest(own, self.image_blocks.temporal) if self.image_blocks.temporal else own
+        """Return 16 hex digits that change with any weight, with the preprocessing and with temporal attention."""
+        weights, temporal = weights_digest(self), self.image_blocks.temporal
+        return digest(weights, temporal) if temporal else weights
 
     def save(self, folder: str | Path) -> None:
-        """Write a Hugging Face folder: safetensors, json and the tokenizer."""
+        """Write a folder in Hugging Face layout: safetensors, json and the tokenizer."""
         with staging(folder) as part, quiet_transformers():
             self.model.save_pretrained(part)
             self.tokenizer.save_pretrained(part)
             write_json(part / "preprocessor_config.json", self.image_processor())
 
     def image_processor(self) -> dict[str, Any]:
-        """What other readers of the folder are to do with an image."""
+        """Return the preprocessing of images, as other readers of the folder expect it."""
         return {
             "do_convert_rgb": True,
             "do_resize": True,
@@ -153,14 +155,17 @@ class Towers(nn.Module, ABC):
 
 
 def patches_of(tokens: Tensor, kept: Tensor) -> Tensor:
-    """Tokens (B * T, L, W), of each video's frames those at `kept` (B, P) -> (B * T, P, W)."""
+    """Return the tokens at `kept` (B, P) of each video's frames: (B * T, L, W) -> (B * T, P, W)."""
     n_frames = len(tokens) // len(kept)
     index = kept.repeat_interleave(n_frames, 0)[:, :, None].expand(-1, -1, tokens.shape[-1])
     return tokens.gather(1, index)
 
 
 def read_towers(folder: Path, config: Any, kind: Any, where: str) -> Any:
-    """The model of class `kind` in a folder, float32, no dropout; MaxiError lists weights that do not fit."""
+    """Read a model of class `kind` from a folder, in float32 and without dropout.
+
+    Raises MaxiError that lists the weights when some are missing or unexpected.
+    """
     for tower in (config.text_config, config.vision_config):
         tower.attention_dropout = 0.0
     model, report = kind.from_pretrained(
@@ -178,16 +183,19 @@ def read_towers(folder: Path, config: Any, kind: Any, where: str) -> Any:
 def read_preprocessing(
     folder: Path, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Preprocessing:
-    """How a folder's files say that images are prepared; `mean` and `std` where they do not."""
+    """Return the preprocessing that a folder's files state; `mean` and `std` are used where they state none.
+
+    Raises MaxiError when it makes images of another size than the model reads.
+    """
     settings: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
         settings = read_json(folder / "preprocessor_config.json")
-    elif (folder / "processor_config.json").is_file():  # where transformers 5 puts it
+    elif (folder / "processor_config.json").is_file():  # transformers 5 writes this file instead
         settings = read_json(folder / "processor_config.json").get("image_processor", {})
     size = settings.get("size", image_size)
-    crop = settings.get("crop_size") or image_size
-    resize_to = size if isinstance(size, int) else _side(size, image_size)
-    crop_to = crop if isinstance(crop, int) else crop["height"]
+    crop_size = settings.get("crop_size") or image_size
+    resize_to = size if isinstance(size, int) else _short_side(size, image_size)
+    crop_to = crop_size if isinstance(crop_size, int) else crop_size["height"]
     if crop_to != image_size or resize_to < image_size:
         raise MaxiError(
             f"{folder}: the preprocessing resizes to {resize_to} and crops to {crop_to} pixels, but"
@@ -197,5 +205,5 @@ def read_preprocessing(
     return Preprocessing(resize_to, tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def _side(size: Mapping[str, int], otherwise: int) -> int:
+def _short_side(size: Mapping[str, int], otherwise: int) -> int:
     return int(size.get("shortest_edge", size.get("height", otherwise)))

@@ -1,4 +1,4 @@
-"""VideoCLIP: frames to video embeddings, texts to text embeddings, with any backbone."""
+"""VideoCLIP: embed videos and texts with any backbone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Trainable = Literal["all", "head", "visual", "text"]
 
 
 class VideoCLIP(nn.Module):
-    """A backbone applied to videos (paper, Sec. 3.1); no parameter is added but the temperature.
+    """A backbone applied to videos (section 3.1); the temperature is the only added parameter.
 
-    `logit_scale` is log(1/sigma) and stays fixed, whatever `freeze` lets learn (Sec. 4.2: 0.02).
+    `logit_scale` is log(1/sigma), with sigma 0.02 in section 4.2. `freeze` never lets it learn.
     """
 
     backbone: Backbone
@@ -35,43 +35,44 @@ class VideoCLIP(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device on which the model computes."""
         return self.logit_scale.device
 
     def forward(self, frames: Tensor, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, N) of B videos against N texts: cosines over sigma (the terms of Eq. 2).
+        """Return the logits (B, N) of B videos and N texts: their cosines, divided by sigma (the terms of Eq. 2).
 
-        `frames` (B, T, C, H, W) are float32, normalised as the backbone has it; `tokens` (N, L) are what its
-        `tokenize` returns.
+        `frames` (B, T, C, H, W) are float32, normalised as the backbone needs. `tokens` (N, L) are returned by its
+        `tokenize`.
         """
         cosines = self.encode_video(frames) @ self.encode_text(tokens).T  # (B, D) x (D, N)
         return cosines * self.logit_scale.exp()
 
     def encode_video(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Frames (B, T, C, H, W) -> z_v (B, D): mean over T of raw embeddings, then unit norm.
+        """Embed videos: frames (B, T, C, H, W) -> z_v (B, D), the mean over T of raw embeddings, then unit norm.
 
         With `kept` (B, P) only these patches of each video's frames are read (patch dropout).
         """
         return self.embed_features(self.video_trunk(frames, kept))
 
     def video_trunk(self, frames: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Frames (B, T, C, H, W) -> trunk features (B, T, F)."""
-        pixels, n_frames = frames.flatten(0, 1), frames.shape[1]  # (B * T, C, H, W)
+        """Compute the trunk features of frames: (B, T, C, H, W) -> (B, T, F)."""
+        n_frames = frames.shape[1]
+        pixels = frames.flatten(0, 1)  # (B, T, C, H, W) -> (B * T, C, H, W)
         features = self.backbone.image_trunk(pixels, n_frames=n_frames, kept=kept)
-        rows: Tensor = features.unflatten(0, (-1, n_frames))  # (B * T, F) -> (B, T, F)
-        return rows
+        features_of_videos: Tensor = features.unflatten(0, (-1, n_frames))  # -> (B, T, F)
+        return features_of_videos
 
     def embed_features(self, features: Tensor) -> Tensor:
-        """Trunk features (B, T, F) -> z_v (B, D), as `encode_video` of the frames they are of."""
+        """Turn trunk features (B, T, F) into z_v (B, D), the same that `encode_video` returns for their frames."""
         raw = self.backbone.image_head(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         return F.normalize(raw.float().mean(1), dim=-1)  # (B, T, D) -> (B, D)
 
     def encode_text(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Tokens (N, L) -> z_t (N, D), unit norm."""
+        """Embed texts: tokens (N, L) -> z_t (N, D), unit norm."""
         return F.normalize(self.backbone.encode_text(tokens).float(), dim=-1)
 
     def freeze(self, trainable: Trainable) -> list[str]:
-        """Let only the named part learn; returns the names of its parameters."""
+        """Let only the named part learn, and return the names of its parameters."""
         names = [name for name, _ in self.backbone.named_parameters()]
         visual = set(self.backbone.visual_parameters())
         parts = {
@@ -80,27 +81,26 @@ class VideoCLIP(nn.Module):
             "visual": [name for name in names if name in visual],
             "text": [name for name in names if name not in visual],
         }
-        chosen = {f"backbone.{name}" for name in parts[trainable]}
+        learning = {f"backbone.{name}" for name in parts[trainable]}
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in chosen)
-        return [name for name, _ in self.named_parameters() if name in chosen]
+            parameter.requires_grad_(name in learning)
+        return [name for name, _ in self.named_parameters() if name in learning]
 
     @torch.no_grad()
     def save(self, folder: Path) -> None:
-        """Write the backbone, and sigma into `maxi.json`: `load_model` reads both back."""
+        """Write the backbone, and sigma and its temporal blocks into `maxi.json`; `load_model` reads all of it back."""
         for name, buffer in self.named_buffers():
-            if name.endswith(".logit_scale"):  # CLIP's own: other readers of the folder look there
+            # Programs that know nothing of `maxi.json` read the temperature from CLIP's own buffer.
+            if name.endswith(".logit_scale"):
                 buffer.copy_(self.logit_scale)
         self.backbone.save(folder)
         path = folder / SETTINGS
-        settings = read_json(path) if path.is_file() else {}
-        own: dict[str, Any] = {
-            "backbone": self.backbone.kind,
-            "sigma": math.exp(-self.logit_scale.item()),
-        }
+        settings: dict[str, Any] = read_json(path) if path.is_file() else {}
+        settings["backbone"] = self.backbone.kind
+        settings["sigma"] = math.exp(-self.logit_scale.item())
         if (blocks := self.backbone.image_blocks) and blocks.temporal:
-            own["temporal_blocks"] = blocks.temporal
-        write_json(path, {**settings, **own})
+            settings["temporal_blocks"] = blocks.temporal
+        write_json(path, settings)
 
 
 def load_model(
@@ -110,9 +110,10 @@ def load_model(
     sigma: float | None = None,
     normalisation: Normalisation = "model",
 ) -> VideoCLIP:
-    """A VideoCLIP in eval mode from `clip:ID_OR_PATH`, `objects`, or a saved model's or a run's folder.
+    """Load a VideoCLIP in eval mode from `clip:ID_OR_PATH`, `siglip:ID_OR_PATH`, `objects`, or a model or run folder.
 
-    `sigma` unset is the one a saved model was trained with, or the recipe's for this backbone.
+    `sigma` is by default that with which a saved model was trained, or else that of the backbone's recipe.
+    `normalisation` is explained at `load_backbone`. Raises MaxiError when the model cannot be found, loaded or used.
     """
     backbone, saved = load_backbone(spec, device, normalisation=normalisation), saved_beside(spec)
     if blocks := backbone.image_blocks:

@@ -1,4 +1,4 @@
-"""Names of a CLIP's weights: those of OpenAI and open_clip, of the X-CLIP family, and of Hugging Face."""
+"""Translate the names of a CLIP's weights between OpenAI and open_clip, the X-CLIP family, and Hugging Face."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maxi.errors import MaxiError, some
 
 State = dict[str, Tensor]
 
-# Of one block, here and there; the three projections of attention are one matrix in the first.
+# The parts of one block: OpenAI's name, then Hugging Face's. OpenAI's three projections of attention are one matrix.
 _BLOCK = {
     "ln_1": "layer_norm1",
     "attn.out_proj": "self_attn.out_proj",
@@ -22,9 +22,9 @@ _BLOCK = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-_THREE = ("q_proj", "k_proj", "v_proj")
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
-# Whole names; a trailing .T marks a matrix that is transposed on the way.
+# Weights outside of the blocks: OpenAI's name, then Hugging Face's. A trailing .T marks a matrix that is transposed.
 _SINGLE = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -41,11 +41,13 @@ _SINGLE = {
     "text_projection": "text_projection.weight.T",
     "logit_scale": "logit_scale",
 }
-# Not weights: constants of OpenAI's archives, a mask, and texts encoded anew by the X-CLIP family for each class list.
+# Tensors that are not weights: constants of OpenAI's archives, a mask, and texts of the X-CLIP family, which it encodes
+# anew for each list of classes.
 _NO_WEIGHTS = re.compile(
     r"input_resolution|context_length|vocab_size|attn_mask|prompt_learner\..*|(.*\.)?position_ids"
 )
-_ELSEWHERE = [  # X-CLIP family, and open_clip's models with a text tower of their own
+# Prefixes of the X-CLIP family, and of open_clip's models with a separate text tower, and what replaces them.
+_PREFIXES = [
     (re.compile(r"^(?:module\.)+"), ""),
     (re.compile(r"^image_encoder\."), "visual."),
     (re.compile(r"^text_encoder\."), ""),
@@ -54,42 +56,45 @@ _ELSEWHERE = [  # X-CLIP family, and open_clip's models with a text tower of the
 
 
 def plain_names(state: Mapping[str, Tensor]) -> State:
-    """The same weights under OpenAI's names, without wrappers' prefixes and without what is no weight."""
-    found: State = {}
+    """Return the weights under OpenAI's names, without prefixes of wrappers and tensors that are not weights."""
+    weights: State = {}
     for name, tensor in state.items():
-        for pattern, put in _ELSEWHERE:
-            name = pattern.sub(put, name)
+        for prefix, replacement in _PREFIXES:
+            name = prefix.sub(replacement, name)
         if not _NO_WEIGHTS.fullmatch(name):
-            found[name] = tensor
-    return found
+            weights[name] = tensor
+    return weights
 
 
 def to_hugging_face(state: Mapping[str, Tensor], where: str) -> State:
-    """Weights under OpenAI's names -> under those of CLIPModel. MaxiError lists names that are none of a ViT CLIP."""
-    found: State = {}
+    """Return weights with OpenAI's names under the names of CLIPModel, in float32.
+
+    Raises MaxiError that lists the names which a CLIP with a ViT does not have.
+    """
+    weights: State = {}
     unknown = []
     for name, tensor in state.items():
         if name in _SINGLE:
             new = _SINGLE[name]
-            found[new.removesuffix(".T")] = tensor.T if new.endswith(".T") else tensor
+            weights[new.removesuffix(".T")] = tensor.T if new.endswith(".T") else tensor
         elif block := _BLOCK_NAME.fullmatch(name):
             tower = "vision_model" if block["visual"] else "text_model"
             prefix = f"{tower}.encoder.layers.{block['layer']}."
             if block["part"].startswith("attn.in_proj_"):
                 kind = block["part"].removeprefix("attn.in_proj_")
-                for part, third in zip(_THREE, tensor.chunk(3), strict=True):
-                    found[f"{prefix}self_attn.{part}.{kind}"] = third
+                for projection, third in zip(_PROJECTIONS, tensor.chunk(3), strict=True):
+                    weights[f"{prefix}self_attn.{projection}.{kind}"] = third
             else:
                 part, _, kind = block["part"].rpartition(".")
-                found[f"{prefix}{_BLOCK[part]}.{kind}"] = tensor
+                weights[f"{prefix}{_BLOCK[part]}.{kind}"] = tensor
         else:
             unknown.append(name)
     if unknown:
         raise MaxiError(
-            f"{where}: {len(unknown)} weights are none of a CLIP with a ViT ({some(sorted(unknown))});"
-            " pass another file"
+            f"{where}: {len(unknown)} weights do not belong to a CLIP with a ViT"
+            f" ({some(sorted(unknown))}); pass another file"
         )
-    return {name: tensor.float().clone().contiguous() for name, tensor in found.items()}
+    return {name: tensor.float().clone().contiguous() for name, tensor in weights.items()}
 
 
 _BLOCK_NAME = re.compile(
@@ -99,14 +104,14 @@ _BLOCK_NAME = re.compile(
 
 
 def to_openai(state: Mapping[str, Tensor]) -> State:
-    """Weights of a CLIPModel -> under OpenAI's and open_clip's names."""
-    single = {new.removesuffix(".T"): (old, new.endswith(".T")) for old, new in _SINGLE.items()}
+    """Return the weights of a CLIPModel under OpenAI's and open_clip's names."""
+    singles = {new.removesuffix(".T"): (old, new.endswith(".T")) for old, new in _SINGLE.items()}
     parts = {new: old for old, new in _BLOCK.items()}
-    found: State = {}
+    weights: State = {}
     for name, tensor in state.items():
-        if name in single:
-            old, turned = single[name]
-            found[old] = tensor.T if turned else tensor
+        if name in singles:
+            old, transposed = singles[name]
+            weights[old] = tensor.T if transposed else tensor
             continue
         tower, _, rest = name.partition(".encoder.layers.")
         if not rest:
@@ -115,53 +120,60 @@ def to_openai(state: Mapping[str, Tensor]) -> State:
         prefix = f"{'visual.' if tower == 'vision_model' else ''}transformer.resblocks.{layer}."
         part, _, kind = rest.rpartition(".")
         if part == "self_attn.q_proj":
-            whole = [state[name.replace("q_proj", other)] for other in _THREE]
-            found[f"{prefix}attn.in_proj_{kind}"] = torch.cat(whole)
+            thirds = [state[name.replace("q_proj", projection)] for projection in _PROJECTIONS]
+            weights[f"{prefix}attn.in_proj_{kind}"] = torch.cat(thirds)
         elif part in parts:
-            found[f"{prefix}{parts[part]}.{kind}"] = tensor
-    return {name: tensor.clone().contiguous() for name, tensor in found.items()}
+            weights[f"{prefix}{parts[part]}.{kind}"] = tensor
+    return {name: tensor.clone().contiguous() for name, tensor in weights.items()}
 
 
 def shapes(state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
-    """The settings of a CLIPConfig that weights under Hugging Face's names tell, heads of 64 as in every CLIP."""
+    """Return the settings of a CLIPConfig that follow from the shapes of weights under Hugging Face's names.
+
+    Attention heads have the width 64, as in every CLIP. Raises MaxiError when a weight is missing or the image
+    positions do not form a square.
+    """
     try:
         patches = state["vision_model.embeddings.patch_embedding.weight"]
-        places = state["vision_model.embeddings.position_embedding.weight"]
+        n_positions = state["vision_model.embeddings.position_embedding.weight"].shape[0]
         words = state["text_model.embeddings.token_embedding.weight"]
-        context = state["text_model.embeddings.position_embedding.weight"].shape[0]
+        max_length = state["text_model.embeddings.position_embedding.weight"].shape[0]
         width = state["visual_projection.weight"].shape[0]
     except KeyError as error:
         raise MaxiError(
             f"{where}: missing {error}; pass a whole model, or --base with the CLIP it was trained from"
         ) from error
-    side, patch = math.isqrt(places.shape[0] - 1), patches.shape[-1]
-    if side * side != places.shape[0] - 1:
+    n_rows, patch_size = math.isqrt(n_positions - 1), patches.shape[-1]
+    if n_rows * n_rows != n_positions - 1:
         raise MaxiError(
-            f"{where}: its {places.shape[0]} image positions are no square and a class token"
+            f"{where}: its {n_positions} image positions are not a square and a class token;"
+            " pass another file"
         )
     return {
         "projection_dim": width,
         "vision_config": {
-            **_tower(state, "vision_model", patches.shape[0]),
-            "patch_size": patch,
-            "image_size": side * patch,
+            **_tower_settings(state, "vision_model", patches.shape[0]),
+            "patch_size": patch_size,
+            "image_size": n_rows * patch_size,
             "projection_dim": width,
         },
         "text_config": {
-            **_tower(state, "text_model", words.shape[1]),
+            **_tower_settings(state, "text_model", words.shape[1]),
             "vocab_size": words.shape[0],
-            "max_position_embeddings": context,
+            "max_position_embeddings": max_length,
             "projection_dim": width,
         },
     }
 
 
-def _tower(state: Mapping[str, Tensor], tower: str, width: int) -> dict[str, Any]:
-    pattern = re.compile(rf"{tower}\.encoder\.layers\.(\d+)\.mlp\.fc1\.weight")
-    layers = {int(m[1]): state[m[0]].shape[0] for m in map(pattern.fullmatch, state) if m}
+def _tower_settings(state: Mapping[str, Tensor], tower: str, width: int) -> dict[str, Any]:
+    """Return the settings of one tower, whose blocks are counted by their first MLP layers."""
+    pattern = re.compile(rf"{tower}\.encoder\.layers\.(?P<layer>\d+)\.mlp\.fc1\.weight")
+    matches = filter(None, map(pattern.fullmatch, state))
+    mlp_widths = {int(match["layer"]): state[match[0]].shape[0] for match in matches}
     return {
         "hidden_size": width,
-        "num_hidden_layers": len(layers),
+        "num_hidden_layers": len(mlp_widths),
         "num_attention_heads": max(1, width // 64),
-        "intermediate_size": layers.get(0, 4 * width),
+        "intermediate_size": mlp_widths.get(0, 4 * width),
     }

@@ -176,9 +176,7 @@ def decoded_clips(
             yield from block_batches(block)
 
     def block_batches(steps: Sequence[Step]) -> Iterator[tuple[Step, Tensor]]:
-        epochs_of_videos: dict[
-            str, list[int]
-        ] = {}  # in the order in which the steps need the videos
+        epochs_of_videos: dict[str, list[int]] = {}  # in the order in which the videos are needed
         for step in steps:
             for bag in step.bags:
                 epochs_of_videos.setdefault(bag.video, []).append(step.epoch)

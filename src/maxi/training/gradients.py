@@ -126,8 +126,8 @@ class Contrast:
         z_v.requires_grad_(videos_learn)  # (B, D)
         z_t.requires_grad_(texts_learn)  # (U, D)
         z_t_of_bags = z_t[indices.to(model.device)]  # (U, D) -> (J, N, D)
-        cosines = torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float())
-        logits = cosines * model.logit_scale.exp()
+        scale = model.logit_scale.exp()
+        logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * scale
         # w exp(x) = exp(x + log w): each text has its weight w in every sum of Eq. 2.
         loss = self.objective(logits + weights.log(), weights > 0, positives.to(model.device))
         if self.frozen:

@@ -88,11 +88,9 @@ class Training:
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
         )
-        self.average = (
-            None
-            if config.average == "none"
-            else Average(config.average, self.parameters, config.ema_decay)
-        )
+        self.average = None
+        if config.average != "none":
+            self.average = Average(config.average, self.parameters, config.ema_decay)
         self.result = self.average.weights if self.average else self.parameters
         settings = {k: v for k, v in config.decisive().items() if k not in WITHOUT_EFFECT}
         self.key = digest(key, settings, course.seed, course.digest(), course.classes)
