@@ -78,7 +78,7 @@ def test_healthy_bags_raise_nothing(tmp_path: Path) -> None:
         (
             {},
             ["Jog", "jump"],
-            "1 evaluated names that are no action names of the run stand in bags ('Jog')",
+            "1 evaluated names that are not action names of the run stand in bags ('Jog')",
         ),
     ],
 )

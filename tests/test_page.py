@@ -89,9 +89,10 @@ def test_one_seed_says_what_it_gained(tmp_path):
     page = show(tmp_path, one_seed())
     assert (
         "On 16 actions that no video, name, phrase or bag showed, the adapted model is right on 47.2 % of 640 videos, "
-        "the one it started from on 40.0 %: +7.2 points [+4.2, +10.2]. The 95 % interval over the videos excludes 0."
+        "the model that it started from on 40.0 %: +7.2 points [+4.2, +10.2]. The 95 % interval over the videos "
+        "excludes 0."
     ) in page.text
-    assert "dealt to other videos, changes by +0.0 points [−3.0, +3.0]." in page.text
+    assert "dealt out to other videos, changes by +0.0 points [−3.0, +3.0]." in page.text
     assert "Better on 8, worse on 1, the same on 7." in page.text
     assert "0 of 5,400 texts in bags hold an unseen name" in page.text
     assert "saw still images of all 48 actions" in page.text
@@ -131,13 +132,13 @@ def test_a_missing_control_is_said(tmp_path):
 
 def test_control_that_gains_too_is_named(tmp_path):
     records = [record("frozen", 0), record("adapted", 6), record("shuffled", 6)]
-    assert "that much of a gain is not owed to the matches." in show(tmp_path, records).text
+    assert "that much of a gain does not come from the matches." in show(tmp_path, records).text
 
 
 def test_several_seeds_show_every_row(tmp_path):
     page = show(tmp_path, many_seeds())
     assert (
-        "In 5 trials, on 16 actions each that no video, name, phrase or bag of the trial"
+        "In 5 trials, each on 16 actions that no video, name, phrase or bag of the trial"
         in page.text
     )
     assert "of 3,200 videos" in page.text
@@ -185,7 +186,7 @@ def test_what_was_not_measured_is_left_out(tmp_path):
 
 def test_leak_and_validation_are_warned_of(tmp_path):
     text = show(tmp_path, one_seed(split="validation"), unseen_names_in_bags=3).text
-    assert "3 texts in bags hold an unseen name, so this is no test" in text
+    assert "3 texts in bags hold an unseen name, so this is not a test" in text
     assert "figures on them prove nothing" in text
 
 

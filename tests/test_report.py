@@ -156,7 +156,7 @@ def test_unlabelled_run_claims_no_gain(tmp_path, clips, decoder):
     assert f"maxi verify '{run}' -n 40" in page.text
     assert "miniature" in page.text
     assert "3 of 4 matches were confident enough" in page.text
-    assert "50.0 % of 4 videos: frozen and adapted agree" in page.text
+    assert "50.0 % of 4 videos: the frozen and the adapted model agree" in page.text
     assert "1.00 match entropy" in page.text
     assert "25 % of them waiting for data" in page.text
     assert "Accuracy" not in page.text
@@ -266,7 +266,7 @@ def test_lost_clip_gets_a_placeholder(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", [gone, clips[1], empty])
     page = Page(write_report(Run(run), decoder))
     # Each of the two is an example; none of them changed its name.
-    assert page.text.count("no preview: the file does not decode any more") == 2
+    assert page.text.count("no preview: the file can no longer be decoded") == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What all verbs of the `maxi` command share: the group, its errors, common options, and how a run is opened."""
+"""Parts that all verbs of the `maxi` command share: the group, its errors, common options, and opening a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 class Group(click.Group):
-    """Turns what a user can mend into one sentence on stderr and an exit code: 1, or 130 for Ctrl-C."""
+    """A group that turns errors into one sentence on stderr and an exit code: 1, or 130 for Ctrl-C."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         debug = "--debug" in sys.argv[1:]
@@ -38,10 +38,8 @@ class Group(click.Group):
             error.show()
             code = error.exit_code
         except (KeyboardInterrupt, click.Abort):
-            click.echo(
-                "\nmaxi: interrupted; finished work is kept, `adapt` goes on with --resume",
-                err=True,
-            )
+            sentence = "interrupted; finished work is kept, `adapt` goes on with --resume"
+            click.echo(f"\nmaxi: {sentence}", err=True)
             code = INTERRUPTED
         except Exception as error:
             if debug:
@@ -50,7 +48,7 @@ class Group(click.Group):
             code = 1
         status = code if isinstance(code, int) else 0
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            # All is written: the threads of gloo now and then abort a process that ends as usual.
+            # All files are written. To end as usual is not safe: threads of gloo now and then abort the process.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
@@ -58,16 +56,20 @@ class Group(click.Group):
 
 
 def _sentence(error: BaseException) -> str:
+    """Return one sentence that says what went wrong and what to do next."""
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if out_of_memory or "allocate memory" in str(error):
         return "out of memory; lower `train.micro_batch` or `train.batch_size`, then add --resume"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename or 'the folder of the run'}: "
-        return f"{where}{error.strerror}; finished stages are kept; mend this and run it again (`adapt` with --resume)"
+        return (
+            f"{where}{error.strerror}; finished stages are kept: mend this and run the command again "
+            "(`adapt` with --resume)"
+        )
     if isinstance(error, MaxiError):
         return " ".join(str(error).split())
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"unexpected error ({what}); finished stages are kept; run `maxi --debug ...` and report what it shows"
+    return f"unexpected error ({what}); finished stages are kept: run `maxi --debug ...` and report what it shows"
 
 
 @click.group(
@@ -75,7 +77,7 @@ def _sentence(error: BaseException) -> str:
 )
 @click.version_option(package_name="maxi")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no warnings.")
 @click.pass_context
 def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     """Adapt a CLIP to the actions in your own unlabelled videos (MAXI, ICCV 2023).
@@ -84,22 +86,22 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     """
     logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
     logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
-    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Idle threads of torch would spin on the cores that the decoders need; it reads this when it is first imported.
+    # Idle threads of torch would spin on the cores that the decoders need. Torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     context.obj = {"quiet": quiet}
 
 
 def shared_options(*names: str) -> Callable[[Any], Any]:
-    """The options that several verbs share."""
-    table = {
+    """Return a decorator that adds these options, by name, to a verb."""
+    options = {
         "actions": click.option(
             "--actions",
             required=True,
             type=click.Path(path_type=Path),
-            help="Action names, one a line.",
+            help="The action names, one a line.",
         ),
         "out": click.option(
             "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
@@ -121,7 +123,7 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
         "max_skipped": click.option(
             "--max-skipped",
             type=click.FloatRange(0, 1),
-            help="Unreadable share that stops the run (0.05).",
+            help="Stop when more than this share of the files is unreadable (0.05).",
         ),
         "expander": click.option(
             "--expander",
@@ -134,27 +136,31 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             "--base-url", help="Server that speaks the OpenAI protocol (OpenAI's if left out)."
         ),
         "dry_run": click.option(
-            "--dry-run", is_flag=True, help="Print calls, tokens and price, and ask nothing."
+            "--dry-run",
+            is_flag=True,
+            help="Print the number of calls and tokens and the price, and ask nothing.",
         ),
         "max_cost": click.option(
-            "--max-cost", type=click.FloatRange(0), help="Dollars; needs `-s chat.prices=[IN,OUT]`."
+            "--max-cost",
+            type=click.FloatRange(0),
+            help="Stop before a call could pass these dollars; needs `-s chat.prices=[IN,OUT]`.",
         ),
         "max_calls": click.option(
-            "--max-calls", type=click.IntRange(0), help="Calls after which it stops."
+            "--max-calls", type=click.IntRange(0), help="Stop after this number of calls."
         ),
         "json": click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
     }
 
     def add(function: Any) -> Any:
         for name in reversed(names):
-            function = table[name](function)
+            function = options[name](function)
         return function
 
     return add
 
 
 def progress_of(context: click.Context, shown: Progress | None = None) -> Progress:
-    """How progress is shown: a bar for each loop or what is `shown` in its place, and nothing with `-q`."""
+    """Return how progress is shown: `shown`, or by default a bar for each loop; nothing with `-q`."""
     from maxi import progress
 
     return progress.silent if context.obj["quiet"] else shown or progress.bar
@@ -170,9 +176,9 @@ def open_run(
     save: bool = True,
     **options: Any,
 ) -> Iterator[Job]:
-    """A job on the run in `folder`, with its own settings and the changes that the command line asks for.
+    """Open a job on the run in `folder`, with the run's settings and the changes that the command line asks for.
 
-    With `save` the changes stay in the run's `config.yaml`.
+    With `save` the changes stay in the run's `config.yaml`. Raises MaxiError when there is no run in the folder.
     """
     from maxi.run import Run
     from maxi.settings import load_config

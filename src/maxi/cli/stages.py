@@ -1,4 +1,4 @@
-"""Verbs of the `maxi` command for the stages of a run, one by one, and for looking at its bags."""
+"""Verbs of the `maxi` command for the single stages of a run, and for looking at its bags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from maxi.cli.group import main, open_run, progress_of, shared_options
 
-NOTHING_TO_PAY = "no server is asked, nothing is to be paid"
+NOTHING_TO_PAY = "no server is asked, so there is nothing to pay"
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 
@@ -30,7 +30,7 @@ def index(
     settings: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Start a run, or renew its list of VIDEOS: decode each once, write manifest.jsonl and skipped.jsonl.
+    """Start a run, or renew its list of VIDEOS: decode each file once, write manifest.jsonl and skipped.jsonl.
 
     Example: maxi index videos/ --actions actions.txt -o runs/mine
     """
@@ -53,7 +53,7 @@ def index(
 @shared_options("set")
 @click.pass_context
 def match(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
-    """Match every video of RUN to its action names: matches.jsonl.
+    """Match every video of RUN to its nearest action name: matches.jsonl.
 
     Example: maxi match runs/mine
     """
@@ -108,11 +108,13 @@ def caption(
 
 @main.command()
 @RUN
-@click.option("--parts", help="Of captions: verbs | verbs+phrases | nouns.")
+@click.option(
+    "--parts", help="Parts of captions that enter the bags: verbs | verbs+phrases | nouns."
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, resolve_path=True),
-    help="Drop-list: texts, one a line; with a tab and a number the text's weight.",
+    help="Texts to drop, one a line; with a tab and a number it is the text's weight instead.",
 )
 @shared_options("set")
 @click.pass_context
@@ -142,11 +144,15 @@ def bag(
     "--format",
     "kind",
     type=click.Choice(["raw", "jpeg"]),
-    help="How frames are kept: the run's `cache.format` if left out, or raw.",
+    help="How frames are kept (the run's `cache.format` if left out, or raw where that is none).",
 )
-@click.option("--dry-run", is_flag=True, help="Print the size it would need, and write nothing.")
 @click.option(
-    "--check", is_flag=True, help="Read all of it; drop damaged videos, exit with 1 if there are."
+    "--dry-run", is_flag=True, help="Print the size that it would need, and write nothing."
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read the whole cache and drop damaged videos; exit with 1 if there are any.",
 )
 @shared_options("set")
 @click.pass_context
@@ -159,7 +165,7 @@ def cache(
     check: bool,
     settings: tuple[str, ...],
 ) -> None:
-    """Decode each video of RUN's bags once, for `maxi train`: frames/.
+    """Decode each video that has a bag in RUN once, for `maxi train`: frames/.
 
     Example: maxi cache runs/mine --format jpeg --dry-run
     """
@@ -182,7 +188,7 @@ def cache(
 @shared_options("set")
 @click.pass_context
 def train(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
-    """Train on RUN's bags, going on from its last checkpoint: model/; on several GPUs with torchrun.
+    """Train on RUN's bags, from its last checkpoint if there is one: model/; on several GPUs with torchrun.
 
     Example: maxi train runs/mine
     """
@@ -202,7 +208,7 @@ def train(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> No
 @click.option(
     "--tflops",
     type=click.FloatRange(0, min_open=True),
-    help="Also count operations, and divide by so many TFLOP/s.",
+    help="Also count the operations of a step, and divide them by this speed in TFLOP/s.",
 )
 @shared_options("json", "set")
 @click.pass_context
@@ -214,7 +220,7 @@ def plan(
     as_json: bool,
     settings: tuple[str, ...],
 ) -> None:
-    """Take a few steps of training on RUN's bags, and tell time, memory and disk of the whole on this machine.
+    """Tell how much time, memory and disk `maxi train` will take on this machine, from a few steps on RUN's bags.
 
     Example: maxi plan runs/mine -s batch_size=64
     """
@@ -246,7 +252,7 @@ def evaluate(
     names: Path | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Compare RUN's frozen and adapted model: predictions.jsonl, and with labelled videos results.json.
+    """Compare the frozen and the adapted model of RUN: predictions.jsonl, and with labelled videos results.json.
 
     Example: maxi eval runs/mine --on heldout.csv
     """
@@ -268,7 +274,7 @@ def evaluate(
 @shared_options("set")
 @click.pass_context
 def report(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> None:
-    """Draw RUN's report.html anew.
+    """Write RUN's report.html again from the files that it has.
 
     Example: maxi report runs/mine
     """
@@ -283,7 +289,7 @@ def report(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> N
 @click.option(
     "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
 )
-@click.option("--alpha", type=click.FloatRange(0, 1), help="Ratio to write as a model, with -o.")
+@click.option("--alpha", type=click.FloatRange(0, 1), help="Ratio to write as a model; needs -o.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help="Folder of that model.")
 @shared_options("json", "set")
 @click.pass_context
@@ -297,7 +303,7 @@ def ensemble(
     as_json: bool,
     settings: tuple[str, ...],
 ) -> None:
-    """Measure RUN's weights between frozen and fine-tuned: ensemble.json; or write one ratio as a model.
+    """Measure mixtures of RUN's frozen and fine-tuned weights: ensemble.json; or write one ratio as a model.
 
     Example: maxi ensemble runs/mine --on validation.csv
     """
@@ -305,7 +311,7 @@ def ensemble(
     from maxi.stages.index import index_run
 
     if (alpha is None) != (out is None):
-        raise click.UsageError("--alpha and -o go together")
+        raise click.UsageError("--alpha and -o go together: give both, or neither")
     with open_run(context, run, settings, save=False) as job:
         if alpha is not None and out is not None:
             save_between(job, alpha, out)
@@ -320,7 +326,7 @@ def ensemble(
 
 @main.group("bags")
 def bags_group() -> None:
-    """Look at the bags of a run: one, all in figures, or what is wrong with them.
+    """Look at the bags of a run: show one, count all, or warn where they tell little.
 
     Example: maxi bags lint runs/mine
     """
@@ -330,7 +336,7 @@ def bags_group() -> None:
 @RUN
 @click.argument("video")
 def show(run: Path, video: str) -> None:
-    """Show match, phrases, captions and bag of one VIDEO of RUN: its id, path or file name.
+    """Show the match, phrases, captions and bag of one VIDEO of RUN; VIDEO is its id, path or file name.
 
     Example: maxi bags show runs/mine clip.mp4
     """
@@ -345,15 +351,18 @@ def show(run: Path, video: str) -> None:
 @RUN
 @shared_options("json")
 def stats(run: Path, as_json: bool) -> None:
-    """Sizes, sources, commonest texts and agreement of RUN's bags.
+    """Show the sizes, sources and commonest texts of RUN's bags, and how often two sources agree.
 
     Example: maxi bags stats runs/mine
     """
     from maxi.reports import bag_check as inspection
     from maxi.run import Run
 
-    found = inspection.stats(Run(run).existing())
-    for line in [json.dumps(found, ensure_ascii=False)] if as_json else inspection.lines_of(found):
+    figures = inspection.stats(Run(run).existing())
+    as_lines = (
+        [json.dumps(figures, ensure_ascii=False)] if as_json else inspection.lines_of(figures)
+    )
+    for line in as_lines:
         click.echo(line)
 
 
@@ -362,10 +371,10 @@ def stats(run: Path, as_json: bool) -> None:
 @click.option(
     "--names",
     type=click.Path(path_type=Path),
-    help="Names of an evaluation, one a line (the run's own if left out).",
+    help="Names of an evaluation, one a line (the labels of the run's own if left out).",
 )
 def lint(run: Path, names: Path | None) -> None:
-    """Warn where RUN's bags degenerate; exits with 1 when it finds something.
+    """Warn where RUN's bags tell little; exit with 1 when something is found.
 
     Example: maxi bags lint runs/mine --names test-names.txt
     """
@@ -373,9 +382,9 @@ def lint(run: Path, names: Path | None) -> None:
     from maxi.run import Run
     from maxi.video.sources import read_names
 
-    found = inspection.lint(Run(run).existing(), read_names(names) if names else None)
-    for line in found:
-        click.echo(line)
-    if found:
+    signs = inspection.lint(Run(run).existing(), read_names(names) if names else None)
+    for sign in signs:
+        click.echo(sign)
+    if signs:
         raise SystemExit(1)
     click.echo("nothing found")

@@ -1,6 +1,6 @@
-"""The `maxi` command: verbs that parse, call one function, and print. Results go to stdout, progress to stderr.
+"""Verbs of the `maxi` command for a whole task; those for single stages are in `stages.py`.
 
-Here are the verbs for a whole task; those of single stages are in `stages.py`.
+A verb parses its options, calls one function, and prints. Results go to stdout, progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from maxi.errors import MaxiError
 @click.argument("videos")
 @shared_options("actions", "out")
 @click.option(
-    "--eval", "labelled", help="Labelled videos (class folders or csv) to measure both models on."
+    "--eval",
+    "labelled",
+    help="Labelled videos to measure both models on: class folders, or a csv with path and label.",
 )
 @click.option(
     "--control",
     type=click.Choice(["shuffled"]),
-    help="Also train with matches shuffled over the videos.",
+    help="Also train on the same bags, dealt out to the wrong videos.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
 @shared_options(
@@ -75,7 +77,11 @@ def adapt(
 @main.command()
 @shared_options("out")
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Trials, one a seed."
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of trials, each with its own seed; several train every row of the proof.",
 )
 @click.option(
     "--seed-offset",
@@ -86,10 +92,14 @@ def adapt(
     help="The first seed.",
 )
 @click.option(
-    "--full", is_flag=True, help="More videos, and the shuffled control; several seeds have both."
+    "--full",
+    is_flag=True,
+    help="Take more videos, and train the shuffled control; always so with several seeds.",
 )
 @click.option(
-    "--validation", is_flag=True, help="Measure on the actions on which settings are chosen."
+    "--validation",
+    is_flag=True,
+    help="Measure on the actions on which settings are chosen, in place of the unseen ones.",
 )
 @shared_options("set")
 @click.pass_context
@@ -150,21 +160,23 @@ def check(context: click.Context, /, videos: str, max_skipped: float | None, as_
 @click.option(
     "--actions",
     type=click.Path(path_type=Path),
-    help="Names, one a line (the run's own if left out).",
+    help="Names to choose from, one a line (the run's own if left out).",
 )
 @click.option(
     "--window",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="Seconds; 0: whole video.",
+    help="Cut a video into windows of about this many seconds; 0: the whole video at once.",
 )
 @click.option("--prompt", help="Test prompt with {} for the name (the run's own if left out).")
 @click.option(
     "-k", default=5, show_default=True, type=click.IntRange(1), help="Names shown per window."
 )
 @click.option(
-    "--none", is_flag=True, help="Score for none of these: share of other actions that fit better."
+    "--none",
+    is_flag=True,
+    help="Add a score for none of these: the share of other actions that fit better.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @shared_options("json", "device")
@@ -179,21 +191,23 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
 
     as_json, as_csv = options.pop("as_json"), options.pop("as_csv")
     form = "json" if as_json else "csv" if as_csv else "text"
-    rows = classify_videos(videos, spec, progress=progress_of(context), **options)
+    answers = classify_videos(videos, spec, progress=progress_of(context), **options)
 
     failed = []
 
-    def reported() -> Any:
-        for row in rows:
-            if isinstance(row, MaxiError):
-                click.echo(f"maxi: {row}", err=True)
-            failed.append(isinstance(row, MaxiError))
-            yield row
+    def with_errors_shown() -> Any:
+        for answer in answers:
+            if isinstance(answer, MaxiError):
+                click.echo(f"maxi: {answer}", err=True)
+            failed.append(isinstance(answer, MaxiError))
+            yield answer
 
-    for line in lines_of(reported(), form):
+    for line in lines_of(with_errors_shown(), form):
         click.echo(line)
     if all(failed):
-        raise MaxiError(f"none of the {len(failed)} videos could be classified")
+        raise MaxiError(
+            f"none of the {len(failed)} videos could be classified; `maxi check` lists what is wrong with them"
+        )
 
 
 @main.command("convert")
@@ -206,7 +220,7 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     show_default=True,
     help="Layout to write.",
 )
-@click.option("--base", help="CLIP from which weights are taken that SOURCE lacks.")
+@click.option("--base", help="A CLIP that gives the weights and the tokenizer that SOURCE lacks.")
 def convert_model(source: str, out: Path, to: str, base: str | None) -> None:
     """Write a CLIP or SigLIP into the folder OUT in another layout.
 
@@ -225,7 +239,7 @@ def convert_model(source: str, out: Path, to: str, base: str | None) -> None:
 @click.option("-n", default=40, show_default=True, type=click.IntRange(10), help="Clips to judge.")
 @click.pass_context
 def verify(context: click.Context, /, run: Path, n: int) -> None:
-    """Write a page on which a person judges sampled clips, and both models' accuracy is estimated.
+    """Write a page on which a person judges sampled clips to estimate the accuracy of both models.
 
     Example: maxi verify runs/mine -n 40
     """

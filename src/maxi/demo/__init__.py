@@ -1,1 +1,1 @@
-"""The method on the rendered world of the miniature."""
+"""A demonstration of the method on the rendered world of the miniature."""

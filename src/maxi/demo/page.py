@@ -1,4 +1,4 @@
-"""The page of `maxi demo`: whether the method helped on actions it never saw, and whether that test was fair."""
+"""The page of `maxi demo`: whether the method helped on actions that it never saw, and whether that test is fair."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ class Model(NamedTuple):
 OWN = "; a video's own bag is its only positive"
 MODELS = {
     "frozen": Model("frozen", "nothing: the tiny CLIP as it was pre-trained"),
-    "centred": Model("frozen", "nothing; the mean of the unlabelled videos is taken off features"),
+    "centred": Model(
+        "frozen", "nothing; the mean over the unlabelled videos is subtracted from all features"
+    ),
     "averaged_phrases": Model(
         "frozen",
-        "nothing; class texts are means of a name and its phrases, which it has for unseen ones too",
+        "nothing; the text of a class is the mean of its name and its phrases, also for unseen names",
     ),
     "adapted": Model("adapted", "full bags: phrases of the match, captions of the frames"),
     "adapted_instance": Model("adapted", f"full bags{OWN}"),
@@ -48,26 +50,28 @@ MODELS = {
     "names_phrases_instance": Model("adapted", f"bags of phrases, no captions{OWN}"),
     "names_captions": Model("adapted", "bags of captions, no phrases"),
     "names_captions_instance": Model("adapted", f"bags of captions, no phrases{OWN}"),
-    "shuffled": Model("control", "full bags, dealt to other videos"),
-    "permuted": Model("control", "names alone, each replaced by another one throughout"),
+    "shuffled": Model("control", "full bags, dealt out to other videos"),
+    "permuted": Model("control", "names alone, each replaced everywhere by the same wrong one"),
     "true_labels": Model("ink", "full bags of the true action in place of the match"),
 }
-"""In the order of the page. What has the colour `frozen` is not trained, `ink` is told the labels."""
+"""In the order of the page."""
 
 COLOURS = {
     "frozen": "grey is not trained",
     "adapted": "green is trained without labels",
     "control": "orange is a control that should gain nothing on unseen actions",
-    "ink": "black or white is told the true labels",
+    "ink": "black or white is trained with the true labels",
 }
 
 
 def write_showcase(
     folder: Path, records: Rows, facts: Rows, summary: Rows, pairs: Rows, config: Config
 ) -> Path:
-    """Write `folder/report.html` from a demonstration's records, facts of its seeds, summary, and compared pairs.
+    """Write `folder/report.html`, and return its path.
 
-    Examples and links come from `folder/seed-K` and are left out where it is not there.
+    `records` are those of `results.json`; `facts` say how good matches, captions and bags are, a row for each seed;
+    `summary` and `pairs` are what `proof.summarise` and `proof.compare` return. Examples and links come from
+    `folder/seed-K`, and are left out where it does not exist.
     """
     split = _split(summary)
     first = min(record["seed"] for record in records)
@@ -96,7 +100,7 @@ def write_showcase(
 
 
 def accuracy_figure(records: Rows, summary: Rows) -> str:
-    """Top-1 of every model on the unseen actions, as inline SVG in the page's colours."""
+    """Draw top-1 of every model on the unseen actions, as inline SVG in the page's colours."""
     rows = _of_split(summary, _split(summary))
     bars = {
         _title(model): figures.Bar(row["top1"], row["interval"], _model(model).colour)
@@ -107,60 +111,69 @@ def accuracy_figure(records: Rows, summary: Rows) -> str:
 
 
 def _split(summary: Rows) -> str:
-    """`unseen`, or `validation` of a demonstration on the actions on which settings are chosen."""
+    """Return `unseen`, or `validation` for a demonstration on the actions on which settings are chosen."""
     return "unseen" if any(row["split"] == "unseen" for row in summary) else "validation"
 
 
 def _of_split(summary: Rows, split: str) -> dict[str, dict[str, Any]]:
-    """The rows of a split by model, in the order of `MODELS`; models that it lacks come last."""
+    """Return the rows of a split by model, in the order of `MODELS`; models that it does not list come last."""
     rows = {row["model"]: row for row in summary if row["split"] == split}
     return {model: rows[model] for model in dict.fromkeys([*MODELS, *rows]) if model in rows}
 
 
 def _model(name: str) -> Model:
+    """Return the colour and the training of a model; a model that `MODELS` does not list is green."""
     return MODELS.get(name, Model("adapted", ""))
 
 
 def _title(model: str) -> str:
+    """Return the name of a model for people to read."""
     return model.replace("_", " ")
 
 
 def _n_names(records: Rows, split: str) -> int:
+    """Return the number of names among which the videos of a split are recognised."""
     return int(next(r["conditions"]["names"] for r in records if r["split"] == split))
 
 
 def _outcome(records: Rows, summary: Rows) -> list[str]:
+    """Return the first sentences of the page: the gain of the adapted model, and that of the control."""
     split = _split(summary)
-    rows, names = _of_split(summary, split), _n_names(records, split)
-    row, frozen = rows["adapted"], rows["frozen"]
-    where, over = f"On {names} actions that no video, name, phrase or bag showed", "videos"
-    if (trials := row["seeds"]) > 1:
-        where = f"In {trials} trials, on {names} actions each that no video, name, phrase or bag of the trial showed"
-        over = f"{trials} trials"
-    said = [
-        f"{where}, the adapted model is right on {row['top1']:.1f} % of {row['n']:,} videos, the one it started "
-        f"from on {frozen['top1']:.1f} %: {_gain(row)}. {_verdict(row, over)}."
+    rows, n_names = _of_split(summary, split), _n_names(records, split)
+    adapted, frozen = rows["adapted"], rows["frozen"]
+    where, over = f"On {n_names} actions that no video, name, phrase or bag showed", "videos"
+    if (n_trials := adapted["seeds"]) > 1:
+        where = (
+            f"In {n_trials} trials, each on {n_names} actions that no video, name, phrase or bag of the trial "
+            "showed"
+        )
+        over = f"{n_trials} trials"
+    sentences = [
+        f"{where}, the adapted model is right on {adapted['top1']:.1f} % of {adapted['n']:,} videos, the model that "
+        f"it started from on {frozen['top1']:.1f} %: {_gain(adapted)}. {_verdict(adapted, over)}."
     ]
     if control := rows.get("shuffled"):
-        beware = control["gain_interval"][0] > 0
-        said.append(
-            "The shuffled control, trained on the same bags dealt to other videos, changes by "
+        gains = control["gain_interval"][0] > 0
+        sentences.append(
+            "The shuffled control, trained on the same bags dealt out to other videos, changes by "
             f"{_gain(control)}. {_verdict(control, over)}"
-            f"{', so that much of a gain is not owed to the matches' if beware else ''}."
+            f"{', so that much of a gain does not come from the matches' if gains else ''}."
         )
     else:
-        said.append(
+        sentences.append(
             "No control with shuffled matches was trained here; “maxi demo --full” trains one."
         )
-    return said
+    return sentences
 
 
 def _gain(row: Mapping[str, Any]) -> str:
+    """Return a gain with its interval."""
     low, high = row["gain_interval"]
     return f"{signed(row['gain'])} points [{signed(low)}, {signed(high)}]"
 
 
 def _verdict(row: Mapping[str, Any], over: str) -> str:
+    """Say what the interval of a gain means; `over` names what was sampled, videos or trials."""
     low, high = row["gain_interval"]
     interval = f"The 95 % interval over the {over}"
     if low > 0:
@@ -171,13 +184,13 @@ def _verdict(row: Mapping[str, Any], over: str) -> str:
 
 
 def _key(summary: Rows) -> str:
-    """What the colours of the models in the figure mean."""
+    """Say what the colours of the models in the figure mean."""
     used = {_model(model).colour for model in _of_split(summary, _split(summary))}
     return ", ".join(text for colour, text in COLOURS.items() if colour in used)
 
 
 def _table(summary: Rows) -> Rows:
-    """Per model what it was trained on, its summary on unseen actions, and its top-1 elsewhere."""
+    """Return for each model what it was trained on, its summary on unseen actions, and its top-1 on other splits."""
     split = _split(summary)
     known, plain = _of_split(summary, "known"), _of_split(summary, f"{split}.plain")
     return [
@@ -193,15 +206,15 @@ def _table(summary: Rows) -> Rows:
 
 
 def _changes(records: Rows, split: str, seed: int) -> dict[str, Any]:
-    """Each action's accuracy before and after in one seed, from the largest gain to the largest loss."""
-    tables = {
+    """Return each action's accuracy before and after in one seed, from the largest gain to the largest loss."""
+    per_class = {
         record["model"]: record["per_class"]
         for record in records
         if record["split"] == split and record["seed"] == seed
     }
     rows = {
-        name: (_percent(*tables["frozen"][name]), _percent(*right))
-        for name, right in tables["adapted"].items()
+        name: (_percent(*per_class["frozen"][name]), _percent(*counts))
+        for name, counts in per_class["adapted"].items()
     }
     order = sorted(rows, key=lambda name: (rows[name][0] - rows[name][1], name))
     return {
@@ -218,7 +231,7 @@ def _percent(right: int, n: int) -> float:
 
 
 def _examples(trial: Path, seed: int, config: Config) -> Rows:
-    """Some videos of the pool with their match and bag, half of them matched wrongly if there are so many."""
+    """Return some unlabelled videos with their match and bag, half of them matched wrongly if there are enough."""
     run, table = Run(trial / "run"), trial / "videos" / "pool.csv"
     if not all(path.is_file() for path in (table, run.manifest, run.matches, run.bags)):
         return []
@@ -244,81 +257,84 @@ def _examples(trial: Path, seed: int, config: Config) -> Rows:
 
 
 def _half_wrong(order: Sequence[str], wrong: set[str]) -> list[str]:
-    """The first examples in this order of which half are wrong, and more of the others where one kind runs out."""
-    missed = [id for id in order if id in wrong]
-    rest = [id for id in order if id not in wrong]
-    n_missed = min(len(missed), max(N_EXAMPLES // 2, N_EXAMPLES - len(rest)))
-    chosen = {*missed[:n_missed], *rest[: N_EXAMPLES - n_missed]}
+    """Return the first ids in this order, half of them wrong; where one kind runs out, there are more of the other."""
+    wrong_ids = [id for id in order if id in wrong]
+    right_ids = [id for id in order if id not in wrong]
+    n_wrong = min(len(wrong_ids), max(N_EXAMPLES // 2, N_EXAMPLES - len(right_ids)))
+    chosen = set(wrong_ids[:n_wrong]) | set(right_ids[: N_EXAMPLES - n_wrong])
     return [id for id in order if id in chosen]
 
 
 def _some(texts: Sequence[BagText]) -> list[BagText]:
-    """Texts from the whole length of a bag, so that every source has its turn."""
+    """Return texts spread over the whole length of a bag, so that every source has its turn."""
     step = max(1.0, len(texts) / N_TEXTS)
     return [texts[int(k * step)] for k in range(min(len(texts), N_TEXTS))]
 
 
 def _facts(facts: Rows) -> list[tuple[str, str, str]]:
-    """Value, name and meaning of what is known of matches, captions and bags; of several seeds mean and range."""
-    leaked, texts = (
-        sum(row[key] for row in facts) for key in ("unseen_names_in_bags", "texts_in_bags")
-    )
-    names, things = f"{100 / N_KNOWN:.1f} %", f"{100 / len(OBJECTS):.1f} %"
+    """Return value, name and meaning of each fact on matches, captions and bags; for several seeds mean and range."""
+    n_leaked = sum(row["unseen_names_in_bags"] for row in facts)
+    n_texts = sum(row["texts_in_bags"] for row in facts)
+    chance_name, chance_object = f"{100 / N_KNOWN:.1f} %", f"{100 / len(OBJECTS):.1f} %"
     shares = {
         "matching_accuracy": (
             "of the matches are right",
-            f"The match is all that names a video's action in training, and it is a guess; chance is {names}.",
+            f"Only the match names a video's action in training, and it is a guess; chance is {chance_name}.",
         ),
         "kept_accuracy": (
             "of the kept matches are right",
             "Only kept matches are trained on; the bags of wrong ones hold phrases of another action.",
         ),
         "caption_accuracy": (
-            "of the videos can be told by their captions",
-            "The captioner says how a body is held and never what the action is called; this is how often its "
-            f"captions fit the true action best. Chance is {names}.",
+            "of the videos have captions that fit their true action best",
+            "The captioner says how a body is held and never what the action is called. "
+            f"Chance is {chance_name}.",
         ),
         "object_accuracy": (
-            "of videos without the shift have their object named by the frozen model",
-            "It tells whether the model can see at all before it is adapted; in videos the object says nothing "
-            f"about the action. Chance is {things}.",
+            "of the videos without the shift have their object named by the frozen model",
+            "It shows whether the model can see at all before it is adapted; in videos the object says nothing "
+            f"about the action. Chance is {chance_object}.",
         ),
     }
-    return [
-        # What the proof alone measures is not known of one trial.
-        *((_mean(facts, key), *text) for key, text in shares.items() if key in facts[0]),
-        (
-            f"{leaked:,}",
-            f"of {texts:,} texts in bags hold an unseen name",
-            "It must be 0: with its name in a bag, an action is unseen no more.",
-        ),
+    # One trial lacks what only the proof measures.
+    measured = [
+        (_mean(facts, key), name, meaning)
+        for key, (name, meaning) in shares.items()
+        if key in facts[0]
     ]
+    leak = (
+        f"{n_leaked:,}",
+        f"of {n_texts:,} texts in bags hold an unseen name",
+        "It must be 0: an action whose name is in a bag is not unseen.",
+    )
+    return [*measured, leak]
 
 
 def _mean(facts: Rows, key: str) -> str:
+    """Return the mean of a percentage over the seeds, and for several seeds its range."""
     values = [row[key] for row in facts]
     mean = f"{np.mean(values):.1f} %"
     return mean if len(values) == 1 else f"{mean} ({min(values):.1f}–{max(values):.1f})"
 
 
 def _settings(config: Config) -> list[tuple[str, Any, Any]]:
-    """Key, default and value of every setting that is not the default."""
-    default, here = (_flat(c.model_dump(mode="json")) for c in (Config(), config))
-    return [(key, default[key], value) for key, value in here.items() if value != default[key]]
+    """Return key, default and value of every setting that is not the default."""
+    default, current = (_flat(c.model_dump(mode="json")) for c in (Config(), config))
+    return [(key, default[key], value) for key, value in current.items() if value != default[key]]
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value of settings that are at most two deep."""
+    """Return settings, which are at most two deep, by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= (
-            {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-        )
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
+        else:
+            flat[key] = value
     return flat
 
 
 def _links(seeds: Sequence[int]) -> list[str]:
-    files = [
-        f"seed-{seed}/run/{name}" for seed in seeds for name in ("report.html", "results.json")
-    ]
-    return ["results.json", *files]
+    """Return the files that the page links to, if they exist."""
+    names = ("report.html", "results.json")
+    return ["results.json", *(f"seed-{seed}/run/{name}" for seed in seeds for name in names)]

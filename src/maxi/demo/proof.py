@@ -1,4 +1,4 @@
-"""The demonstration and the proof: trials of the method on the miniature, their records and their page."""
+"""The demonstration and the proof: trials of the method on the miniature, with their records and their page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maxi.settings import load_config
 
 
 def demo_config(overrides: tuple[str, ...] = (), **options: Any) -> Config:
-    """The settings of `recipes/demo.yaml`."""
+    """Return the settings of `recipes/demo.yaml`, with changes."""
     return load_config(None, overrides, backbone="miniature", **options)
 
 
@@ -33,11 +33,12 @@ def demo(
     sizes: Sizes | None = None,
     progress: Progress = bar,
 ) -> list[dict[str, Any]]:
-    """Render, adapt, evaluate and report; returns the records of `out/results.json`, beside `out/report.html`.
+    """Render, adapt, evaluate and report: write `out/results.json` and `out/report.html`, and return the records.
 
-    Seeds are `offset`, `offset + 1`, ...; one seed trains the adapted model on few videos, a `full` demonstration has
-    more of them and also trains the shuffled control. Several seeds are the proof: full, with every row of it. Run
-    again, it goes on where it was interrupted. Raises MaxiError when `out` holds a demonstration with other options.
+    Seeds are `offset`, `offset + 1`, ... With one seed the adapted model is trained on few videos; a `full`
+    demonstration has more videos and also trains the shuffled control. Several seeds are the proof, which is full and
+    trains every row. An interrupted demonstration goes on where it was. Raises MaxiError when `out` holds a
+    demonstration with other options.
     """
     folder = Path(out)
     full = full or seeds > 1
@@ -55,7 +56,7 @@ def demo(
     facts = []
     for seed in range(offset, offset + seeds):
         config = demo_config(overrides, seed=seed)
-        of_trial, known = run_trial(
+        trial_records, trial_facts = run_trial(
             folder / f"seed-{seed}",
             seed,
             config,
@@ -65,8 +66,8 @@ def demo(
             sizes=sizes,
             progress=progress,
         )
-        records += of_trial
-        facts.append(known)
+        records += trial_records
+        facts.append(trial_facts)
         write_json(folder / "results.json", records)
         write_json(folder / "facts.json", facts)
     write_showcase(
@@ -76,12 +77,12 @@ def demo(
 
 
 def outcome(out: str | Path) -> Iterator[str]:
-    """What a finished demonstration came to, some lines for the terminal."""
+    """Yield what came out of a finished demonstration, some lines for the terminal."""
     folder = Path(out)
     records = read_json(folder / "results.json")
     rows = summarise(records)
     split = rows[0]["split"]
-    of_known = {row["model"]: row for row in rows if row["split"] == "known"}
+    on_known = {row["model"]: row for row in rows if row["split"] == "known"}
     n_names, n = records[0]["conditions"]["names"], rows[0]["n"]
     yield (
         f"{'model':24} {split:>10}   {'gain over frozen':20} {'known':>6}   "
@@ -89,7 +90,7 @@ def outcome(out: str | Path) -> Iterator[str]:
     )
     for row in (row for row in rows if row["split"] == split):
         gain = "" if row["model"] == "frozen" else with_interval(row["gain"], row["gain_interval"])
-        known = of_known[row["model"]]["top1"]
+        known = on_known[row["model"]]["top1"]
         yield f"{row['model']:24} {row['top1']:10.1f}   {gain:20} {known:6.1f}"
     for row in compare(records):
         yield f"{row['model']} over {row['other']}, {row['split']}: {with_interval(row['gain'], row['interval'])}"
@@ -97,46 +98,48 @@ def outcome(out: str | Path) -> Iterator[str]:
 
 
 def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Differences that the proof asks for beside those over frozen: top-1 points, paired by seed, with 95 % intervals.
+    """Return the differences of the proof beside those over frozen: in points of top-1, with 95 % intervals over seeds.
 
-    The adapted model over names alone, over the better of the models without training, and over frozen on the same
-    videos without the shift. Empty for one seed.
+    They are: the adapted model over the names alone, over the better of the models without training, and over frozen on
+    the same videos without the shift. For one seed there are none.
     """
-    table: dict[tuple[str, str], dict[int, float]] = {}
-    for r in records:
-        table.setdefault((r["split"], r["model"]), {})[r["seed"]] = r["top1"]
+    top1: dict[tuple[str, str], dict[int, float]] = {}  # by split and model, then by seed
+    for record in records:
+        by_seed = top1.setdefault((record["split"], record["model"]), {})
+        by_seed[record["seed"]] = record["top1"]
     split = records[0]["split"]
-    without = [m for m in WITHOUT_TRAINING if (split, m) in table]
+    untrained = [model for model in WITHOUT_TRAINING if (split, model) in top1]
     pairs = [(split, "adapted", "names_only")]
-    if without:
-        better = max(without, key=lambda m: fmean(table[split, m].values()))
+    if untrained:
+        better = max(untrained, key=lambda model: fmean(top1[split, model].values()))
         pairs.append((split, "adapted", better))
     pairs.append((f"{split}.plain", "adapted", "frozen"))
     rows = []
     for split, model, other in pairs:
-        ours, theirs = table.get((split, model), {}), table.get((split, other), {})
-        seeds = sorted(ours.keys() & theirs.keys())
+        of_model, of_other = top1.get((split, model), {}), top1.get((split, other), {})
+        seeds = sorted(of_model.keys() & of_other.keys())
         if len(seeds) > 1:
-            gain, interval = _spread([ours[s] - theirs[s] for s in seeds])
+            gain, interval = _spread([of_model[seed] - of_other[seed] for seed in seeds])
             row = {"model": model, "other": other, "split": split}
             rows.append({**row, "gain": gain, "interval": interval})
     return rows
 
 
 def _check_same(path: Path, plan: dict[str, Any]) -> None:
-    made = read_json(path) if path.exists() else plan
-    if others := [key for key in plan if made.get(key, plan[key]) != plan[key]]:
+    """Note the options of a demonstration in a file. Raises MaxiError when it holds other ones."""
+    noted = read_json(path) if path.exists() else plan
+    if different := [key for key in plan if noted.get(key, plan[key]) != plan[key]]:
         raise MaxiError(
-            f"{path.parent} holds a demonstration with other {' and '.join(others)}; choose another folder"
+            f"{path.parent} holds a demonstration with other {' and '.join(different)}; choose another folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
 
 
 def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per model and split: mean top-1 and mean gain over frozen, in points, with 95 % intervals.
+    """Return for each split and model the mean top-1 and the mean gain over frozen, in points, with 95 % intervals.
 
-    Over several seeds the interval is Student's over the seeds; for one seed it is that of its videos.
+    For several seeds the interval is Student's over the seeds; for one seed it is over its videos.
     """
     rows = []
     for split in dict.fromkeys(r["split"] for r in records):
@@ -157,12 +160,13 @@ def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 row["gain"], row["gain_interval"] = _spread(gains)
             else:
                 row |= {"top1": of_model[0]["top1"], "interval": of_model[0]["top1_interval"]}
-                over = of_model[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
-                row["gain"], row["gain_interval"] = over["gain"], over["interval"]
+                gain = of_model[0].get("gain", {"gain": 0.0, "interval": [0.0, 0.0]})
+                row["gain"], row["gain_interval"] = gain["gain"], gain["interval"]
             rows.append(row)
     return rows
 
 
 def _spread(values: list[float]) -> tuple[float, list[float]]:
+    """Return the mean of some values and its 95 % interval, rounded."""
     mean, low, high = mean_interval(values)
     return round(mean, 2), [round(low, 2), round(high, 2)]

@@ -1,4 +1,4 @@
-"""One trial of the method on the miniature: a seed's videos, the adapted model, and the rows of the proof."""
+"""One trial of the method on the miniature: the videos of a seed, the adapted model, and the rows of the proof."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from maxi.video.sources import list_videos
 
 
 class Sizes(NamedTuple):
-    """Videos: unlabelled ones, and labelled ones of unseen and of known actions to measure on."""
+    """Numbers of videos: unlabelled ones to train on, and labelled ones of unseen and of known actions."""
 
     pool: int
     unseen: int
@@ -49,29 +49,31 @@ FULL = Sizes(pool=400, unseen=640, known=240)
 
 CONTROL = "train control"
 PARTS = ("render", "index", "embed", "caption", "bag", "train", CONTROL, "evaluate")
-"""What a trial of the adapted model, with or without the control, goes through, as its progress calls it."""
+"""The parts of a trial of the adapted model, with or without the control, as its progress calls them."""
 
 
 Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
+"""Replaces the matches: (matches, the true action by video id, the known names, seed)."""
 
 
 def _true(
     rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
 ) -> list[Match]:
+    """Replace every name by the true action of the video, and keep all matches."""
     return [replace(row, name=truth[row.video], kept=True) for row in rows]
 
 
 def _permuted(
     rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
 ) -> list[Match]:
-    """Every name replaced by the next in a random circle: consistent, and wrong for all."""
+    """Replace every name by the next one in a random circle, so that equal names stay equal and all are wrong."""
     circle = shuffled(list(names), "permuted names", seed)
-    follows = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
-    return [replace(row, name=follows[row.name]) for row in rows]
+    successor = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    return [replace(row, name=successor[row.name]) for row in rows]
 
 
 class Row(NamedTuple):
-    """A way to train: what is in the bags, which are a video's positives, where labels come from, more settings."""
+    """A way to train: what is in the bags, the objective, a function that replaces the matches, and more of `bag`."""
 
     phrases: bool = True
     captions: bool = True
@@ -91,14 +93,14 @@ ROWS = {
     "permuted": Row(False, False, matches=_permuted),
     "true_labels": Row(matches=_true),
 }
-"""What the proof trains beside the full bags (`adapted`) and the shuffled control."""
+"""The models that the proof trains beside the full bags (`adapted`) and the shuffled control."""
 
 
 WITHOUT_TRAINING = ("centred", "averaged_phrases")
 
 
 class Split(NamedTuple):
-    """Labelled videos and the names among which each is to be recognised."""
+    """Labelled videos, and the names among which each is to be recognised."""
 
     name: str
     videos: list[Video]
@@ -106,6 +108,9 @@ class Split(NamedTuple):
 
 
 Scores = NDArray[np.float32]
+
+# The figures of an evaluation that a record keeps.
+RECORDED = ("top1", "top5", "n", "top1_interval", "per_class")
 
 
 def run_trial(
@@ -119,12 +124,12 @@ def run_trial(
     sizes: Sizes,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Render, adapt and measure one seed; its records and what is known of its matches, captions and bags.
+    """Render, adapt and measure one seed; return its records, and facts on its matches, captions and bags.
 
-    With `control` the shuffled control is trained too, with `every_row` all rows of the proof, for which videos
-    without the shift are measured as well. The seed decides the partition of the actions, the videos and the training.
-    With `validation` the unseen videos show the validation actions, on which settings are chosen. Interrupted, it goes
-    on where it was.
+    The seed decides the partition of the actions, the videos and the training. With `control` the shuffled control is
+    trained too. With `every_row` all rows of the proof are trained, and videos without the shift are measured as well.
+    With `validation` the unseen videos show the validation actions, on which settings are chosen. An interrupted trial
+    goes on where it was.
     """
     known, unseen = partition(seed)
     split = "validation" if validation else "unseen"
@@ -164,8 +169,8 @@ def run_trial(
             tables["shuffled"] = scores_of(job, run.control.model, shifted)
         facts = {"seed": seed, **_facts(job, truth, unseen)}
         if every_row:
-            seen = _objects_seen(job, seed, labelled(job, videos, probe.split))
-            facts["object_accuracy"] = _percent(seen)
+            named = _objects_named(job, seed, labelled(job, videos, probe.split))
+            facts["object_accuracy"] = _percent(named)
             tables |= _without_training(job, shifted)
     if every_row:
         for name, row in ROWS.items():
@@ -174,16 +179,18 @@ def run_trial(
 
 
 def labelled(job: Job, videos: Path, split: str) -> list[Video]:
+    """Index the labelled videos of a split in a folder of the run, and return them."""
     return index_run(job, str(videos / f"{split}.csv"), Run(job.run.folder / split))
 
 
 def truth_of(videos: Path, pool: Sequence[Video]) -> dict[str, str]:
-    """Video id -> the action rendered; for measuring and for the row that is given the labels."""
+    """Return the rendered action by video id; for measuring, and for the row that trains on true labels."""
     labels = {s.path.resolve(): str(s.label) for s in list_videos(videos / "pool.csv")}
     return {video.id: labels[Path(video.path).resolve()] for video in pool}
 
 
 def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[str, Scores]:
+    """Return by split the cosines (B, K) of videos and names, of the model in `folder` or of the frozen one."""
     model, scores = job.model(folder), {}
     for split in splits:
         z_l = embed_names(model, split.names, [job.config.eval.prompt])
@@ -193,28 +200,30 @@ def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[st
 
 
 def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
-    """The frozen model with centred video features, and with phrases averaged into class texts."""
+    """Return the scores of the frozen model with centred video features, and with phrases averaged into class texts."""
     model, config = job.model(), job.config
-    _, pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
-    book = all_phrases(config)
+    _, z_pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
+    phrases = all_phrases(config)
     centred, averaged = {}, {}
     for split in splits:
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
         z_l = embed_names(model, split.names, [config.eval.prompt])
-        centred[split.name] = unit(z_v - pool.mean(0)) @ z_l.T
-        texts = [
-            embed_names(model, [name, *book[name]], [config.eval.prompt]).mean(0)
+        centred[split.name] = unit(z_v - z_pool.mean(0)) @ z_l.T
+        means = [
+            embed_names(model, [name, *phrases[name]], [config.eval.prompt]).mean(0)
             for name in split.names
         ]
-        averaged[split.name] = z_v @ unit(np.stack(texts)).T
+        averaged[split.name] = z_v @ unit(np.stack(means)).T
     return dict(zip(WITHOUT_TRAINING, (centred, averaged), strict=True))
 
 
 def all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the phrases of all actions of the miniature, by name."""
     return {row.name: row.texts for row in expand(list(BY_NAME), config.expand.expander)}
 
 
 def unit(rows: Scores) -> Scores:
+    """Scale every row to unit norm."""
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
@@ -227,7 +236,7 @@ def train_row(
     splits: Sequence[Split],
     progress: Progress,
 ) -> dict[str, Scores]:
-    """Train one row in a run of its own, from the main run's matches, phrases and captions."""
+    """Train one row of the proof in its own run, on the main run's matches, phrases and captions; return its scores."""
     run = Run(main.folder.parent / "rows" / name)
     bag_settings = {"phrases": row.phrases, "captions": row.captions, **row.bag}
     settings = {
@@ -240,10 +249,10 @@ def train_row(
             if file.exists():
                 shutil.copy2(file, run.folder / file.name)
     if row.matches:
-        names = read_jsonl(main.matches, Match)
+        matches = read_jsonl(main.matches, Match)
         known = sorted(set(truth.values()))
         inputs = read_json(meta_path(main.matches))["inputs"]
-        write_signed(run.matches, row.matches(names, truth, known, config.seed), inputs)
+        write_signed(run.matches, row.matches(matches, truth, known, config.seed), inputs)
     with open_job(run.folder, config.model_copy(update=settings), progress) as job:
         job.save_settings()
         bag_run(job)
@@ -254,6 +263,7 @@ def train_row(
 def records_of(
     tables: Mapping[str, Mapping[str, Scores]], splits: Sequence[Split], config: Config, seed: int
 ) -> list[dict[str, Any]]:
+    """Return a record for each split and model; `tables` holds the scores by model, then by split."""
     records = []
     for split in splits:
         labels = evaluation.label_indices(split.videos, split.names)
@@ -266,15 +276,13 @@ def records_of(
             "backbone": config.backbone,
             "alpha": config.train.alpha,
         }
-        for model, of_model in tables.items():
-            if split.name not in of_model:
+        for model, by_split in tables.items():
+            if split.name not in by_split:
                 continue
-            scores = of_model[split.name]
+            scores = by_split[split.name]
             result = evaluation.evaluate(scores, labels, split.names)
             record = {"model": model, "split": split.name, "seed": seed}
-            record |= {
-                key: result[key] for key in ("top1", "top5", "n", "top1_interval", "per_class")
-            }
+            record |= {key: result[key] for key in RECORDED}
             if model != "frozen":
                 frozen = tables["frozen"][split.name]
                 record["gain"] = evaluation.compare(frozen, scores, labels)["top1"]
@@ -283,51 +291,55 @@ def records_of(
 
 
 def _facts(job: Job, truth: Mapping[str, str], unseen: Sequence[str]) -> dict[str, Any]:
-    """How good matches and captions are, and whether an unseen name got into a bag."""
+    """Return how good matches and captions are, and how many texts in bags hold an unseen name."""
     run = job.run
     matches = read_jsonl(run.matches, Match)
     right = [m.name == truth[m.video] for m in matches]
-    kept = [r for r, m in zip(right, matches, strict=True) if m.kept]
-    said = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
+    right_of_kept = [m.name == truth[m.video] for m in matches if m.kept]
+    captions = {row.video: row.captions for row in read_jsonl(run.captions, Caption)}
     names = sorted(set(truth.values()))
-    from_captions = [_told(said.get(v, ()), names) == name for v, name in truth.items()]
+    right_of_captions = [
+        _action_of(captions.get(video, ()), names) == name for video, name in truth.items()
+    ]
     texts = [t.text for b in read_jsonl(run.bags, Bag) for t in b.texts]
     return {
         "matching_accuracy": _percent(right),
-        "kept_accuracy": _percent(kept),
-        "caption_accuracy": _percent(from_captions),
+        "kept_accuracy": _percent(right_of_kept),
+        "caption_accuracy": _percent(right_of_captions),
         "unseen_names_in_bags": sum(names_action(text, unseen) for text in texts),
         "texts_in_bags": len(texts),
     }
 
 
 def names_action(text: str, names: Sequence[str]) -> bool:
-    """Whether a bag's text holds one of the names, or begins with its verb: `box high` names `boxing`."""
+    """Return whether a text holds one of the names, or begins with the verb of one: `box high` names `boxing`."""
     named = re.search(r"\b(" + "|".join(map(re.escape, names)) + r")\b", text)
     return bool(named) or text.split(" ")[0] in {getLemma(n, "VERB")[0] for n in names}
 
 
 def _percent(right: Sequence[bool]) -> float:
+    """Return the percentage of True."""
     return round(100 * float(np.mean(right)), 2) if right else 0.0
 
 
-def _told(captions: Sequence[str], names: Sequence[str]) -> str:
-    """The action whose body-part states the captions name most often, for its number of states."""
+def _action_of(captions: Sequence[str], names: Sequence[str]) -> str:
+    """Return the action whose states of the body the captions name most often, on average over its states."""
+    text = "\n".join(captions)
     counts = {
-        state: sum(caption.count(written.gerund(phrase)) for caption in captions for phrase in of)
-        for state, of in written.STATES.items()
+        state: sum(text.count(written.gerund(phrase)) for phrase in phrases)
+        for state, phrases in written.STATES.items()
     }
     share = {name: np.mean([counts[state] for state in BY_NAME[name].states()]) for name in names}
     return max(names, key=lambda name: share[name])
 
 
-def _objects_seen(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
-    """The object probe: does the frozen model name the object of a known action's video without the shift?"""
-    model, things = job.model(), list(scenery.OBJECTS)
-    z_l = embed_names(model, things, ["a photo of a person with a {}."])
+def _objects_named(job: Job, seed: int, videos: Sequence[Video]) -> list[bool]:
+    """Return for each video, of a known action and without the shift, whether the frozen model names its object."""
+    model, objects = job.model(), list(scenery.OBJECTS)
+    z_objects = embed_names(model, objects, ["a photo of a person with a {}."])
     _, z_v = embed(job, model, videos, job.config.match.n_frames)
-    seen = (z_v @ z_l.T).argmax(1)
+    nearest = (z_v @ z_objects.T).argmax(1)
     return [
-        things[k] == draw_clip(seed, "known", int(Path(v.path).stem), str(v.label)).scene.object
-        for k, v in zip(seen, videos, strict=True)
+        objects[k] == draw_clip(seed, "known", int(Path(v.path).stem), str(v.label)).scene.object
+        for k, v in zip(nearest, videos, strict=True)
     ]
