@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
     known: int
 
 
-SMALL = Sizes(pool=240, unseen=400, known=120)
+SMALL = Sizes(pool=160, unseen=320, known=80)
 FULL = Sizes(pool=400, unseen=640, known=240)
 """The small sizes are for a look at the method in minutes, the full ones for the proof."""
 
