@@ -137,7 +137,8 @@ def test_training_from_all_frames_gives_the_weights_of_the_files(copy: Run) -> N
     assert same(train(copy, files), cached)
 
 
-@pytest.mark.parametrize("kind", ["raw", pytest.param("jpeg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["raw", "jpeg"])
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     kind: str, bagged: Run, tmp_path: Path
 ) -> None:

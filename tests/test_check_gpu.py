@@ -33,6 +33,7 @@ def ucf(videos: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so(ucf: Path) -> None:
     done = check(ucf)

@@ -25,7 +25,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-MANY_BLOCKS = {"extending.md", "edit-bags.md", "long-training.md", "few-shot.md"}  # minutes
+QUICK = {"README.md"}  # the code of all other pages takes minutes
 
 # Arguments of each example, in a folder that `site` has filled.
 EXAMPLES = {
@@ -136,10 +136,7 @@ def test_there_is_something_to_test() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=pytest.mark.slow) if page.name in MANY_BLOCKS else page
-        for page in PAGES
-    ],
+    [page if page.name in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in PAGES],
     ids=lambda page: page.name,
 )
 def test_code_runs(page: Path, site: Path) -> None:

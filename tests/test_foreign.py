@@ -301,7 +301,7 @@ def test_what_is_no_clip_is_refused_in_a_sentence(state: dict[str, Tensor], tmp_
     save_file(wrong, tmp_path / "wrong.safetensors")
     refused("wrong.safetensors", "of another shape text_model.final_layer_norm.bias")
     save_file({"x": torch.zeros(1)}, tmp_path / "none.safetensors")
-    refused("none.safetensors", "none of a CLIP")
+    refused("none.safetensors", "1 weights do not belong to a CLIP")
 
 
 def test_ids_are_those_of_open_clip() -> None:

@@ -62,9 +62,8 @@ def test_graphs_of_any_size_have_the_gradient_of_one(
     assert far(found, whole) <= ROUNDING
 
 
-@pytest.mark.parametrize(
-    ("n", "refused"), [(2, "back"), pytest.param(4, "forth", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "refused"), [(2, "back"), (4, "forth")])
 def test_processes_together_have_the_gradient_of_one(
     n: int, refused: str, model: VideoCLIP, tiny_clip: Path, tmp_path: Path
 ) -> None:

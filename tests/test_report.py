@@ -254,6 +254,7 @@ def test_page_needs_no_other_file(tmp_path, clips, decoder):
         assert ids.count(name) == 1
 
 
+@pytest.mark.slow
 def test_same_run_gives_the_same_page(tmp_path, clips, decoder):
     run = lay_out(tmp_path / "run", clips)
     first = write_report(Run(run), decoder).read_bytes()
