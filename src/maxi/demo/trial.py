@@ -47,9 +47,11 @@ SMALL = Sizes(pool=160, unseen=320, known=80)
 FULL = Sizes(pool=400, unseen=640, known=240)
 """The small sizes are for a look at the method in minutes, the full ones for the proof."""
 
-CONTROL = "train control"
-PARTS = ("render", "index", "embed", "caption", "bag", "train", CONTROL, "evaluate")
-"""The parts of a trial of the adapted model, with or without the control, as its progress calls them."""
+
+def parts_of(control: bool) -> list[str]:
+    """Return the parts of a trial of the adapted model, with or without the control, as its progress calls them."""
+    training = ["train", "train control"] if control else ["train"]
+    return ["render", "index", "embed", "caption", "bag", *training, "evaluate"]
 
 
 Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]

@@ -31,7 +31,7 @@ def classify_videos(
     """Yield the predictions for a file, or for each video of a folder or list.
 
     `spec` is a run, a saved model or a backbone; a run also gives its action names, prompt and number of frames. For a
-    file that cannot be decoded a MaxiError is yielded; when it is the only file, the error is raised.
+    file that cannot be decoded a MaxiError is yielded. Raises MaxiError when no file can be decoded.
     """
     run = Run(spec)
     if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
@@ -55,10 +55,16 @@ def classify_videos(
         others=list(shipped_book().texts) if none else (),
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
+        n_failed = 0
         for path in paths if is_one_file else progress(paths, len(paths), "classify"):
             try:
                 yield from classifier.windows(path, decoder, window)
             except MaxiError as error:
                 if is_one_file:
                     raise
+                n_failed += 1
                 yield error
+    if n_failed == len(paths):
+        raise MaxiError(
+            f"none of the {n_failed} videos could be classified; `maxi check` lists what is wrong with them"
+        )
