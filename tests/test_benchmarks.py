@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -36,11 +37,15 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
     ],
     indirect=True,
 )
-def test_runs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Through dynamo and autograd tracing; what a C++ compiler makes of the rest differs from machine to machine.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     script.measure(script.TINY)
-    told = capsys.readouterr().out
-    assert told
-    assert "DIFFERENT" not in told
+    printed = capsys.readouterr().out
+    assert printed
+    assert "DIFFERENT" not in printed
 
 
 @pytest.mark.parametrize("script", ["pairs"], indirect=True)
