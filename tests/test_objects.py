@@ -216,13 +216,13 @@ def test_it_knows_object_bound_actions_on_real_clips(packaged):
 
     with (SHARED / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = sorted({row["name"] for row in rows})
+    names = sorted({row["label"] for row in rows})
     wanted = ("riding a motorcycle", "riding a camel", "playing golf", "playing basketball")
     model = VideoCLIP(packaged)
     z_l = model.encode_text(packaged.tokenize([f"a video of a person {name}" for name in names]))
     ranks = []
     for name in wanted:
-        row = next(row for row in rows if row["name"] == name)
+        row = next(row for row in rows if row["label"] == name)
         with av.open(str(SHARED / row["path"])) as container:
             frames = container.decode(video=0)
             middle = next(itertools.islice(frames, int(row["frames"]) // 2, None))
