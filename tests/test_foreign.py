@@ -8,6 +8,7 @@ import pickle
 import sys
 import tempfile
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ def test_what_is_no_clip_is_refused_in_a_sentence(state: dict[str, Tensor], tmp_
     )
     refused("cut.safetensors", "cannot be read")
     (tmp_path / "noise.pt").write_bytes(b"\0" * 1000)
-    refused("noise.pt", "cannot be read|never executed")
+    refused("noise.pt", "no file of weights")
     save_file({**state, "mit.resblocks.0.x": torch.zeros(1)}, tmp_path / "more.safetensors")
     refused(
         "more.safetensors", r"1 weights do not belong to a CLIP with a ViT \(mit.resblocks.0.x\)"
@@ -321,7 +322,78 @@ def test_a_damaged_open_clip_folder_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "open_clip_config.json").write_text(text)
         with pytest.raises(MaxiError):
             load_clip(str(tmp_path))
-    (tmp_path / "list.pt").unlink(missing_ok=True)
-    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    (tmp_path / "alone").mkdir()
+    torch.save([torch.zeros(1)], tmp_path / "alone" / "list.pt")
     with pytest.raises(MaxiError, match="holds no weights by name"):
-        load_clip(str(tmp_path / "list.pt"))
+        load_clip(str(tmp_path / "alone" / "list.pt"))
+
+
+@pytest.mark.parametrize("stated_by", ["base", "open_clip beside", "hugging face beside"])
+def test_weights_alone_take_what_is_stated_of_them(stated_by: str, tmp_path: Path) -> None:
+    """The tiny CLIP has heads of 8 and 12 numbers and `gelu`, and OpenAI's have 64 and `quick_gelu`."""
+    folder = write_tiny_clip(tmp_path / "hf")
+    settings = json.loads((folder / "config.json").read_text())
+    for tower in ("vision_config", "text_config"):
+        settings[tower] |= {"hidden_act": "gelu", "layer_norm_eps": 1e-3}
+    (folder / "config.json").write_text(json.dumps(settings))
+    clip = load_clip(str(folder))
+    weights = tmp_path / "somewhere" / "Weights.CKPT"
+    weights.parent.mkdir()
+    torch.save({"state_dict": to_openai(clip.model.state_dict())}, weights)
+    base = f"clip:{folder}" if stated_by == "base" else None
+    tokenizer = [p for p in folder.iterdir() if "token" in p.name]
+    if stated_by == "hugging face beside":
+        for path in (folder / "config.json", *tokenizer):
+            (weights.parent / path.name).write_bytes(path.read_bytes())
+    if stated_by == "open_clip beside":
+        convert(f"clip:{folder}", tmp_path / "open_clip", "open_clip")
+        for path in (tmp_path / "open_clip" / "open_clip_config.json", *tokenizer):
+            (weights.parent / path.name).write_bytes(path.read_bytes())
+        options = json.loads((weights.parent / "open_clip_config.json").read_text())
+        for tower in ("vision_cfg", "text_cfg"):
+            options["model_cfg"][tower]["norm_kwargs"] = {"eps": 1e-3}
+        (weights.parent / "open_clip_config.json").write_text(json.dumps(options))
+    convert(str(weights), tmp_path / "out", base=base)
+    again = load_clip(str(tmp_path / "out"))
+    assert torch.allclose(cosines(again, PIXELS), cosines(clip, PIXELS), atol=1e-5)
+    assert again.fingerprint() == clip.fingerprint()
+
+
+def test_what_is_assumed_of_weights_alone_is_told(
+    state: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file(state, tmp_path / "weights")
+    load_clip(str(tmp_path / "weights"))
+    assert "quick_gelu" in caplog.text
+    assert "--base" in caplog.text
+
+
+def test_settings_of_open_clip_that_no_clip_here_has_are_refused(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    save_file(state, tmp_path / "open_clip_model.safetensors")
+    options = {"model_cfg": {"vision_cfg": {"pool_type": "avg", "layers": 2}, "text_cfg": {}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(options))
+    with pytest.raises(MaxiError, match="states pool_type, which no CLIP here can have"):
+        load_clip(str(tmp_path))
+
+
+def test_an_archive_that_would_inflate_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"\0" * 2**28)
+    with pytest.raises(MaxiError, match=r"would grow to 0\.3 GB"):
+        load_clip(str(tmp_path / "bomb.pt"))
+    torch.save({"visual.proj": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "wide.pt")
+    with pytest.raises(MaxiError, match="larger than what is stored"):
+        load_clip(str(tmp_path / "wide.pt"))
+    save_file({"visual.proj": torch.zeros(4, 4, dtype=torch.int32)}, tmp_path / "whole")
+    with pytest.raises(MaxiError, match="whole numbers"):
+        load_clip(str(tmp_path / "whole"))
+
+
+def test_convert_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "mine.txt", ""):
+        with pytest.raises(MaxiError, match=r"choose|new one"):
+            convert("miniature", out)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -82,8 +82,9 @@ def test_no_file_imports_one_that_imports_it() -> None:
 
 def test_only_sources_reads_directory_names() -> None:
     readers = {"iterdir", "glob", "rglob", "walk", "listdir", "scandir"}
-    # These list checkpoints and weights, never videos.
+    # These list checkpoints, weights and folders to be written, never videos.
     own_folders = {
+        "files",
         "training/checkpoints",
         "models/hugging_face",
         "models/saving",

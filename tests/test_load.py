@@ -6,10 +6,13 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from maxi.errors import MaxiError
+from maxi.features.embedding import trunk_digest
 from maxi.models.load import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, load_backbone, saved_spec
 from maxi.models.saving import staging
+from maxi.models.video_clip import load_model
 from models import write_tiny_clip
 
 
@@ -163,3 +166,85 @@ def test_a_failed_save_leaves_the_old_files(tmp_path):
 
 def test_the_table():
     assert list(BACKBONES) == ["clip", "miniature", "objects", "siglip"]
+
+
+def _edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "pattern"),
+    [
+        ("preprocessor_config.json", {"image_std": [0, 0, 0]}, "std above 0"),
+        ("preprocessor_config.json", {"image_std": [1, 1]}, "three finite numbers"),
+        ("preprocessor_config.json", {"image_mean": [float("nan")] * 3}, "three finite numbers"),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 10**9}}, "from 1 to 4096"),
+        ("config.json", {"text_config": {"num_hidden_layers": 10**6}}, "1000000"),
+        ("maxi.json", {"backbone": "clip", "sigma": 1e-300}, "sigma is 1e-300"),
+        ("maxi.json", {"backbone": "clip", "temporal_blocks": 10**9}, "temporal_blocks"),
+    ],
+)
+def test_settings_that_no_model_has_are_one_sentence(file, changes, pattern, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / file).touch()
+    (copy / file).write_text((copy / file).read_text() or "{}")
+    _edit(copy / file, **changes)
+    with pytest.raises(MaxiError, match=pattern):
+        load_model(f"clip:{copy}")
+
+
+def test_weights_that_are_not_finite_are_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    weights = load_file(copy / "model.safetensors")
+    weights["visual_projection.weight"][0, 0] = float("nan")
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MaxiError, match=r"visual_projection.weight is not finite"):
+        load_backbone(f"clip:{copy}")
+    weights["visual_projection.weight"] = torch.ones_like(weights["visual_projection.weight"]).int()
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MaxiError, match="whole numbers"):
+        load_backbone(f"clip:{copy}")
+
+
+def test_what_changes_embeddings_changes_fingerprint_and_trunk(folder, tmp_path):
+    original = load_backbone(f"clip:{folder}")
+    settings = json.loads((folder / "config.json").read_text())
+    for name, value in (
+        ("hidden_act", "gelu"),
+        ("num_attention_heads", 2),
+        ("layer_norm_eps", 0.5),
+    ):
+        copy = shutil.copytree(folder, tmp_path / name)
+        vision = settings["vision_config"] | {name: value}
+        _edit(copy / "config.json", vision_config=vision)
+        other = load_backbone(f"clip:{copy}")
+        assert other.fingerprint() != original.fingerprint()
+        assert trunk_digest(other) != trunk_digest(original)
+    other = load_backbone(f"clip:{folder}")
+    other.image_blocks.temporal = 1
+    assert trunk_digest(other) != trunk_digest(original)
+    copy = shutil.copytree(folder, tmp_path / "tokens")
+    tokens = json.loads((copy / "tokenizer.json").read_text())
+    vocabulary = tokens["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (copy / "tokenizer.json").write_text(json.dumps(tokens))
+    assert load_backbone(f"clip:{copy}").fingerprint() != original.fingerprint()
+    original.save(tmp_path / "again")
+    assert load_backbone(str(tmp_path / "again")).fingerprint() == original.fingerprint()
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".saving-killed").mkdir()
+    (tmp_path / ".saving-killed" / "model.safetensors").touch()
+    with staging(tmp_path) as part:
+        (part / "a").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_model_whose_weights_are_not_finite_is_not_saved(folder, tmp_path):
+    model = load_model(f"clip:{folder}")
+    with torch.no_grad():
+        next(model.backbone.parameters())[0] = float("nan")
+    with pytest.raises(MaxiError, match="is not finite"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

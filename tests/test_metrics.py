@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from maxi.errors import MaxiError
 from maxi.method.metrics import (
     majority_rate,
     mean_interval,
@@ -62,3 +65,10 @@ def test_entropy() -> None:
     assert normalised_entropy(np.array([5, 5])) == pytest.approx(1)
     assert normalised_entropy(np.array([10, 0, 0])) == 0
     assert normalised_entropy(np.array([1, 0, 0])) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_that_are_not_finite_are_refused_never_right(value: float) -> None:
+    scores = np.array([[0.1, 0.2], [value, 0.1]])
+    with pytest.raises(MaxiError, match="video 2 of 2 are not finite"):
+        ranks(scores, np.array([1, 0]))

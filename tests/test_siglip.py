@@ -130,3 +130,13 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     folder = write_tiny_siglip(tmp_path)
     monkeypatch.setattr("maxi.models.siglip.find_spec", lambda name: None)
     refuse(folder, r'needs sentencepiece; run `pip install "maxi\[siglip\]"`')
+
+
+@torch.no_grad()
+def test_scale_and_bias_are_saved_as_they_were(folder, siglip, tmp_path):
+    before = {n: b.clone() for n, b in siglip.named_buffers() if "logit" in n}
+    VideoCLIP(load_siglip(str(folder)), sigma=0.05).save(tmp_path)
+    after = {n: b for n, b in load_siglip(str(tmp_path)).named_buffers() if "logit" in n}
+    assert set(before) == {"model.logit_scale", "model.logit_bias"}
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert load_model(str(tmp_path)).logit_scale.exp().item() == pytest.approx(20)

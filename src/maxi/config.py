@@ -157,7 +157,7 @@ class TrainConfig(Stage):
     trainable: Literal["all", "head", "visual", "text"] = Field(
         "all", description="What is trained; `head` trains on cached features of augmented views."
     )
-    sigma: float = Field(0.02, gt=0, description="Temperature of Eq. 2 (section 4.2).")
+    sigma: float = Field(0.02, ge=1e-4, le=1e4, description="Temperature of Eq. 2 (section 4.2).")
     learn_sigma: bool = Field(
         False, description="Train the temperature, as the released code does."
     )

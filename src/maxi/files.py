@@ -30,6 +30,21 @@ def write_text(path: Path, pieces: Iterable[str]) -> None:
         raise
 
 
+def refuse_full(folder: Path) -> None:
+    """Raise MaxiError when something is there that writing a folder could overwrite: a file, or a folder with files.
+
+    A folder that has nothing but hidden files, such as `.DS_Store`, counts as empty.
+    """
+    if str(folder) in ("", "."):
+        raise MaxiError("-o names no folder; pass the name of a new one")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise MaxiError(f"{folder} is there and is no folder; choose another -o")
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise MaxiError(
+            f"{folder} is not empty; choose a new folder, so that nothing in it is overwritten"
+        )
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write one JSON document atomically."""
     write_text(path, [json.dumps(data, ensure_ascii=False, indent=1), "\n"])

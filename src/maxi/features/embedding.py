@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from torch import Tensor
 from maxi.errors import MaxiError
 from maxi.features.store import ROWS, FeatureStore
 from maxi.models.backbone import Backbone
+from maxi.models.saving import weights_digest
+from maxi.models.text_embeddings import finite
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress
 from maxi.records import Skipped, Video
@@ -24,16 +25,8 @@ from maxi.video.workers import Decoder, Request
 
 def trunk_digest(backbone: Backbone) -> str:
     """Return 16 hex digits that change with all that an image's trunk features depend on, but not with the heads."""
-    # CLIP's temperature does not touch image features.
-    left_out = {*backbone.head_parameters(), "model.logit_scale"}
-    sha = hashlib.sha256(
-        repr((backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)).encode()
-    )
-    for name, tensor in sorted(backbone.state_dict().items()):
-        if name not in left_out:
-            sha.update(f"{name}{tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:16]
+    # The temperature does not touch image features.
+    return weights_digest(backbone, without=[*backbone.head_parameters(), "model.logit_scale"])
 
 
 Frames = NDArray[np.uint8]
@@ -79,7 +72,7 @@ def embed_videos(
             if not isinstance(frames, np.ndarray):
                 raise MaxiError(f"{request.path} can no longer be read ({frames}); leave it out")
             rows.append(model.encode_video(prepare(model, frames)[None])[0].float().cpu())
-    return torch.stack(rows).numpy()
+    return finite(torch.stack(rows), "videos").numpy()
 
 
 def store_embeddings(
@@ -131,7 +124,12 @@ def fill_store(
             skipped.append(Skipped(video.path, "unreadable", str(frames)))
             continue
         assert isinstance(frames, np.ndarray)
-        store.append(video.id, row(frames, video).float().cpu().numpy())
+        features = row(frames, video).float().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise MaxiError(
+                f"{video.path}: its features are not finite; check the weights of the backbone"
+            )
+        store.append(video.id, features)
     return skipped
 
 
@@ -149,4 +147,4 @@ def embeddings(
         model.embed_features(torch.from_numpy(store.gather(videos[i : i + ROWS])).to(model.device))
         for i in range(0, len(videos), ROWS)
     ]
-    return torch.cat(chunks).float().cpu().numpy()
+    return finite(torch.cat(chunks).float().cpu(), "videos").numpy()

@@ -8,14 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from maxi.errors import MaxiError
+
 Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 def ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the rank of each video's true label, 0 for the best: scores (V, K), labels (V,) -> (V,).
 
-    A tie counts against the true label, so that a model with constant scores is not called right.
+    A tie counts against the true label, so that a model with constant scores is not called right. Raises MaxiError for
+    scores that are not finite, which compare with nothing and so would be called right.
     """
+    if not np.isfinite(scores).all():
+        broken = int(np.flatnonzero(~np.isfinite(scores).all(1))[0])
+        raise MaxiError(
+            f"the scores of video {broken + 1} of {len(scores)} are not finite; check the model's weights, "
+            "or train again with a lower `train.lr`"
+        )
     true_scores = scores[np.arange(len(labels)), labels][:, None]
     rank: NDArray[np.integer] = (scores >= true_scores).sum(1) - 1
     return rank

@@ -78,8 +78,11 @@ class Backbone(Protocol):
     def visual_parameters(self) -> list[str]:
         """Return the names of the parameters of the image side; all others belong to the text side."""
 
+    def architecture(self) -> dict[str, Any]:
+        """Return all that embeddings depend on beside weights and preprocessing: activation, heads, tokenizer, ..."""
+
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change with any weight and with the preprocessing."""
+        """Return 16 hex digits that change with any weight, with the preprocessing and with the architecture."""
 
     def save(self, folder: str | Path) -> None:
         """Write a folder from which the loader of the same kind reads the same model back, bit for bit."""

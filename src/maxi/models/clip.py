@@ -189,7 +189,8 @@ def from_archive(
         raise MaxiError(
             f"{where}: {'; '.join(reasons)}; pass a whole model, or --base with the CLIP it was trained from"
         )
-    preprocessing = Preprocessing(config.vision_config.image_size, found.mean, found.std)
+    size, stated = int(config.vision_config.image_size), found.stated
+    preprocessing = Preprocessing(max(size, stated.resize_to or 0), stated.mean, stated.std)
     return Clip(model, tokenizer, preprocessing=preprocessing).to(device).eval()
 
 

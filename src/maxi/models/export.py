@@ -15,9 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.errors import MaxiError
-from maxi.files import write_json
+from maxi.files import refuse_full, write_json
 from maxi.models.clip import Clip, from_archive
-from maxi.models.foreign import OPEN_CLIP, OPEN_CLIP_WEIGHTS, is_archive, read_archive
+from maxi.models.foreign import (
+    OPEN_CLIP,
+    OPEN_CLIP_WEIGHTS,
+    Stated,
+    is_archive,
+    read_archive,
+    stated_by,
+)
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.saving import staging, weights_digest
 from maxi.models.towers import Towers
@@ -37,11 +44,16 @@ def convert(source: str, out: str | Path, to: str = "hf", base: str | None = Non
     Weights and tokenizer that a checkpoint lacks are taken from the CLIP `base`. Raises MaxiError when the source is
     neither CLIP nor SigLIP, `base` is not a CLIP, something is missing, or the layout cannot hold the model.
     """
+    refuse_full(Path(out))
     path = Path(source.removeprefix("clip:")).expanduser()
     if is_archive(path):
         base_clip = _clip(_towers(base), base) if base else None
         base_weights = base_clip.model.state_dict() if base_clip else None
-        archive = read_archive(path, source, base_weights)
+        stated = None
+        if base_clip:
+            towers = stated_by(base_clip.model.config).towers
+            stated = Stated(towers, base_clip.mean, base_clip.std, base_clip.resize_to)
+        archive = read_archive(path, source, base_weights, stated)
         tokenizer = base_clip.tokenizer if base_clip else None
         model: Towers = from_archive(archive, source, tokenizer=tokenizer)
     elif base:

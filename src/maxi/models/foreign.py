@@ -5,6 +5,7 @@ These are OpenAI's archives (TorchScript), open_clip's folders and state dicts, 
 
 from __future__ import annotations
 
+import logging
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -15,17 +16,62 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, some
 from maxi.files import read_json
-from maxi.models.hugging_face import reading
+from maxi.models.hugging_face import model_type, reading
 from maxi.models.weight_names import State, plain_names, shapes, to_hugging_face
 
-FILES = (".pt", ".pth", ".bin", ".safetensors")
 OPEN_CLIP = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
+logger = logging.getLogger(__name__)
+
+UNSEEN = ("hidden_act", "num_attention_heads", "layer_norm_eps")
+"""The settings of a tower that the shapes of its weights do not show."""
+
+# open_clip's settings that shapes, `UNSEEN` or the tokenizer cover, or that do nothing outside of training ...
+OPEN_CLIP_SHAPES = {
+    *(
+        "layers",
+        "width",
+        "head_width",
+        "heads",
+        "mlp_ratio",
+        "patch_size",
+        "image_size",
+        "patch_dropout",
+    ),
+    *(
+        "context_length",
+        "vocab_size",
+        "norm_kwargs",
+        "output_tokens",
+        "tokenizer_kwargs",
+        "hf_tokenizer_name",
+    ),
+}
+# ... and the values of others that a CLIP has.
+OPEN_CLIP_DEFAULTS = {
+    **{"pool_type": "tok", "pos_embed_type": "learnable", "proj_type": "linear"},
+    **{"attn_pooler_queries": 256, "attn_pooler_heads": 8, "proj_bias": False, "pad_id": 0},
+}
+
+SLACK = 2**26  # bytes by which records of an archive may exceed twice its size
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Stated(NamedTuple):
+    """What is stated of a CLIP beside its weights, by a configuration or by the CLIP from which it was trained.
+
+    `towers` holds settings of CLIPConfig for `vision_config` and `text_config`.
+    """
+
+    towers: Mapping[str, Mapping[str, Any]]
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    resize_to: int | None = None
 
 
 class Found(NamedTuple):
@@ -36,85 +82,156 @@ class Found(NamedTuple):
 
     settings: dict[str, Any]
     state: State
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    stated: Stated
     folder: Path | None  # the folder that may hold its own tokenizer
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether a path is a file of weights or a folder of open_clip."""
-    return (path.is_file() and path.suffix in FILES) or (path / OPEN_CLIP).is_file()
+    """Say whether a path is a file, of whatever name, or a folder of open_clip."""
+    return path.is_file() or (path / OPEN_CLIP).is_file()
 
 
-def read_archive(path: Path, where: str, base: Mapping[str, Tensor] | None = None) -> Found:
+def read_archive(
+    path: Path, where: str, base: Mapping[str, Tensor] | None = None, stated: Stated | None = None
+) -> Found:
     """Read a CLIP; weights that it lacks are taken from `base`, under Hugging Face's names.
 
-    Raises MaxiError when the file is damaged, holds anything but tensors, or has weights that no CLIP has.
+    Heads, activation and epsilon are those that open_clip's settings in the same folder state, else those of a
+    config.json there, else `stated`. Where none states them, OpenAI's are assumed, with a warning unless the file is
+    OpenAI's own archive. Raises MaxiError when the file is damaged, holds anything but tensors, has weights that no
+    CLIP has, or settings that no CLIP has.
     """
     with reading(where):
-        options: dict[str, Any] = {}
-        folder = None
+        folder = path if path.is_dir() else path.parent
+        beside = _stated_beside(folder, where)
         if path.is_dir():
-            folder = path
-            options = read_json(folder / OPEN_CLIP)
             files = [folder / name for name in OPEN_CLIP_WEIGHTS if (folder / name).is_file()]
             if not files:
                 raise MaxiError(
                     f"{where} has none of {', '.join(OPEN_CLIP_WEIGHTS)}; copy the whole folder"
                 )
             path = files[0]
-        state = to_hugging_face(plain_names(read_tensors(path, where)), where)
+        tensors = read_tensors(path, where)
+        state = to_hugging_face(plain_names(tensors), where)
         for name, tensor in (base or {}).items():
             state.setdefault(name, tensor)
         settings = shapes(state, where)
-        # Checkpoints without a configuration all started from OpenAI's weights.
-        activation = _activation(options, where) if options else "quick_gelu"
-        for tower in ("vision_config", "text_config"):
-            settings[tower]["hidden_act"] = activation
-        for tower, n_heads in _heads(options).items():
-            settings[tower]["num_attention_heads"] = n_heads
-        preprocessing = options.get("preprocess_cfg", {}) if options else {}
-        mean, std = preprocessing.get("mean", CLIP_MEAN), preprocessing.get("std", CLIP_STD)
-        return Found(settings, state, tuple(map(float, mean)), tuple(map(float, std)), folder)
+        known = beside or stated
+        if known is None:
+            known = Stated({})
+            if "input_resolution" not in tensors:  # OpenAI's own archive has it
+                logger.warning(
+                    "%s states no settings beside its weights: taken are OpenAI's activation (quick_gelu), heads of 64 "
+                    "numbers and epsilon 1e-5; if it was trained from another CLIP, run `maxi convert FILE OUT --base "
+                    "CLIP` with that one",
+                    where,
+                )
+        for tower, tower_settings in settings.items():
+            if isinstance(tower_settings, dict):
+                tower_settings["hidden_act"] = "quick_gelu"
+                tower_settings.update(known.towers.get(tower, {}))
+        return Found(settings, state, known, folder if beside else None)
 
 
-def _activation(options: Mapping[str, Any], where: str) -> str:
-    """Return the activation that open_clip's settings name; MaxiError for a tower of another kind."""
+def _stated_beside(folder: Path, where: str) -> Stated | None:
+    """Return what open_clip's or Hugging Face's settings in a folder state of a CLIP; None when there are none."""
+    if (folder / OPEN_CLIP).is_file():
+        return _stated_by_open_clip(read_json(folder / OPEN_CLIP), where)
+    if (folder / "config.json").is_file() and model_type(folder, where) == "clip":
+        from transformers import CLIPConfig
+
+        config = CLIPConfig.from_pretrained(folder, local_files_only=True)
+        return stated_by(config)
+    return None
+
+
+def stated_by(config: Any) -> Stated:
+    """Return what a CLIPConfig states and weights do not show."""
+    towers = {"vision_config": config.vision_config, "text_config": config.text_config}
+    return Stated(
+        {tower: {name: getattr(c, name) for name in UNSEEN} for tower, c in towers.items()}
+    )
+
+
+def _stated_by_open_clip(options: Mapping[str, Any], where: str) -> Stated:
+    """Return what open_clip's settings state; MaxiError for a setting of another value than a CLIP with a ViT has."""
     model = options.get("model_cfg", {})
-    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+    vision, text = dict(model.get("vision_cfg", {})), dict(model.get("text_cfg", {}))
     for key in ("timm_model_name", "hf_model_name"):
         if vision.get(key) or text.get(key):
             raise MaxiError(f"{where}: a tower of {key} is not a ViT CLIP; pass another model")
-    return "quick_gelu" if model.get("quick_gelu") else "gelu"
-
-
-def _heads(options: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of attention heads of each tower for which open_clip's settings state it."""
-    model = options.get("model_cfg", {}) if options else {}
-    vision, text, n_heads = model.get("vision_cfg", {}), model.get("text_cfg", {}), {}
-    if "width" in vision:
-        n_heads["vision_config"] = vision["width"] // vision.get("head_width", 64)
-    if "heads" in text:
-        n_heads["text_config"] = int(text["heads"])
-    return n_heads
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    n_heads = {
+        "vision_config": vision.get("width", 0) // vision.get("head_width", 64),
+        "text_config": int(text.get("heads", 0)),
+    }
+    towers: dict[str, dict[str, Any]] = {}
+    for tower, stated in (("vision_config", vision), ("text_config", text)):
+        other = [
+            k
+            for k, v in stated.items()
+            if k not in OPEN_CLIP_SHAPES and v and v != OPEN_CLIP_DEFAULTS.get(k)
+        ]
+        if other:
+            raise MaxiError(
+                f"{where}: {OPEN_CLIP} states {some(other)}, which no CLIP here can have; pass another model"
+            )
+        towers[tower] = {
+            "hidden_act": activation,
+            "layer_norm_eps": (stated.get("norm_kwargs") or {}).get("eps", 1e-5),
+        }
+        if n_heads[tower]:
+            towers[tower]["num_attention_heads"] = n_heads[tower]
+    pixels = options.get("preprocess_cfg", {})
+    mean, std = pixels.get("mean", CLIP_MEAN), pixels.get("std", CLIP_STD)
+    return Stated(towers, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def read_tensors(path: Path, where: str) -> State:
-    """Return the tensors of a file by name.
+    """Return the tensors of a file by name; what kind of file it is, its content tells, not its name.
 
-    The file is in safetensors, a TorchScript archive, or a checkpoint of tensors. Raises MaxiError when it is damaged
-    or holds no weights.
+    The file is in safetensors, a TorchScript archive, or a checkpoint of tensors. Raises MaxiError when it is damaged,
+    holds no weights or weights that are no fractions, or would grow to much more than its own size.
     """
     with reading(where):
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+        state = _read_tensors(path, where)
+        for name, tensor in state.items():
+            if (
+                name.rpartition(".")[2] in ("weight", "bias", "proj")
+                and not tensor.is_floating_point()
+            ):
+                raise MaxiError(
+                    f"{where}: {name} holds whole numbers ({tensor.dtype}), which are no weights; pass another file"
+                )
+            if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+                raise MaxiError(
+                    f"{where}: {name} is larger than what is stored of it; copy the file again"
+                )
+        return state
 
-            return dict(load_file(path))
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    return _read_script(archive)
-        return _weights_of(_read_checkpoint(path), where)
+
+def _read_tensors(path: Path, where: str) -> State:
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":  # the length of the header, then the header
+        from safetensors.torch import load_file
+
+        return dict(load_file(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inflated = sum(record.file_size for record in archive.infolist())
+            if inflated > 2 * path.stat().st_size + SLACK:
+                raise MaxiError(
+                    f"{where}: its records would grow to {inflated / 1e9:.1f} GB, from a file of "
+                    f"{path.stat().st_size / 1e9:.3f} GB; no checkpoint does, so pass another file"
+                )
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                return _read_script(archive)
+    elif head[:1] != b"\x80":  # with which a pickle begins
+        raise MaxiError(
+            f"{where} is no file of weights: neither safetensors nor a checkpoint of PyTorch; pass another file"
+        )
+    return _weights_of(_read_checkpoint(path), where)
 
 
 def _read_checkpoint(path: Path) -> Any:
@@ -162,11 +279,11 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         _, storage, key, _, n_numbers = pid
         dtype = _STORAGES[storage]
-        with self.archive.open(f"{self.root}/data/{int(key)}") as file:
-            data = bytearray(file.read())
+        record = self.archive.getinfo(f"{self.root}/data/{int(key)}")
         n_bytes = n_numbers * dtype.itemsize
-        if len(data) != n_bytes:
-            raise ValueError(f"record {key} has {len(data)} bytes, not {n_bytes}")
+        if record.file_size != n_bytes:  # known before it is read
+            raise ValueError(f"record {key} has {record.file_size} bytes, not {n_bytes}")
+        data = bytearray(self.archive.read(record))
         return torch.storage.TypedStorage(
             wrap_storage=torch.frombuffer(data, dtype=torch.uint8).untyped_storage(),
             dtype=dtype,

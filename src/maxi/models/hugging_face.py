@@ -6,7 +6,8 @@ is ever executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +18,8 @@ from maxi.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 BIN_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
@@ -33,6 +36,8 @@ CONFIG_FILES = [
     "merges.txt",
     "spiece.model",
 ]
+LIMITS = {"layers": 1000, "hidden_size": 2**16, "intermediate_size": 2**19, "vocab_size": 2**21}
+"""The largest values of sizes in a configuration, by parts of their names; larger ones would only fill the memory."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
 HUB_TIMEOUT = 10  # seconds until the first answer
 
@@ -122,7 +127,20 @@ def model_type(folder: Path, where: str) -> str:
         raise MaxiError(
             f"{where}: config.json is not a JSON object; copy or download the folder again"
         )
+    _check_size(settings, where)
     return str(settings.get("model_type"))
+
+
+def _check_size(settings: dict[str, Any], where: str) -> None:
+    """Raise MaxiError when a configuration asks for more blocks or wider ones than any model has."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            _check_size(value, where)
+        limit = next((n for part, n in LIMITS.items() if part in name), None)
+        if limit and isinstance(value, (int, float)) and not value <= limit:
+            raise MaxiError(
+                f"{where}: config.json says {name} is {value}, and at most {limit} can be; copy the model again"
+            )
 
 
 def check_files(folder: Path, where: str) -> None:
@@ -185,6 +203,41 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+_TOLD: set[str] = set()  # texts of which the user knows that they are cut
+
+
+def tell_cut(texts: Sequence[str], encodings: Sequence[Any] | None, limit: int) -> None:
+    """Warn once of each text that is longer than the `limit` of a model in tokens, and so is cut there.
+
+    `encodings` are what the tokenizer returned for the texts; tokenizers in Python return None, and no warning comes.
+    """
+    cut = [t for t, e in zip(texts, encodings or (), strict=False) if e.overflowing]
+    new = [text for text in dict.fromkeys(cut) if text not in _TOLD]
+    if new and len(_TOLD) < 1000:
+        _TOLD.update(new)
+        logger.warning(
+            "the model reads only the first %d tokens of %d text%s, such as %r; shorten it if the end matters",
+            limit,
+            len(new),
+            "s" if len(new) > 1 else "",
+            new[0][:100],
+        )
+
+
+def refuse_whole_numbers(folder: Path, where: str) -> None:
+    """Raise MaxiError when a weight in safetensors is stored as whole numbers, which transformers takes for weights."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is no dictionary)
+                dtype = tensors.get_slice(name).get_dtype()
+                if not dtype.startswith(("F", "BF")) and not name.endswith("position_ids"):
+                    raise MaxiError(
+                        f"{where}: {name} holds whole numbers ({dtype}), which are no weights; copy the model again"
+                    )
 
 
 def check_report(report: dict[str, Any], where: str) -> None:

@@ -13,7 +13,10 @@ from typing import NamedTuple
 from maxi.errors import MaxiError, choose, first_line
 from maxi.files import read_json
 from maxi.models.backbone import Backbone, Normalisation
-from maxi.models.saving import SETTINGS
+from maxi.models.saving import SETTINGS, check_finite
+
+MAX_SIDE = 4096  # pixels
+SIGMAS = (1e-4, 1e4)  # the smallest and the largest temperature with which logits stay finite
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,9 +35,26 @@ def load_backbone(
     """
     _check_device(device)
     backbone = _load(spec, device)
+    _check(backbone, spec)
     if normalisation == "imagenet":
         backbone.mean, backbone.std = IMAGENET_MEAN, IMAGENET_STD
     return backbone
+
+
+def _check(backbone: Backbone, spec: str) -> None:
+    """Raise MaxiError when no frame can be prepared for a backbone, or a weight is not finite."""
+    check_finite(backbone, spec)
+    pixels = (*backbone.mean, *backbone.std)
+    if len(pixels) != 6 or not all(map(math.isfinite, pixels)) or min(backbone.std) <= 0:
+        raise MaxiError(
+            f"{spec}: the mean {backbone.mean} and std {backbone.std} of pixels must be three finite numbers each, "
+            "std above 0; mend preprocessor_config.json or copy the model again"
+        )
+    if not 0 < backbone.image_size <= backbone.resize_to <= MAX_SIDE:
+        raise MaxiError(
+            f"{spec}: resizes frames to {backbone.resize_to} and reads {backbone.image_size} pixels, which must be "
+            f"from 1 to {MAX_SIDE}; mend the model's settings or copy it again"
+        )
 
 
 def _load(spec: str, device: str) -> Backbone:
@@ -44,6 +64,8 @@ def _load(spec: str, device: str) -> Backbone:
     folder = Path(os.path.expanduser(spec))
     if folder.is_dir():
         return _load_folder(folder, device)
+    if folder.is_file():  # a CLIP's weights under any name
+        return BACKBONES["clip"](spec, device)
     if outside := _OUTSIDE.fullmatch(spec):
         return choose(BACKBONES, outside["function"], "backbone")(outside["folder"] or "", device)
     if "/" in spec or os.sep in spec:
@@ -117,9 +139,12 @@ def saved_beside(spec: str) -> Saved:
             if not isinstance(settings, dict):
                 settings = {"sigma": settings}
             sigma, n_blocks = settings.get("sigma"), settings.get("temporal_blocks", 0)
-            if not (sigma is None or (isinstance(sigma, float) and 0 < sigma < math.inf)):
-                raise MaxiError(f"{path}: sigma is {sigma!r}; train or copy the model again")
-            if not (isinstance(n_blocks, int) and n_blocks >= 0):
+            low, high = SIGMAS
+            if not (sigma is None or (isinstance(sigma, float) and low <= sigma <= high)):
+                raise MaxiError(
+                    f"{path}: sigma is {sigma!r}, not a number from {low:g} to {high:g}; train or copy the model again"
+                )
+            if not (isinstance(n_blocks, int) and 0 <= n_blocks <= MAX_SIDE):
                 raise MaxiError(
                     f"{path}: temporal_blocks is {n_blocks!r}; train or copy the model again"
                 )

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from maxi.errors import MaxiError, first_line, some
 from maxi.files import read_json, write_json
-from maxi.models.hugging_face import quiet_transformers
+from maxi.models.hugging_face import quiet_transformers, tell_cut
 from maxi.models.saving import staging, weights_digest
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Objects(nn.Module):
         encoded = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
+        tell_cut(texts, encoded.encodings, MAX_TOKENS)
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
     def head_parameters(self) -> list[str]:
@@ -147,6 +148,10 @@ class Objects(nn.Module):
         """Return the names of the classifier's parameters and of W."""
         prefixes = ("image.", "fc.", "W")
         return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
+
+    def architecture(self) -> dict[str, Any]:
+        """Return nothing: architecture and tokenizer are those of the pinned packages."""
+        return {}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change with any weight and with the preprocessing."""

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from maxi.errors import MaxiError, first_line
+from maxi.files import digest
 from maxi.models.backbone import Backbone
 
+PREFIX = ".saving-"  # of the folder in which the files are written
 SETTINGS = "maxi.json"  # marks a saved model, and holds the settings that its other files do not
 
 
-def weights_digest(backbone: Backbone) -> str:
-    """Return 16 hex digits of the sha256 of the preprocessing and of all names, shapes and weights."""
+def weights_digest(backbone: Backbone, without: Iterable[str] = ()) -> str:
+    """Return 16 hex digits that change with everything on which embeddings depend.
+
+    These are the preprocessing, the architecture with the tokenizer, and all names, shapes and weights, but for the
+    weights `without`.
+    """
     import torch
 
-    sizes = (backbone.kind, backbone.image_size, backbone.resize_to)
-    sha = hashlib.sha256(repr((*sizes, backbone.mean, backbone.std)).encode())
+    left_out = set(without)
+    sizes = (backbone.kind, backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)
+    sha = hashlib.sha256(digest(sizes, backbone.architecture()).encode())
     for name, tensor in sorted(backbone.state_dict().items()):
+        if name in left_out:
+            continue
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()[:16]
+
+
+def check_finite(backbone: Backbone, where: str) -> None:
+    """Raise MaxiError when a weight is NaN or infinite; `where` names the model."""
+    import torch
+
+    for name, tensor in backbone.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise MaxiError(
+                f"{where}: the weight {name} is not finite; train again with a lower `train.lr`, or copy the model"
+            )
 
 
 @contextmanager
@@ -36,7 +57,9 @@ def staging(folder: str | Path) -> Iterator[Path]:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".saving-", dir=folder) as part:
+    for left in folder.glob(f"{PREFIX}*"):  # of a save that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=PREFIX, dir=folder) as part:
         try:
             yield Path(part)
         except SafetensorError as error:  # safetensors raises it for a full disk as well

@@ -27,8 +27,8 @@ HALF = (0.5, 0.5, 0.5)
 class Siglip(Towers):
     """A SigLIP; its heads are the last block of the image's pooling head, and the text's projection; see `Backbone`.
 
-    SigLIP's own loss is a sigmoid over pairs with a bias. Our loss contrasts videos, and a bias cancels in it; so the
-    bias stays in the saved file as it was.
+    SigLIP's own loss is a sigmoid over pairs with a scale and a bias. Our loss contrasts videos with a temperature of
+    its own, and a bias cancels in it; so scale and bias stay in the saved file as they were.
     """
 
     kind = "siglip"

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maxi.errors import MaxiError
 from maxi.models.video_clip import VideoCLIP
 from maxi.text.clean import KINETICS_TEMPLATES, with_name
 
@@ -23,7 +24,16 @@ def embed_texts(model: VideoCLIP, texts: Sequence[str]) -> Tensor:
         model.encode_text(model.backbone.tokenize(texts[i : i + BATCH])).float().cpu()
         for i in range(0, len(texts), BATCH)
     ]
-    return torch.cat(batches)
+    return finite(torch.cat(batches), "texts")
+
+
+def finite(embeddings: Tensor, of: str) -> Tensor:
+    """Return the embeddings (N, D); MaxiError when one is not finite. `of` says in the message what they are of."""
+    if not torch.isfinite(embeddings).all():
+        raise MaxiError(
+            f"the model's embeddings of {of} are not finite; check its weights, or train again with a lower `train.lr`"
+        )
+    return embeddings
 
 
 def embed_names(
@@ -32,12 +42,26 @@ def embed_names(
     """Return z_l (K, D) of K names: the mean over all prompts of their unit-norm embeddings, at unit norm again.
 
     `templates` are by default the 28 Kinetics templates, which the paper uses for matching only (appendix B).
-    Evaluation uses one prompt, such as `["a photo of {}."]`.
+    Evaluation uses one prompt, such as `["a photo of {}."]`. Raises MaxiError when the model reads two names alike.
     """
     templates = templates or KINETICS_TEMPLATES
+    _refuse_equal(model, names, [with_name(templates[0], name) for name in names])
     texts = [with_name(template, name) for name in names for template in templates]
     z_t = embed_texts(model, texts).view(len(names), len(templates), -1)  # (K, P, D)
     return F.normalize(z_t.mean(1), dim=-1).numpy()
+
+
+def _refuse_equal(model: VideoCLIP, names: Sequence[str], prompts: Sequence[str]) -> None:
+    """Raise MaxiError when two different names are the same tokens to the model: it cannot tell them apart."""
+    names_of_tokens: dict[tuple[int, ...], str] = {}
+    tokens = next(iter(model.backbone.tokenize(prompts).values())).flatten(1).tolist()
+    for name, row in zip(names, tokens, strict=True):
+        first = names_of_tokens.setdefault(tuple(row), name)
+        if first != name:
+            raise MaxiError(
+                f"the model reads the names {first[:200]!r} and {name[:200]!r} alike, since it ignores case and reads "
+                f"at most {len(row)} tokens of a text; shorten them so that they differ early, or remove one"
+            )
 
 
 def embed_names_with_phrases(
@@ -51,7 +75,7 @@ def embed_names_with_phrases(
     texts = [text for name in names for text in phrases.get(name, ())]
     if not texts:
         return z_l.numpy()
-    z_t = torch.from_numpy(embed_names(model, texts, [template]))
+    z_t = embed_texts(model, [with_name(template, text) for text in texts])
     z_t_of_names = z_t.split([len(phrases.get(name, ())) for name in names])
     phrase_means = [
         z_phrases.mean(0) if len(z_phrases) else z_name

@@ -11,10 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from maxi.errors import MaxiError
-from maxi.files import digest, read_json, write_json
+from maxi.files import read_json, write_json
 from maxi.models.backbone import ImageBlocks
 from maxi.models.blocks import across_frames, each_row, run
-from maxi.models.hugging_face import check_report, quiet_transformers
+from maxi.models.hugging_face import (
+    check_report,
+    quiet_transformers,
+    refuse_whole_numbers,
+    tell_cut,
+)
 from maxi.models.saving import staging, weights_digest
 
 if TYPE_CHECKING:
@@ -23,6 +28,22 @@ if TYPE_CHECKING:
 
 FIRST, LAST = (slice(None), slice(0, 1)), (slice(None), slice(-1, None))
 """The indices of the first and of the last token of each row, in tokens (B, L, W)."""
+
+
+STATED = (
+    "hidden_act",
+    "num_attention_heads",
+    "layer_norm_eps",
+    "patch_size",
+    "image_size",
+    "max_position_embeddings",
+    "eos_token_id",
+    "vision_use_head",
+)
+"""The settings of a tower on which embeddings depend, and which the shapes of weights do not show."""
+
+PROBES = ("Ready, steady: it's 10 to 9!", "ÉCLAIR  naïve 武術 🤸", "<|endoftext|> </s> a_b-c")
+"""Texts that tokenizers of different settings split differently."""
 
 
 class Preprocessing(NamedTuple):
@@ -116,6 +137,7 @@ class Towers(nn.Module, ABC):
             max_length=self.max_length,
             return_tensors="pt",
         )
+        tell_cut(texts, encoded.encodings, self.max_length)
         return {"input_ids": encoded["input_ids"]}
 
     @property
@@ -128,10 +150,28 @@ class Towers(nn.Module, ABC):
         prefixes = ("model.vision_model.", "model.visual_projection.")
         return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings of both towers that weights do not show, temporal attention, and the tokenizer.
+
+        The tokenizer is its vocabulary, and the tokens of a few texts, which show how it splits them.
+        """
+        config = self.model.config
+        towers = {"vision": config.vision_config, "text": config.text_config}
+        return {
+            **{
+                f"{tower}.{name}": getattr(settings, name)
+                for tower, settings in towers.items()
+                for name in STATED
+                if hasattr(settings, name)
+            },
+            "temporal": self.image_blocks.temporal,
+            "vocabulary": sorted(self.tokenizer.get_vocab().items()),
+            "tokens": [self.tokenize([text])["input_ids"].tolist() for text in PROBES],
+        }
+
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change with any weight, with the preprocessing and with temporal attention."""
-        weights, temporal = weights_digest(self), self.image_blocks.temporal
-        return digest(weights, temporal) if temporal else weights
+        """Return 16 hex digits that change with any weight, with the preprocessing and with the architecture."""
+        return weights_digest(self)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder in Hugging Face layout: safetensors, json and the tokenizer."""
@@ -166,6 +206,7 @@ def read_towers(folder: Path, config: Any, kind: Any, where: str) -> Any:
 
     Raises MaxiError that lists the weights when some are missing or unexpected.
     """
+    refuse_whole_numbers(folder, where)
     for tower in (config.text_config, config.vision_config):
         tower.attention_dropout = 0.0
     model, report = kind.from_pretrained(

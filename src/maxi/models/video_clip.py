@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from maxi.files import read_json, write_json
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.load import load_backbone, saved_beside
-from maxi.models.saving import SETTINGS
+from maxi.models.saving import SETTINGS, check_finite
 from maxi.settings import load_config
 
 Trainable = Literal["all", "head", "visual", "text"]
@@ -88,10 +88,16 @@ class VideoCLIP(nn.Module):
 
     @torch.no_grad()
     def save(self, folder: Path) -> None:
-        """Write the backbone, and sigma and its temporal blocks into `maxi.json`; `load_model` reads all of it back."""
-        for name, buffer in self.named_buffers():
-            # Programs that know nothing of `maxi.json` read the temperature from CLIP's own buffer.
-            if name.endswith(".logit_scale"):
+        """Write the backbone, and sigma and its temporal blocks into `maxi.json`; `load_model` reads all of it back.
+
+        Raises MaxiError when a weight is not finite.
+        """
+        check_finite(self.backbone, str(folder))
+        buffers = dict(self.named_buffers())
+        for name, buffer in buffers.items():
+            # Programs that know nothing of `maxi.json` read the temperature from CLIP's own buffer. SigLIP's scale
+            # belongs to its bias, which our loss does not train: both stay as they were.
+            if name.endswith(".logit_scale") and f"{name.removesuffix('scale')}bias" not in buffers:
                 buffer.copy_(self.logit_scale)
         self.backbone.save(folder)
         path = folder / SETTINGS

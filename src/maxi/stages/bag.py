@@ -12,12 +12,13 @@ import numpy as np
 from maxi.files import digest
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
-from maxi.models.text_embeddings import embed_names
+from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Caption, Journal, Match, Phrases, Video, read_jsonl
 from maxi.run import is_current, require, sources_of_bags, write_signed
 from maxi.stages.expand import with_files
 from maxi.stages.job import Job, bag_videos, embed, fresh_model, videos_key
+from maxi.text.clean import with_name
 from maxi.text.verbs import VerbParser
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ def _agreed(job: Job, bags: Sequence[Bag], second: VideoCLIP) -> list[Bag]:
         # A video that can no longer be read is near to no text.
         unread = np.zeros(z_v.shape[1], np.float32)
         z_videos = np.stack([by_video.get(v.id, unread) for v in videos])
-        return z_videos, lambda texts: embed_names(model, texts, [config.eval.prompt])
+        return z_videos, lambda texts: embed_texts(
+            model, [with_name(config.eval.prompt, text) for text in texts]
+        ).numpy()
 
     models = [embeddings_of(job.model()), embeddings_of(second)]
     return near_texts(bags, models, far=config.bag.far, seed=config.seed)
