@@ -141,6 +141,25 @@ def test_groups_are_contrasted_among_themselves() -> None:
     assert found == pytest.approx(sum(losses) / 3, rel=1e-12)
 
 
+def test_no_group_has_a_single_video() -> None:
+    """Its loss would be 0, and the mean too low."""
+    logits, mask, positives = case(b=5)
+    found = contrasted(mil_nce_outside, 2, False)(logits, mask, positives).item()
+    parts = [slice(0, 3), slice(3, 5)]
+    losses = [outside(logits[g, g], mask[g], positives[g, g]) for g in parts]
+    assert found == pytest.approx(sum(losses) / 2, rel=1e-12)
+    for n in range(2, 12):
+        sizes: list[int] = []
+
+        def measure(logits: Tensor, mask: Tensor, positives: Tensor, n_of: list[int] = sizes) -> Tensor:
+            n_of.append(len(logits))
+            return logits.sum()
+
+        contrasted(measure, 3, False)(*case(b=n))
+        assert sum(sizes) == n
+        assert all(2 <= size <= 3 for size in sizes)
+
+
 def test_what_an_objective_cannot_read_is_told() -> None:
     logits, mask, positives = case()
     for name in ("nce", "nce_symmetric", "cross_entropy"):

@@ -106,8 +106,9 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
     """Return the objective averaged over groups of about `size` videos, each contrasted with its own bags alone.
 
     The released code contrasts the 16 videos of a micro-batch among themselves and accumulates the gradients. Groups
-    are neighbours in the batch and nearly equal in size. Without `size` the whole batch is one group. With `both` the
-    loss is the mean of the objective and of `text_to_video`.
+    are neighbours in the batch and nearly equal in size. None has a single video, which nothing would be told apart
+    from: with `size` 2, one group of an odd batch has three. Without `size` the whole batch is one group. With `both`
+    the loss is the mean of the objective and of `text_to_video`.
     """
 
     def directed(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
         return (loss + text_to_video(logits, mask, positives)) / 2 if both else loss
 
     def grouped(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-        n_groups = math.ceil(len(logits) / (size or len(logits)))
+        n_groups = max(1, min(math.ceil(len(logits) / (size or len(logits))), len(logits) // 2))
         groups = torch.arange(len(logits)).tensor_split(n_groups)
         losses = [directed(logits[g][:, g], mask[g], positives[g][:, g]) for g in groups]
         return torch.stack(losses).mean()
