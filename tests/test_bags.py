@@ -141,7 +141,9 @@ def test_texts_are_drawn_by_their_weight() -> None:
 def test_drawn_weights_keep_the_size_of_the_bags_even() -> None:
     """Equal weights stay as they are; one that is a little larger changes little; none is counted twice."""
     texts = [BagText(f"text {i}", "hand", 2.5) for i in range(30)]
-    assert {t.weight for t in sample_bag(Bag("v", "run", tuple(texts)), 16, seed=0, epoch=0)} == {2.5}
+    assert {t.weight for t in sample_bag(Bag("v", "run", tuple(texts)), 16, seed=0, epoch=0)} == {
+        2.5
+    }
     texts = [BagText(f"text {i}", "hand", 1.8 if i == 7 else 1.0) for i in range(30)]
     drawn = sample_bag(Bag("v", "run", tuple(texts)), 16, seed=0, epoch=0)
     assert sum(t.weight for t in drawn) == pytest.approx(16, rel=0.1)

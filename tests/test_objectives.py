@@ -151,7 +151,9 @@ def test_no_group_has_a_single_video() -> None:
     for n in range(2, 12):
         sizes: list[int] = []
 
-        def measure(logits: Tensor, mask: Tensor, positives: Tensor, n_of: list[int] = sizes) -> Tensor:
+        def measure(
+            logits: Tensor, mask: Tensor, positives: Tensor, n_of: list[int] = sizes
+        ) -> Tensor:
             n_of.append(len(logits))
             return logits.sum()
 
