@@ -106,6 +106,23 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_the_recipe_of_the_released_code_does_what_it_says() -> None:
+    config = load_config(Path("k400_vitb16_released"))
+    train, paper = config.train, load_config(Path("k400_vitb16"))
+    assert (train.objective, train.contrast) == ("mil_nce_outside", 16)
+    assert (train.warmup_epochs, train.cosine_from) == (5, "start")
+    assert train.learn_sigma
+    assert train.refill
+    assert train.freeze_tokens
+    assert config.bag.caption_parts == "verbs"
+    assert config.normalisation == "imagenet"
+    assert train.prompt.startswith("a photo of a {name}.")
+    assert train.empty_prompt.startswith("a photo of a {name}.")
+    assert config.eval.prompt == "a photo of a {}."
+    captioned = Config(caption=paper.caption)
+    assert paper == captioned, "all but the captioner is the default"
+
+
 def number_fields() -> list[tuple[str, object]]:
     """The full names of all settings that are numbers, and their defaults."""
     stages = {n: v for n, v in vars(Config()).items() if isinstance(v, Stage)}

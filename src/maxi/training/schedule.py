@@ -89,7 +89,7 @@ def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], l
 
 
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step: a linear warm-up to `lr`, then a cosine down to `min_lr` (section 4.2).
+    """Return the learning rate of a step: a linear warm-up to `lr`, then a cosine (section 4.2) down to `min_lr`.
 
     The cosine begins where the warm-up ends, or at step 0, as `cosine_from` says.
     """
