@@ -118,7 +118,7 @@ def test_every_text_is_drawn_as_often() -> None:
 
 
 def test_texts_are_drawn_by_their_weight() -> None:
-    """Of soft matching: a light text seldom takes the place of a heavy one, and counts by its weight over the epochs."""
+    """A light text seldom takes the place of a heavy one, and over the epochs it counts by its weight."""
     heavy = [BagText(f"own {i}", "hand") for i in range(10)]
     light = [BagText(f"other {i}", "hand", 0.05, "jump") for i in range(60)]
     bag, n_epochs = Bag("v", "run", (*heavy, *light)), 400

@@ -439,6 +439,14 @@ def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) 
         )
 
 
+def test_bags_that_no_course_can_be_made_of_are_told(model: VideoCLIP, tmp_path: Path) -> None:
+    with pytest.raises(MaxiError, match="video v3 has more than one bag"):
+        train(model, [*BAGS, BAGS[3]], clips, CONFIG, folder=tmp_path)
+    curriculum = CONFIG.model_copy(update={"curriculum": 0.5})
+    with pytest.raises(MaxiError, match="give their `scores`"):
+        train(model, BAGS, clips, curriculum, folder=tmp_path)
+
+
 def test_bags_of_one_name_have_no_contrast_and_say_so(
     model: VideoCLIP, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
 # No video or machine has use for more, and memory would end first.
 MANY_FRAMES, MANY = 4096, 2**20
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -213,7 +212,7 @@ class TrainConfig(Stage):
         256,
         ge=2,
         le=MANY,
-        description="Most videos in a step, which are contrasted with each other; its epoch's steps have nearly as many.",
+        description="Most videos in a step, which are contrasted with each other; an epoch's steps are nearly equal.",
     )
     micro_batch: int = Field(
         8,

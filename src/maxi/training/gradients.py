@@ -140,8 +140,7 @@ class Contrast:
         z_t_of_bags = z_t[indices.to(model.device)]  # (U, D) -> (J, N, D)
         scale = model.logit_scale.exp()
         logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * scale
-        # w exp(x) = exp(x + log w): each text has its weight w in every sum of Eq. 2.
-        loss = self.objective(logits + weights.log(), weights > 0, positives.to(model.device))
+        loss = self.objective(logits, weights, positives.to(model.device))
         if self.frozen:
             drift = self._drift(clips, micro, tokens, len(own_texts), (z_v, z_t))
             loss = loss + self.config.distill * drift

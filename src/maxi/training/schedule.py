@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -104,8 +105,8 @@ class Course:
     """The course of a training: the bags to learn from and to validate with, the steps, and their learning rates.
 
     `names` are the classes of `cross_entropy`, by default the matched names of the bags. `scores` are the scores of
-    the matches by video id, for `curriculum`. Raises MaxiError when there are too few bags, or with `cross_entropy`
-    a bag's name is not a class.
+    the matches by video id, for `curriculum`. Raises MaxiError when there are too few bags, a video has two, a
+    curriculum has no scores, or with `cross_entropy` a bag's name is not a class.
     """
 
     def __init__(
@@ -120,6 +121,15 @@ class Course:
         if len(bags) < 2:
             raise MaxiError(
                 "training needs at least two kept videos; add videos or raise `match.keep`"
+            )
+        videos = Counter(bag.video for bag in bags)
+        if len(videos) < len(bags):
+            raise MaxiError(
+                f"video {videos.most_common(1)[0][0]} has more than one bag; keep one for each video"
+            )
+        if config.curriculum < 1 and scores is None:
+            raise MaxiError(
+                "train.curriculum begins with the most confident matches; give their `scores`, or leave it out"
             )
         self.config, self.seed = config, seed
         self.matched = sorted({bag.name for bag in bags})
