@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,59 @@ def test_every_text_is_drawn_as_often() -> None:
             counts[text] = counts.get(text, 0) + 1
     assert len(counts) == 40
     assert max(abs(n - 160) for n in counts.values()) < 60
+
+
+def test_texts_are_drawn_by_their_weight() -> None:
+    """A light text seldom takes the place of a heavy one, and over the epochs it counts by its weight."""
+    heavy = [BagText(f"own {i}", "hand") for i in range(10)]
+    light = [BagText(f"other {i}", "hand", 0.05, "jump") for i in range(60)]
+    bag, n_epochs = Bag("v", "run", (*heavy, *light)), 400
+    for n_bag in (1, 4, 8, 16):
+        drawn, shares = Counter[str](), Counter[str]()
+        for epoch in range(n_epochs):
+            texts = sample_bag(bag, n_bag, seed=0, epoch=epoch)
+            assert texts == sample_bag(bag, n_bag, seed=0, epoch=epoch)
+            assert len({t.text for t in texts}) == n_bag
+            total = sum(t.weight for t in texts)
+            for text in texts:
+                kind = text.text.split()[0]
+                drawn[kind] += 1
+                shares[kind] += text.weight / total / n_epochs
+                assert text.name == (None if kind == "own" else "jump")
+        assert drawn["own"] / n_epochs > min(n_bag, 10) * 0.6
+        assert abs(shares["own"] - 10 / 13) < 0.08
+
+
+def test_drawn_weights_keep_the_size_of_the_bags_even() -> None:
+    """Equal weights stay as they are; one that is a little larger changes little; none is counted twice."""
+    texts = [BagText(f"text {i}", "hand", 2.5) for i in range(30)]
+    assert {t.weight for t in sample_bag(Bag("v", "run", tuple(texts)), 16, seed=0, epoch=0)} == {
+        2.5
+    }
+    texts = [BagText(f"text {i}", "hand", 1.8 if i == 7 else 1.0) for i in range(30)]
+    drawn = sample_bag(Bag("v", "run", tuple(texts)), 16, seed=0, epoch=0)
+    assert sum(t.weight for t in drawn) == pytest.approx(16, rel=0.1)
+    whole = Bag("v", "run", tuple(texts[:16]))
+    assert sample_bag(whole, 16, seed=0, epoch=0) == whole.texts
+    for extreme in (1e-300, 1e300):
+        odd = Bag("v", "run", (BagText("odd", "hand", extreme), *texts))
+        drawn = sample_bag(odd, 16, seed=0, epoch=0)
+        assert all(0 < t.weight < math.inf for t in drawn)
+        assert ("odd" in {t.text for t in drawn}) == (extreme > 1)
+
+
+def test_a_short_bag_is_refilled_as_the_released_code_does() -> None:
+    bag = Bag("v", "run", tuple(BagText(f"text {i}", "hand") for i in range(5)))
+    repeats = [
+        [t.weight for t in sample_bag(bag, 16, seed=0, epoch=epoch, refill=True)]
+        for epoch in range(20)
+    ]
+    assert all(sorted(weights) == [3, 3, 3, 3, 4] for weights in repeats)
+    assert len({tuple(weights) for weights in repeats}) == 5
+    for n_bag in (4, 5):
+        refilled = sample_bag(bag, n_bag, seed=0, epoch=0, refill=True)
+        assert refilled == sample_bag(bag, n_bag, seed=0, epoch=0)
+    assert sample_bag(Bag("v", "run"), 16, seed=0, epoch=0, refill=True) == ()
 
 
 def drawn() -> str:

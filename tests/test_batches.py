@@ -48,10 +48,25 @@ def test_every_epoch_has_every_video_once_in_even_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "batches"), [(3, 256, 1), (256, 256, 1), (300, 256, 1), (400, 256, 2), (9, 4, 2)]
+    ("n", "size", "batches"), [(3, 256, 1), (256, 256, 1), (257, 256, 2), (383, 256, 2), (9, 4, 3)]
 )
-def test_no_batch_is_a_small_rest(n: int, size: int, batches: int) -> None:
-    assert n_batches(n, size) == batches
+def test_a_batch_is_no_small_rest_and_never_above_its_size(n: int, size: int, batches: int) -> None:
+    config = TrainConfig(batch_size=size, epochs=1)
+    sizes = [len(step.bags) for step in schedule(make_bags(n), config, seed=0)]
+    assert n_batches(n, size) == len(sizes) == batches
+    assert sum(sizes) == n
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_video_is_alone_in_a_batch() -> None:
+    for n, size in itertools.product(range(2, 30), range(2, 9)):
+        steps = list(schedule(make_bags(n), TrainConfig(batch_size=size, epochs=1), seed=0))
+        left_over = n % 2 if size == 2 and n > 2 else 0
+        assert sum(len(step.bags) for step in steps) == n - left_over
+        assert all(2 <= len(step.bags) <= size for step in steps)
+    pairs = schedule(make_bags(5), TrainConfig(batch_size=2, epochs=20), seed=0)
+    assert {bag.video for step in pairs for bag in step.bags} == {f"v{i:03}" for i in range(5)}
 
 
 def test_the_schedule_ignores_the_order_of_its_bags_and_resumes_anywhere() -> None:
@@ -126,7 +141,7 @@ def make_videos(folder: Path, n: int) -> list[Video]:
     return videos
 
 
-CLIPS = TrainConfig(batch_size=8, epochs=1, n_frames=2)
+CLIPS = TrainConfig(batch_size=9, epochs=1, n_frames=2)
 
 
 def test_clips_are_queued_as_bytes(model: VideoCLIP, decoder: Decoder, tmp_path: Path) -> None:

@@ -86,12 +86,69 @@ def test_the_recipe_of_a_saved_model_is_found_by_name_only(saved: str, tmp_path:
         ("min_lr=1", "min_lr and lr conflict"),
         ("train.prompt=x", "prompt must contain {name}"),
         ("eval.prompt=x", "prompt must contain {}"),
+        ("crop_scales=[]", "train.crop_scales: "),
+        ("crop_scales=[1.0, 1.2]", "train.crop_scales.1: Input should be less than or equal to 1"),
+        ("crop_scales=[0]", "train.crop_scales.0: "),
+        ("crop_scales=[-0.5]", "train.crop_scales.0: "),
+        ("crop_scales=[.nan]", "train.crop_scales.0: "),
+        ("betas=[0.9, 1]", "train.betas.1: "),
+        ("betas=[-0.1, 0.9]", "train.betas.0: "),
+        ("sigma=1e-300", "train.sigma: "),
+        ("tau=1e-300", "match.tau: "),
+        ("templates=[]", "match.templates: "),
+        ("prices=[-1, 1]", "chat.prices.0: "),
+        ("epochs=1000000000000", "train.epochs: "),
     ],
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
     with pytest.raises(MaxiError) as error:
         load_config(None, [override])
     assert message in str(error.value)
+
+
+def test_the_recipe_of_the_released_code_does_what_it_says() -> None:
+    config = load_config(Path("k400_vitb16_released"))
+    train, paper = config.train, load_config(Path("k400_vitb16"))
+    assert (train.objective, train.contrast) == ("mil_nce_outside", 16)
+    assert (train.warmup_epochs, train.cosine_from) == (5, "start")
+    assert train.learn_sigma
+    assert train.refill
+    assert train.freeze_tokens
+    assert config.bag.caption_parts == "verbs"
+    assert config.normalisation == "imagenet"
+    assert train.prompt.startswith("a photo of a {name}.")
+    assert train.empty_prompt.startswith("a photo of a {name}.")
+    assert config.eval.prompt == "a photo of a {}."
+    captioned = Config(caption=paper.caption)
+    assert paper == captioned, "all but the captioner is the default"
+
+
+def number_fields() -> list[tuple[str, object]]:
+    """The full names of all settings that are numbers, and their defaults."""
+    stages = {n: v for n, v in vars(Config()).items() if isinstance(v, Stage)}
+    defaults = {f"{n}.{k}": v for n, stage in stages.items() for k, v in vars(stage).items()}
+    return [
+        (name, value)
+        for name, value in {**vars(Config()), **defaults}.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "-1", "-0.001", "[]", "'x'"])
+def test_no_number_is_negative_or_not_finite(value: str) -> None:
+    for name, _ in number_fields():
+        with pytest.raises(MaxiError, match=f"setting {name}"):
+            load_config(None, [f"{name}={value}"])
+
+
+def test_a_count_that_takes_memory_for_each_has_a_limit() -> None:
+    """Frames, views, epochs, processes and the like; other counts are cut to what there is."""
+    cut = {"match.top_k", "eval.sample", "train.temporal_blocks", "train.keep_last"}
+    cut |= {"seed", "chat.retries", "chat.parallel"}
+    for name, default in number_fields():
+        if isinstance(default, int) and name not in cut:
+            with pytest.raises(MaxiError, match=f"setting {name}: "):
+                load_config(None, [f"{name}={10**12}"])
 
 
 def test_wrong_files(tmp_path: Path) -> None:

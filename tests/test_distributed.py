@@ -92,7 +92,7 @@ def test_too_small_batches_are_refused(finished: Run, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, run.folder)
     done = train_together(run, 3, "-s", "batch_size=2")
     assert done.returncode != 0
-    assert "3 processes cannot share batches of 1 videos" in done.stderr
+    assert "3 processes cannot share batches of 2 videos" in done.stderr
 
 
 def test_alone_nothing_is_exchanged() -> None:

@@ -52,6 +52,17 @@ def test_the_same_call_again_has_nothing_left_to_do(
     assert (tmp_path / "train.jsonl").read_bytes() == written
 
 
+def test_a_head_that_left_all_bounds_is_refused(
+    tiny_clip: Path, rows: list[Video], tmp_path: Path
+) -> None:
+    model = maxi.load_model(f"clip:{tiny_clip}")
+    config = CONFIG.model_copy(update={"trainable": "head", "lr": 1e30, "epochs": 1})
+    config = config.model_copy(update={"batch_size": 8, "warmup_epochs": 0})
+    with pytest.raises(maxi.MaxiError, match=r"^step 0: the weights .* not finite"):
+        maxi.train(model, bags_of(rows), rows, config, folder=tmp_path, progress=silent)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_bag_of_no_given_video_is_told(
     tiny_clip: Path, rows: list[Video], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -338,8 +339,95 @@ def test_other_bags_or_settings_start_anew(model: VideoCLIP, tmp_path: Path) -> 
 def test_a_loss_that_is_not_finite_stops_with_the_videos(model: VideoCLIP, tmp_path: Path) -> None:
     with torch.no_grad():
         model.backbone.model.visual_projection.weight.fill_(float("nan"))  # type: ignore[attr-defined]
-    with pytest.raises(MaxiError, match=r"step 0: the loss is not finite; .*v\d"):
+    with pytest.raises(MaxiError, match=r"step 0: the loss is not finite \(videos v\d.*; lower"):
         train(model, BAGS, clips, CONFIG, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 1e30},
+        {"lr": 1e30, "precision": "bfloat16"},
+        {"lr": 1e30, "trainable": "text", "average": "ema"},
+        {"lr": 1e30, "batch_size": 4, "holdout": 0.25},
+        {"lr": 1e12},  # finite weights, which no number can be computed with
+        {"weight_decay": 1e30},
+    ],
+    ids=str,
+)
+def test_weights_that_left_all_bounds_in_the_only_step_are_refused(
+    changes: dict[str, Any], model: VideoCLIP, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 8, "epochs": 1, **changes})
+    fault = (
+        r"^(step 0|the held-out videos): .* not finite.*; lower `train.lr` or raise `train.sigma`"
+    )
+    with pytest.raises(MaxiError, match=fault) as error:
+        train(model, BAGS, clips, config, folder=tmp_path)
+    assert ("train.precision" in str(error.value)) == (config.precision == "bfloat16")
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "train.jsonl").exists()
+
+
+@pytest.mark.parametrize("broken", ["weight", "gradient"])
+def test_the_last_checkpoint_before_a_step_that_broke_remains(
+    broken: str, model: VideoCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient whose square is infinite moves no weight, and AdamW would never move it again."""
+    take_step, n_steps = torch.optim.AdamW.step, itertools.count()
+
+    def breaking(self: torch.optim.AdamW) -> None:
+        last, number = self.param_groups[0]["params"][-1], next(n_steps)
+        if number == 2 and broken == "gradient":
+            last.grad.fill_(1e30)
+        take_step(self)
+        if number == 2 and broken == "weight":
+            last.data.view(-1)[0] = math.inf
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
+    with pytest.raises(MaxiError, match=r"^step 2: the weights or their gradients are not finite"):
+        train(model, BAGS, clips, config, folder=tmp_path)
+    states = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert states == ["step-00000001", "step-00000002"]
+    assert len(rows) == 2
+    for path in (tmp_path / "checkpoints").rglob("weights.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values())
+
+
+def test_a_video_alone_in_its_batch_is_refused(model: VideoCLIP, tmp_path: Path) -> None:
+    def losing(steps: Iterable[Step]) -> Iterator[tuple[Step, Tensor]]:
+        for step, frames in clips(steps):
+            n = 1 if step.number == 1 else len(step.bags)
+            yield replace(step, bags=step.bags[:n]), frames[:n]
+
+    with pytest.raises(MaxiError, match=r"^step 1: video v\d alone is left of its batch"):
+        train(model, BAGS, losing, CONFIG, folder=tmp_path)
+    classes = CONFIG.model_copy(update={"objective": "cross_entropy"})
+    train(model, BAGS, losing, classes, folder=tmp_path)
+
+
+def test_validation_drops_no_patch(model: VideoCLIP, tmp_path: Path) -> None:
+    def validation(**changes: Any) -> float:
+        config = CONFIG.model_copy(update={"holdout": 0.5, "lr": 1e-30, "min_lr": 0.0, **changes})
+        folder = tmp_path / str(sorted(changes))
+        training = Training(copy.deepcopy(model), Course(BAGS, config), clips, folder=folder)
+        training.run()
+        return float(training.log[-1]["validation"])
+
+    assert validation(patch_dropout=0.75) == validation()
+
+
+def test_the_token_embedding_can_be_left_as_it_is(model: VideoCLIP, tmp_path: Path) -> None:
+    before = weights(model)
+    config = CONFIG.model_copy(update={"freeze_tokens": True, "learn_sigma": True})
+    done = train(model, BAGS, clips, config, folder=tmp_path)
+    same = [n for n, tensor in weights(model).items() if torch.equal(tensor, before[n])]
+    embedding = "backbone.model.text_model.embeddings.token_embedding.weight"
+    assert embedding in same
+    n_all = sum(p.numel() for p in model.parameters())
+    assert done["trained_parameters"] == n_all - before[embedding].numel()
 
 
 def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) -> None:
@@ -349,6 +437,14 @@ def test_too_few_videos_and_unknown_objective(model: VideoCLIP, tmp_path: Path) 
         train(
             model, BAGS, clips, CONFIG.model_copy(update={"objective": "mil_nec"}), folder=tmp_path
         )
+
+
+def test_bags_that_no_course_can_be_made_of_are_told(model: VideoCLIP, tmp_path: Path) -> None:
+    with pytest.raises(MaxiError, match="video v3 has more than one bag"):
+        train(model, [*BAGS, BAGS[3]], clips, CONFIG, folder=tmp_path)
+    curriculum = CONFIG.model_copy(update={"curriculum": 0.5})
+    with pytest.raises(MaxiError, match="give their `scores`"):
+        train(model, BAGS, clips, curriculum, folder=tmp_path)
 
 
 def test_bags_of_one_name_have_no_contrast_and_say_so(

@@ -133,12 +133,47 @@ def test_text_to_video_is_its_double_loop(seed: int) -> None:
     assert both == pytest.approx((found + eq2(logits, mask, positives)) / 2, rel=1e-12)
 
 
+def test_texts_count_by_their_weight_in_both_directions() -> None:
+    """A weight of 2 is as good as the same text twice, and one of next to nothing as good as no text."""
+    logits, mask, positives = case(3)
+    mask[:, 1] = True
+    for last, double in ((1e-12, False), (2.0, True)):
+        weights = mask.double()
+        weights[:, 0] = last
+        twice = torch.cat([logits, logits[:, :, :1]], 2)
+        twice_mask = torch.cat([mask, mask[:, :1] & double], 1)
+        twice_mask[:, 0] = double
+        for both in (False, True):
+            found = contrasted(mil_nce, None, both)(logits, weights, positives).item()
+            expected = contrasted(mil_nce, None, both)(twice, twice_mask, positives).item()
+            assert found == pytest.approx(expected, rel=1e-9)
+
+
 def test_groups_are_contrasted_among_themselves() -> None:
     logits, mask, positives = case(b=7)
     found = contrasted(mil_nce_outside, 3, False)(logits, mask, positives).item()
     parts = [slice(0, 3), slice(3, 5), slice(5, 7)]
     losses = [outside(logits[g, g], mask[g], positives[g, g]) for g in parts]
     assert found == pytest.approx(sum(losses) / 3, rel=1e-12)
+
+
+def test_no_group_has_a_single_video() -> None:
+    """Its loss would be 0, and the mean too low."""
+    logits, mask, positives = case(b=5)
+    found = contrasted(mil_nce_outside, 2, False)(logits, mask, positives).item()
+    parts = [slice(0, 3), slice(3, 5)]
+    losses = [outside(logits[g, g], mask[g], positives[g, g]) for g in parts]
+    assert found == pytest.approx(sum(losses) / 2, rel=1e-12)
+    for n in range(2, 12):
+        sizes: list[int] = []
+
+        def measure(logits, mask, positives, sizes=sizes):
+            sizes.append(len(logits))
+            return logits.sum()
+
+        contrasted(measure, 3, False)(*case(b=n))
+        assert sum(sizes) == n
+        assert all(2 <= size <= 3 for size in sizes)
 
 
 def test_what_an_objective_cannot_read_is_told() -> None:

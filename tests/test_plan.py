@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from maxi.cli import main
+from maxi.errors import MaxiError
 from maxi.progress import silent
 from maxi.run import Run
 from maxi.settings import load_config
@@ -113,8 +114,8 @@ def test_a_plan_trains_a_few_real_steps_and_leaves_nothing(
     assert not (run.folder / ".plan").exists()
     assert len(calls) == 2
     assert all(call["folder"].parent == run.folder.resolve() / ".plan" for call in calls)
-    assert (found["n_steps"], found["videos"]) == (12, 7)  # 4 batches of 7 videos, 3 epochs
-    assert found["n_decoding"] == 4  # three epochs of so few clips come from one decoding
+    assert (found["n_steps"], found["videos"]) == (9, 7)  # 3 pairs of 7 videos, 3 epochs
+    assert found["n_decoding"] == 3  # three epochs of so few clips come from one decoding
     assert found["seconds"] > 0
     assert 0 <= found["data"] <= found["step"]
     assert found["flop"] == 0
@@ -173,7 +174,7 @@ def test_operations_are_those_of_both_towers(run: Run) -> None:
 def test_other_hardware_is_spoken_of_only_as_an_assumption(run: Run) -> None:
     plain, assumed = (invoked(run, *words).stdout for words in ([], ["--tflops", "40"]))
     assert "TFLOP" not in plain
-    assert "12 steps on this machine" in plain
+    assert "9 steps on this machine" in plain
     assert "at an assumed 40 TFLOP/s sustained: " in assumed
     assert "h of computing; assumed, not measured, decoding not counted" in assumed
 
@@ -192,6 +193,13 @@ def test_a_busy_machine_and_a_gpu_are_told(run: Run) -> None:
     text = "\n".join(lines_of(found))
     assert "other programs kept this machine busy (load 7.5)" in text
     assert "3.0 GB on the GPU" in text
+
+
+def test_a_plan_of_a_training_that_would_break_is_refused(run: Run) -> None:
+    before = files(run.folder.parent)
+    with pytest.raises(MaxiError, match=r"^step 0: the weights .* not finite"):
+        planned(run, "-s", "lr=1e30")
+    assert files(run.folder.parent) == before
 
 
 def test_without_bags_it_says_what_to_run(run: Run, tmp_path: Path) -> None:

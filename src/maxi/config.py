@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# No video or machine has use for more, and memory would end first.
+MANY_FRAMES, MANY = 4096, 2**20
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Price = Annotated[float, Field(ge=0)]
+
 
 class Stage(BaseModel):
-    """Frozen settings that refuse unknown keys."""
+    """Frozen settings that refuse unknown keys, and numbers that are not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class IndexConfig(Stage):
@@ -28,7 +33,7 @@ class MatchConfig(Stage):
     """Match: find the nearest name of each video (Eq. 1)."""
 
     n_frames: int = Field(
-        16, ge=1, description="Frames per video, at the centres of equal segments (section 4.2)."
+        16, ge=1, le=MANY_FRAMES, description="Frames per video, at the centres of equal segments."
     )
     keep: float = Field(
         0.9,
@@ -56,11 +61,12 @@ class MatchConfig(Stage):
     )
     tau: float = Field(
         0.02,
-        gt=0,
+        ge=1e-6,
         description="For soft matching: a name whose cosine is d below the best has the weight exp(-d / tau).",
     )
     templates: tuple[str, ...] | None = Field(
         None,
+        min_length=1,
         description="Prompts averaged per name, `{}` for the name; unset: the 28 Kinetics templates (appendix B).",
     )
 
@@ -78,7 +84,7 @@ class ExpandConfig(Stage):
         "shipped+wordnet",
         description="Sources of phrases, asked in order until a name has `n_phrases`.",
     )
-    n_phrases: int = Field(5, ge=0, description="Phrases per name (appendix B).")
+    n_phrases: int = Field(5, ge=0, le=1000, description="Phrases per name (appendix B).")
 
 
 class CaptionConfig(Stage):
@@ -88,7 +94,10 @@ class CaptionConfig(Stage):
         "retrieval", description="Source of captions; `none` leaves captions out."
     )
     n_frames: int = Field(
-        8, ge=1, description="Uniform frames that are captioned per video (appendix B)."
+        8,
+        ge=1,
+        le=MANY_FRAMES,
+        description="Uniform frames that are captioned per video (appendix B).",
     )
 
 
@@ -128,11 +137,13 @@ class CacheConfig(Stage):
     n_frames: int = Field(
         32,
         ge=1,
+        le=MANY_FRAMES,
         description="Frames kept per video, at the centres of equal segments; a clip's are drawn among them.",
     )
     short_side: int = Field(
         256,
         ge=1,
+        le=MANY,
         description="Short side of the frames in pixels; smaller videos are not enlarged.",
     )
     quality: int = Field(90, ge=1, le=100, description="Quality of `jpeg`, 1 to 100.")
@@ -157,33 +168,59 @@ class TrainConfig(Stage):
     trainable: Literal["all", "head", "visual", "text"] = Field(
         "all", description="What is trained; `head` trains on cached features of augmented views."
     )
-    sigma: float = Field(0.02, ge=1e-4, le=1e4, description="Temperature of Eq. 2 (section 4.2).")
+    freeze_tokens: bool = Field(
+        False,
+        description="Leave the token embedding of the text encoder as it is, as the released code does.",
+    )
+    sigma: float = Field(0.02, ge=1e-4, le=100, description="Temperature of Eq. 2 (section 4.2).")
     learn_sigma: bool = Field(
         False, description="Train the temperature, as the released code does."
     )
-    n_bag: int = Field(16, ge=1, description="N_bag: texts drawn from a bag in each epoch.")
-    n_frames: int = Field(
-        16, ge=1, description="Frames per clip, one random frame in each of as many segments."
+    n_bag: int = Field(
+        16,
+        ge=1,
+        le=MANY,
+        description="N_bag: texts drawn from a bag in each epoch, by their weight.",
     )
-    crop_scales: tuple[float, ...] = Field(
+    refill: bool = Field(
+        False,
+        description="Repeat the texts of a bag of fewer than `n_bag`, as the released code does.",
+    )
+    n_frames: int = Field(
+        16,
+        ge=1,
+        le=MANY_FRAMES,
+        description="Frames per clip, one random frame in each of as many segments.",
+    )
+    crop_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (1.0, 0.875, 0.75, 0.66),
         min_length=1,
+        max_length=100,
         description="Sides of the training crop as shares of the short side; height and width are drawn for each clip.",
     )
     n_views: int = Field(
-        4, ge=1, description="Augmented views cached per video where `trainable` is `head`."
+        4,
+        ge=1,
+        le=MANY_FRAMES,
+        description="Augmented views cached per video where `trainable` is `head`.",
     )
     prompt: str = Field("a photo of {name}. {text}.", description="Training prompt (appendix B).")
     empty_prompt: str = Field(
         "a photo of {name}.", description="Prompt of a video whose bag is empty."
     )
-    batch_size: int = Field(256, ge=2, description="Videos contrasted with each other in a step.")
+    batch_size: int = Field(
+        256,
+        ge=2,
+        le=MANY,
+        description="Most videos in a step, which are contrasted with each other; an epoch's steps are nearly equal.",
+    )
     micro_batch: int = Field(
         8,
         ge=1,
+        le=MANY,
         description="Videos in one graph; fewer take less memory, loss and gradient stay those of the batch.",
     )
-    epochs: int = Field(10, ge=1, description="Passes over the kept videos.")
+    epochs: int = Field(10, ge=1, le=MANY, description="Passes over the kept videos.")
     lr: float = Field(5e-6, gt=0, description="Initial learning rate of AdamW.")
     min_lr: float = Field(5e-8, ge=0, description="Learning rate at the end of the cosine.")
     warmup_epochs: float = Field(
@@ -193,7 +230,7 @@ class TrainConfig(Stage):
         "warmup",
         description="Where the cosine begins: after the `warmup`, or at the `start` of training (the released code).",
     )
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="AdamW's moment decay rates.")
     eps: float = Field(1e-8, gt=0, description="AdamW's denominator term.")
     weight_decay: float = Field(
         1e-3, ge=0, description="AdamW's decay, on every trained parameter."
@@ -309,7 +346,10 @@ class EvalConfig(Stage):
     """Evaluate: zero-shot recognition with one view and one prompt (section 4.2)."""
 
     n_frames: int = Field(
-        16, ge=1, description="Frames per video, at the centres of equal segments."
+        16,
+        ge=1,
+        le=MANY_FRAMES,
+        description="Frames per video, at the centres of equal segments.",
     )
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
     name_texts: Literal["prompt", "templates", "phrases"] = Field(
@@ -339,7 +379,10 @@ class ChatConfig(Stage):
         0.4, ge=0, description="Sampling temperature of the replies (appendix B)."
     )
     timeout: float = Field(
-        60.0, gt=0, description="Seconds without a reply after which a call is tried again."
+        60.0,
+        gt=0,
+        le=86400,
+        description="Seconds without a reply after which a call is tried again.",
     )
     retries: int = Field(
         6,
@@ -347,7 +390,7 @@ class ChatConfig(Stage):
         description="How often a call is tried again, after 408, 409, 429, 5xx and no reply; each wait is longer.",
     )
     parallel: int = Field(4, ge=1, description="Number of calls at the same time.")
-    prices: tuple[float, float] | None = Field(
+    prices: tuple[Price, Price] | None = Field(
         None, description="Dollars per million tokens, sent and received."
     )
     max_cost: float | None = Field(
@@ -379,11 +422,13 @@ class Config(Stage):
     workers: int = Field(
         0,
         ge=0,
+        le=1024,
         description="Processes that decode, and threads that read the cache; 0: one per core, at most 8.",
     )
     deadline: float = Field(
         60.0,
         gt=0,
+        le=86400,
         description="Seconds after which the decoding of a video is given up; one more for each MiB of the file.",
     )
     index: IndexConfig = IndexConfig()

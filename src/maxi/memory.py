@@ -1,10 +1,24 @@
-"""How much memory a process has taken."""
+"""How much memory a process has taken, and a bound on what torch keeps."""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+SHAPES = "32"
+"""For so many shapes torch keeps what it made ready for a product in bfloat16 on the CPU, in each of its two caches."""
+
+
+def bound_caches() -> None:
+    """Let torch's caches of products on the CPU hold few shapes, unless the environment says how many.
+
+    Every step has another number of texts and tokens, so its shapes do not come again. By default torch keeps 1,024 of
+    them twice, which takes 2 GB whatever the size of the model. It reads these variables at its first such product.
+    """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, SHAPES)
 
 
 def peak_memory(pid: int | None = None) -> int:

@@ -9,6 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maxi.config import BagConfig
 from maxi.errors import MaxiError
 from maxi.randomness import generator
@@ -152,17 +155,49 @@ def _weighted(texts: Sequence[BagText], weights: Mapping[str, float]) -> tuple[B
     return tuple(bag_text(t.text, t.source, weight, t.name) for t, weight in weighted if weight)
 
 
-def sample_bag(bag: Bag, n_bag: int, *, seed: int, epoch: int) -> tuple[BagText, ...]:
+def sample_bag(
+    bag: Bag, n_bag: int, *, seed: int, epoch: int, refill: bool = False
+) -> tuple[BagText, ...]:
     """Draw at most `n_bag` distinct texts of a bag, without replacement and in the order of the bag.
 
-    The draw depends on (seed, epoch, video id) alone. A bag of `n_bag` texts or fewer is returned whole; the loader
-    masks the places that stay empty.
+    The draw depends on (seed, epoch, video id) alone. Texts of equal weight are drawn evenly, others by their weight.
+    A text that was drawn by its weight does not have it in the loss once more: the returned weights are such that over
+    the epochs each text counts by its weight.
+
+    A bag of `n_bag` texts or fewer is returned whole, with its weights; the loader masks the places that stay empty.
+    With `refill` its texts are repeated to `n_bag`, as the released code does: as often as the whole bag fits, then
+    some once more. A repeated text is returned once, with a multiple of its weight.
     """
     texts = [t for t in bag.texts if t.text != bag.name]
-    if len(texts) <= n_bag:
+    weights, rng = np.array([t.weight for t in texts]), generator("bag", seed, epoch, bag.video)
+    if not texts or (len(texts) <= n_bag and not refill):
         return tuple(texts)
-    chosen = generator("bag", seed, epoch, bag.video).choice(len(texts), n_bag, replace=False)
-    return tuple(texts[i] for i in sorted(chosen))
+    if len(texts) <= n_bag:
+        times, n_more = divmod(n_bag, len(texts))
+        repeats = np.full(len(texts), times)
+        repeats[rng.choice(len(texts), n_more, replace=False)] += 1
+        chosen, weights = np.arange(len(texts)), weights * repeats
+    elif np.ptp(weights) == 0:
+        chosen = rng.choice(len(texts), n_bag, replace=False)
+    else:
+        chosen, weights = _draw_by_weight(weights, n_bag, rng)
+    return tuple(texts[i]._replace(weight=float(weights[i])) for i in sorted(chosen))
+
+
+def _draw_by_weight(
+    weights: NDArray[np.float64], n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Draw `n` places by weight, and return them with new weights (N,) that make up for the draw.
+
+    This is priority sampling (Duffield, Lund and Thorup 2007). What is drawn counts by its own weight or by the first
+    priority that is left out, whichever is larger: then the expected weight of every place is its weight. The new
+    weights are scaled to what `n` draws by weight have on average, so that bags of any size count alike.
+    """
+    priorities = weights / (1 - rng.random(len(weights)))
+    order = np.argsort(-priorities)
+    counted = np.maximum(weights, priorities[order[n]])
+    total = min(weights.sum(), n * (weights / weights.sum() * weights).sum())
+    return order[:n], counted * (total / counted[order[:n]].sum())
 
 
 def shuffle_bags(bags: Sequence[Bag], seed: int) -> list[Bag]:

@@ -24,9 +24,7 @@ def mil_nce(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     (or float64) by log-sum-exp. Every video needs at least one unmasked positive text. `positives` may be graded:
     numbers from 0 to 1 that weigh the bags in the upper sum.
     """
-    log_sums = _log_sums_of_bags(logits, mask)  # (B, J)
-    weighted = _masked(log_sums + positives.to(log_sums.dtype).log(), positives > 0)
-    return (log_sums.logsumexp(1) - weighted.logsumexp(1)).mean()
+    return _losses_of_videos(logits, mask, positives).mean()
 
 
 def mil_nce_instance(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
@@ -91,33 +89,41 @@ def nce_symmetric(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
     return -(to_text[positives].mean() + to_video[positives].mean())
 
 
-def text_to_video(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
+def text_to_video(logits: Tensor, weights: Tensor, positives: Tensor) -> Tensor:
     """The other direction of Eq. 2: each text of the batch is contrasted with all videos.
 
-    The videos for which the text's bag is positive are its positives.
+    The videos for which the text's bag is positive are its positives. The loss is the mean over the texts by their
+    `weights` (J, N), which are 0 on padding.
     """
+    mask = weights > 0
     text_logits = logits.permute(1, 2, 0)[mask]  # (B, J, N) -> (U, B), U the unmasked texts
     text_positives = positives.T[:, None].expand(-1, mask.shape[1], -1)[mask]  # (B, J) -> (U, B)
     video_mask = torch.ones(len(logits), 1, dtype=torch.bool, device=mask.device)
-    return mil_nce(text_logits[:, :, None], video_mask, text_positives)
+    losses = _losses_of_videos(text_logits[:, :, None], video_mask, text_positives)  # (U,)
+    shares = weights[mask].to(losses.dtype)
+    return (losses * shares).sum() / shares.sum()
 
 
 def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
     """Return the objective averaged over groups of about `size` videos, each contrasted with its own bags alone.
 
+    In place of a mask it takes the weights (J, N) of the texts, which are 0 on padding.
+
     The released code contrasts the 16 videos of a micro-batch among themselves and accumulates the gradients. Groups
-    are neighbours in the batch and nearly equal in size. Without `size` the whole batch is one group. With `both` the
-    loss is the mean of the objective and of `text_to_video`.
+    are neighbours in the batch and nearly equal in size. None has a single video, which nothing would be told apart
+    from: with `size` 2, one group of an odd batch has three. Without `size` the whole batch is one group. With `both`
+    the loss is the mean of the objective and of `text_to_video`.
     """
 
-    def directed(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-        loss = objective(logits, mask, positives)
-        return (loss + text_to_video(logits, mask, positives)) / 2 if both else loss
+    def directed(logits: Tensor, weights: Tensor, positives: Tensor) -> Tensor:
+        # w exp(x) = exp(x + log w): each text has its weight w in every sum of Eq. 2.
+        loss = objective(logits + weights.log(), weights > 0, positives)
+        return (loss + text_to_video(logits, weights, positives)) / 2 if both else loss
 
-    def grouped(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
-        n_groups = math.ceil(len(logits) / (size or len(logits)))
+    def grouped(logits: Tensor, weights: Tensor, positives: Tensor) -> Tensor:
+        n_groups = max(1, min(math.ceil(len(logits) / (size or len(logits))), len(logits) // 2))
         groups = torch.arange(len(logits)).tensor_split(n_groups)
-        losses = [directed(logits[g][:, g], mask[g], positives[g][:, g]) for g in groups]
+        losses = [directed(logits[g][:, g], weights[g], positives[g][:, g]) for g in groups]
         return torch.stack(losses).mean()
 
     return grouped if size else directed
@@ -126,6 +132,13 @@ def contrasted(objective: Objective, size: int | None, both: bool) -> Objective:
 def _masked(logits: Tensor, keep: Tensor) -> Tensor:
     # The lowest finite number instead of -inf: its exp() is 0 as well, and no gradient becomes NaN.
     return logits.masked_fill(~keep, torch.finfo(logits.dtype).min)
+
+
+def _losses_of_videos(logits: Tensor, mask: Tensor, positives: Tensor) -> Tensor:
+    """Return the terms of Eq. 2, one for each video: (B, J, N), (J, N), (B, J) -> (B,)."""
+    log_sums = _log_sums_of_bags(logits, mask)  # (B, J)
+    weighted = _masked(log_sums + positives.to(log_sums.dtype).log(), positives > 0)
+    return log_sums.logsumexp(1) - weighted.logsumexp(1)
 
 
 def _log_sums_of_bags(logits: Tensor, mask: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maxi.files import read_json, write_json
+from maxi.memory import bound_caches
 from maxi.models.backbone import Backbone, Normalisation
 from maxi.models.load import load_backbone, saved_beside
 from maxi.models.saving import SETTINGS, check_finite
@@ -121,6 +122,7 @@ def load_model(
     `sigma` is by default that with which a saved model was trained, or else that of the backbone's recipe.
     `normalisation` is explained at `load_backbone`. Raises MaxiError when the model cannot be found, loaded or used.
     """
+    bound_caches()
     backbone, saved = load_backbone(spec, device, normalisation=normalisation), saved_beside(spec)
     if blocks := backbone.image_blocks:
         blocks.temporal = min(saved.temporal_blocks, blocks.n)

@@ -132,7 +132,7 @@ def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
         return trial
 
     draws: dict[str, Any] = {"seed": job.config.seed, "names": job.names()}
-    whole = Course(bags, config, **draws)
+    whole = Course(bags, config, scores={}, **draws)
     n_steps = whole.n_steps
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 CLIPS_AHEAD = 2**28  # bytes of augmented clips that are kept for the next epochs
 FRAMES_AHEAD = 2**26  # bytes of one video's frames that are decoded at once
 
+WEIGHTS = 1e-30, 1e30  # float32 holds these and their logarithms
+
 Batches = Callable[[Iterable[Step]], Iterator[tuple[Step, Tensor]]]
 """A function that turns steps into pairs of a step (without lost videos) and the inputs of its videos."""
 
@@ -51,18 +53,18 @@ def collate_texts(
     prompt_indices: dict[str, int] = {}
     bag_indices, bag_weights = [], []
     for bag in step.bags:
-        texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch)
+        texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch, refill=config.refill)
         prompts = [
             config.prompt.replace("{name}", t.name or bag.name).replace("{text}", t.text)
             for t in texts
         ] or [config.empty_prompt.replace("{name}", bag.name)]
         bag_indices.append([prompt_indices.setdefault(p, len(prompt_indices)) for p in prompts])
-        bag_weights.append([t.weight for t in texts] or [1.0])
+        bag_weights.append([t.weight for t in texts] or [float(n_bag if config.refill else 1)])
     indices = torch.zeros(len(bag_indices), max(map(len, bag_indices)), dtype=torch.long)
     weights = torch.zeros(indices.shape)
     for i, (row, row_weights) in enumerate(zip(bag_indices, bag_weights, strict=True)):
         indices[i, : len(row)] = torch.tensor(row)
-        weights[i, : len(row)] = torch.tensor(row_weights)
+        weights[i, : len(row)] = torch.tensor(row_weights).clamp(*WEIGHTS)
     name_indices = {bag.name: k for k, bag in enumerate(step.bags)}
     matched = torch.tensor([name_indices[bag.name] for bag in step.bags])  # (B,)
     positives = matched[:, None] == matched[None, :]

@@ -44,9 +44,9 @@ def train(
     and seconds of a step. After a break, the same call goes on from the last checkpoint and ends with the same weights
     as without the break.
 
-    Raises MaxiError when fewer than two bags are given, a bag's video is not among `videos`, too many videos can no
-    longer be read, the settings ask for something that the backbone lacks, the loss is not finite, or a checkpoint
-    cannot be written.
+    Raises MaxiError when fewer than two bags are given, a bag's video is not among `videos` or has two bags, too many
+    videos can no longer be read, the settings ask for something that the backbone lacks, the loss, a gradient or a
+    weight is not finite, or a checkpoint cannot be written.
     """
     config = config or load_config(backbone=model.backbone.kind).train
     by_id, folder = {video.id: video for video in videos}, Path(folder)

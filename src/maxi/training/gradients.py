@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from maxi.config import TrainConfig
-from maxi.errors import MaxiError, choose
+from maxi.errors import MaxiError, choose, some
 from maxi.features.embedding import to_pixels
 from maxi.method.objectives import OBJECTIVES, contrasted
 from maxi.models.video_clip import VideoCLIP
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Encoded: TypeAlias = tuple[Tensor, Callable[[Tensor], None]]
 """This process's embeddings (N, D), and a function that carries their gradient back to the parameters."""
+
+Clips: TypeAlias = tuple[Tensor, Tensor | None]
+"""Clips (b, T, C, S, S) or features (b, T, F), and the patches of them to read (b, P), None when all are read."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,13 @@ class Contrast:
         )
 
     def value(self, share: Share, micro: int) -> float:
-        """Return the loss of the whole batch, in every process."""
+        """Return the loss of the whole batch, of which all patches are read, in every process.
+
+        Raises MaxiError with video ids when the loss is not finite.
+        """
         with torch.no_grad():
             loss, _ = self._loss(share, micro, videos_learn=False, texts_learn=False)
-        return loss.item()
+        return self._finite(loss, share)
 
     def backward(self, share: Share, micro: int) -> float:
         """Return the loss of the whole batch, and set its gradient in every learning parameter.
@@ -79,11 +87,7 @@ class Contrast:
         loss, carry_back = self._loss(
             share, micro, videos_learn=trainable != "text", texts_learn=trainable != "visual"
         )
-        if not torch.isfinite(loss):
-            ids = ", ".join(bag.video for bag in share.step.bags[:8])
-            raise MaxiError(
-                f"step {share.step.number}: the loss is not finite; lower `lr` or raise `sigma` (videos {ids}, ...)"
-            )
+        value = self._finite(loss, share)
         for parameter in self.learning:
             parameter.grad = None
 
@@ -96,7 +100,14 @@ class Contrast:
             # Every process has the whole gradient of the temperature, and the sum would count it `size` times.
             self.model.logit_scale.grad /= self.world.size
         self.world.sum_gradients(self.learning)
-        return loss.item()
+        return value
+
+    def _finite(self, loss: Tensor, share: Share) -> float:
+        """Return the loss as a number. Raises MaxiError with video ids when it is not finite."""
+        if not math.isfinite(value := loss.item()):
+            ids = some([bag.video for bag in share.step.bags], 8)
+            raise not_finite(share.step, f"the loss is not finite (videos {ids})", self.config)
+        return value
 
     def _loss(
         self, share: Share, micro: int, *, videos_learn: bool, texts_learn: bool
@@ -112,13 +123,14 @@ class Contrast:
         # Each distinct text is encoded once. A process that gets none encodes one, and keeps no row of it.
         own_texts = world.part(texts)
         tokens = model.backbone.tokenize(own_texts or texts[:1])
+        clips = self._clips(share, micro, whole=not (videos_learn or texts_learn))
 
         def encode_texts(part: Mapping[str, Tensor]) -> Tensor:
             return self._texts(part)[: len(own_texts)]
 
         def encode_both() -> tuple[Encoded, Encoded]:
             text_parts = _split(tokens, micro * self.config.n_bag)
-            videos = _encode(self._videos, self._clips(share, micro), videos_learn)
+            videos = _encode(self._videos, clips, videos_learn)
             return videos, _encode(encode_texts, text_parts, texts_learn)
 
         (own_z_v, carry_videos), (own_z_t, carry_texts) = world.together(encode_both)
@@ -128,10 +140,9 @@ class Contrast:
         z_t_of_bags = z_t[indices.to(model.device)]  # (U, D) -> (J, N, D)
         scale = model.logit_scale.exp()
         logits = torch.einsum("id,jnd->ijn", z_v.float(), z_t_of_bags.float()) * scale
-        # w exp(x) = exp(x + log w): each text has its weight w in every sum of Eq. 2.
-        loss = self.objective(logits + weights.log(), weights > 0, positives.to(model.device))
+        loss = self.objective(logits, weights, positives.to(model.device))
         if self.frozen:
-            drift = self._drift(share, micro, tokens, len(own_texts), (z_v, z_t))
+            drift = self._drift(clips, micro, tokens, len(own_texts), (z_v, z_t))
             loss = loss + self.config.distill * drift
 
         def carry_back() -> None:
@@ -144,7 +155,7 @@ class Contrast:
 
     def _drift(
         self,
-        share: Share,
+        clips: Sequence[Clips],
         micro: int,
         tokens: Mapping[str, Tensor],
         n_texts: int,
@@ -157,7 +168,7 @@ class Contrast:
         config = self.config
 
         def encode_both() -> tuple[Tensor, Tensor]:
-            clips, text_parts = self._clips(share, micro), _split(tokens, micro * config.n_bag)
+            text_parts = _split(tokens, micro * config.n_bag)
             z_v = torch.cat([self._videos(part, self.frozen) for part in clips])
             z_t = torch.cat([self._texts(part, self.frozen) for part in text_parts])
             return z_v, z_t[:n_texts]
@@ -168,13 +179,10 @@ class Contrast:
         drifts = [1 - (z * old).sum(1).mean() for z, old in zip(current, frozen, strict=True)]
         return torch.stack(drifts).mean()
 
-    def _clips(self, share: Share, micro: int) -> list[tuple[Tensor, Tensor | None]]:
-        """Return the inputs of each graph: clips (b, T, C, S, S) or features (b, T, F), and the patches to read (b, P).
-
-        The patches are None when all are read.
-        """
+    def _clips(self, share: Share, micro: int, *, whole: bool) -> list[Clips]:
+        """Return the inputs of each graph; where they are `whole`, no patch is dropped."""
         parts = share.inputs.split(micro)
-        if not self.config.patch_dropout:
+        if whole or not self.config.patch_dropout:
             return [(part, None) for part in parts]
         blocks = self.model.backbone.image_blocks
         assert blocks  # without them `equip` refuses the setting
@@ -183,7 +191,7 @@ class Contrast:
         )
         return list(zip(parts, kept.to(self.model.device).split(micro), strict=True))
 
-    def _videos(self, part: tuple[Tensor, Tensor | None], model: VideoCLIP | None = None) -> Tensor:
+    def _videos(self, part: Clips, model: VideoCLIP | None = None) -> Tensor:
         inputs, kept = part
         with self._precision():
             if self.cached:
@@ -198,6 +206,27 @@ class Contrast:
     def _precision(self) -> torch.autocast:
         half = self.config.precision == "bfloat16"
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=half)
+
+
+def check_finite(step: Step, parameters: Sequence[Tensor], config: TrainConfig) -> None:
+    """Raise MaxiError when a weight is not finite after the step, or a gradient was not.
+
+    All tensors are reduced to one number, so that the device is waited for once. A sum of squares that float32 cannot
+    hold counts as not finite.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not math.isfinite(get_total_norm([*(p.detach() for p in parameters), *gradients]).item()):
+        raise not_finite(step, "the weights or their gradients are not finite", config)
+
+
+def not_finite(step: Step, fault: str, config: TrainConfig) -> MaxiError:
+    """Return the error that says what is not finite since which step, and what to do."""
+    where = f"step {step.number}" if step.number >= 0 else "the held-out videos"
+    half = ", or set `train.precision` to float32" if config.precision == "bfloat16" else ""
+    return MaxiError(
+        f"{where}: {fault}; lower `train.lr` or raise `train.sigma`{half}, and train again (nothing of this step "
+        "is saved, the last checkpoint before it remains)"
+    )
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

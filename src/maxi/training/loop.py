@@ -27,7 +27,13 @@ from maxi.training.averaging import Average
 from maxi.training.batches import Batches, prefetch
 from maxi.training.checkpoints import interpolate, load_best, load_state, save_best, save_state
 from maxi.training.distributed import World
-from maxi.training.gradients import Contrast, Share, resolve_precision, within_memory
+from maxi.training.gradients import (
+    Contrast,
+    Share,
+    check_finite,
+    resolve_precision,
+    within_memory,
+)
 from maxi.training.logbooks import open_logbooks
 from maxi.training.schedule import Course, Step
 
@@ -84,7 +90,7 @@ class Training:
             frozen=frozen,
         )
         # Features are small enough for one graph.
-        self.micro = config.batch_size * 2 if self.contrast.cached else config.micro_batch
+        self.micro = config.batch_size if self.contrast.cached else config.micro_batch
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(), config.lr, config.betas, config.eps, config.weight_decay
         )
@@ -99,7 +105,8 @@ class Training:
     def run(self, progress: Progress = silent, *, max_steps: int | None = None) -> Row:
         """Train to the end, or for `max_steps`, then ensemble with the original weights, and return a summary.
 
-        Raises MaxiError when the loss is not finite (with video ids), or a checkpoint cannot be written.
+        Raises MaxiError when the loss, a gradient or a weight is not finite, before anything of that step is saved,
+        when a batch has a single video that can be read, or when a checkpoint cannot be written.
         """
         start = self.resume()
         batches = prefetch(self.batches(self._shares(self.course.steps(start))))
@@ -129,6 +136,7 @@ class Training:
 
                 # Step.
                 self.optimiser.step()
+                check_finite(step, list(self.parameters.values()), self.config)
                 if self.average:
                     self.average.step(step.epoch, self.config.epochs, ends=step.ends)
 
@@ -156,6 +164,8 @@ class Training:
 
                 # Save.
                 last = step.number + 1 == self.course.n_steps
+                if last and not self.course.held_out:  # which have tried the weights already
+                    self._try(share)
                 if self.world.first and (last or now - saved >= self.config.checkpoint_seconds):
                     self.save()
                     saved = time.monotonic()
@@ -184,6 +194,11 @@ class Training:
                 total += self.contrast.value(share, self.micro) * len(share.step.bags)
                 n_videos += len(share.step.bags)
         return total / n_videos
+
+    def _try(self, share: Share) -> None:
+        """Raise MaxiError when the weights that the last step left, which no other step tries, give no finite loss."""
+        with assigned(self.parameters, self.result):
+            self.contrast.value(share, self.micro)
 
     def save(self) -> None:
         """Write a checkpoint that holds the steps of the log, then the log itself."""
@@ -223,6 +238,11 @@ class Training:
     def _joined(self, own: Step, inputs: Tensor) -> Share:
         """Return the step with the bags of all processes, which are exchanged: never call it in the prefetch thread."""
         step = replace(own, bags=tuple(self.world.gather_lists(own.bags)))
+        if len(step.bags) == 1 and self.config.objective != "cross_entropy":
+            raise MaxiError(
+                f"step {step.number}: video {step.bags[0].video} alone is left of its batch, with nothing to contrast "
+                "it with; check the disk for the others, or raise `train.batch_size`, then add --resume"
+            )
         return Share(step, [bag.video for bag in own.bags], inputs)
 
     def _write_log(self) -> None:
@@ -276,9 +296,12 @@ def equip(model: VideoCLIP, config: TrainConfig) -> None:
 def learning_parameters(model: VideoCLIP, config: TrainConfig) -> dict[str, Tensor]:
     """Return the parameters that learn, by name, and freeze all others."""
     names = set(model.freeze(config.trainable))
+    if config.freeze_tokens:
+        names = {name for name in names if not name.endswith("token_embedding.weight")}
     if config.learn_sigma:
-        model.logit_scale.requires_grad_(True)
         names.add("logit_scale")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
     return {n: p for n, p in model.named_parameters() if n in names}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maxi.config import TrainConfig
 from maxi.errors import MaxiError
@@ -26,8 +28,17 @@ class Step:
 
 
 def n_batches(n: int, batch_size: int) -> int:
-    """Return the number of steps for `n` videos: no video is dropped, and no batch is a small rest."""
-    return max(1, round(n / batch_size))
+    """Return the number of nearly equal batches, of 2 to `batch_size` videos, into which `n` videos are cut.
+
+    No video is left over, but for the last one of an odd number in batches of 2, which would be alone.
+    """
+    return max(1, min(math.ceil(n / batch_size), n // 2))
+
+
+def cut(n: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """Return the places of the videos of each batch, for `n` videos."""
+    n_steps = n_batches(n, batch_size)
+    return np.array_split(np.arange(min(n, n_steps * batch_size)), n_steps)
 
 
 def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
@@ -46,20 +57,20 @@ def epoch_sizes(n: int, config: TrainConfig) -> list[int]:
 def schedule(bags: Sequence[Bag], config: TrainConfig, seed: int, start: int = 0) -> Iterator[Step]:
     """Yield the steps of all epochs from step `start` on; they depend on (seed, epoch, video ids) alone.
 
-    An epoch is cut into batches of nearly equal size, since a last batch of one or two videos would have hardly any
+    An epoch is cut into batches of nearly equal size, since a last batch of a few videos would have hardly any
     contrast. With a curriculum `bags` must be ordered from the most confident match to the least.
     """
     by_id = {bag.video: bag for bag in bags}
     first = 0  # number of the epoch's first step
     for epoch, size in enumerate(epoch_sizes(len(bags), config)):
-        n_steps = n_batches(size, config.batch_size)
-        if first + n_steps > start:
+        batches = cut(size, config.batch_size)
+        if first + len(batches) > start:
             order = shuffled(list(by_id)[:size], "order", seed, epoch)
-            for i, batch in enumerate(np.array_split(np.arange(size), n_steps)):
+            for i, batch in enumerate(batches):
                 if first + i >= start:
                     batch_bags = tuple(by_id[order[j]] for j in batch)
-                    yield Step(first + i, epoch, batch_bags, i + 1 == n_steps)
-        first += n_steps
+                    yield Step(first + i, epoch, batch_bags, i + 1 == len(batches))
+        first += len(batches)
 
 
 def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], list[Bag]]:
@@ -79,7 +90,7 @@ def hold_out(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], l
 
 
 def learning_rate(step: int, n_steps: int, n_warmup: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step: a linear warm-up to `lr`, then a cosine down to `min_lr` (section 4.2).
+    """Return the learning rate of a step: a linear warm-up to `lr`, then a cosine (section 4.2) down to `min_lr`.
 
     The cosine begins where the warm-up ends, or at step 0, as `cosine_from` says.
     """
@@ -94,8 +105,8 @@ class Course:
     """The course of a training: the bags to learn from and to validate with, the steps, and their learning rates.
 
     `names` are the classes of `cross_entropy`, by default the matched names of the bags. `scores` are the scores of
-    the matches by video id, for `curriculum`. Raises MaxiError when there are too few bags, or with `cross_entropy`
-    a bag's name is not a class.
+    the matches by video id, for `curriculum`. Raises MaxiError when there are too few bags, a video has two, a
+    curriculum has no scores, or with `cross_entropy` a bag's name is not a class.
     """
 
     def __init__(
@@ -110,6 +121,15 @@ class Course:
         if len(bags) < 2:
             raise MaxiError(
                 "training needs at least two kept videos; add videos or raise `match.keep`"
+            )
+        videos = Counter(bag.video for bag in bags)
+        if len(videos) < len(bags):
+            raise MaxiError(
+                f"video {videos.most_common(1)[0][0]} has more than one bag; keep one for each video"
+            )
+        if config.curriculum < 1 and scores is None:
+            raise MaxiError(
+                "train.curriculum begins with the most confident matches; give their `scores`, or leave it out"
             )
         self.config, self.seed = config, seed
         self.matched = sorted({bag.name for bag in bags})
@@ -137,8 +157,7 @@ class Course:
 
         No training step has this epoch, and draws depend on it, so that each validation has the same clips and texts.
         """
-        n = len(self.held_out)
-        for batch in np.array_split(np.arange(n), n_batches(n, self.config.batch_size)):
+        for batch in cut(len(self.held_out), self.config.batch_size):
             yield Step(-1, -1, tuple(self.held_out[i] for i in batch))
 
     def learning_rate(self, step: int) -> float:
@@ -148,7 +167,7 @@ class Course:
     def smallest_batch(self) -> int:
         """Return the number of videos in the smallest batch, of training or validation."""
         sizes = [*self._sizes, len(self.held_out)] if self.held_out else self._sizes
-        return min(size // n_batches(size, self.config.batch_size) for size in sizes)
+        return min(len(cut(size, self.config.batch_size)[-1]) for size in sizes)
 
     def digest(self) -> str:
         """Return a digest of all bags and their order."""
