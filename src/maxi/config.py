@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Stage(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings on which the output of the stage depends."""
+        return self.model_dump(mode="json")
 
 
 class IndexConfig(Stage):
@@ -356,6 +360,10 @@ class ChatConfig(Stage):
         description="Stop before a call could pass this number of dollars; needs `prices`.",
     )
     max_calls: int | None = Field(None, ge=0, description="Stop after this number of calls.")
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings on which replies depend."""
+        return self.model_dump(mode="json", include={"base_url", "temperature"})
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> ChatConfig:
