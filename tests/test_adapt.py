@@ -20,7 +20,7 @@ from maxi.models.text_embeddings import embed_names_with_phrases, embed_texts
 from maxi.models.video_clip import load_model
 from maxi.progress import Shown, silent
 from maxi.records import Bag, Match, Video, read_jsonl, write_jsonl
-from maxi.run import Run
+from maxi.run import Run, is_current, meta_path, write_signed
 from maxi.settings import load_config
 from maxi.stages import evaluate
 from maxi.stages.adapt import adapt
@@ -395,16 +395,42 @@ def test_a_run_is_held_by_one_process_at_a_time(finished: Run, tiny_clip: Path) 
     open_again()
 
 
-def test_a_file_without_a_record_is_moved_aside(
+def test_a_file_of_the_users_is_neither_moved_nor_overwritten(
     finished: Run, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)
-    (run.folder / "bags.jsonl.meta.json").unlink()
+    meta_path(run.bags).unlink()
     run.bags.write_text('{"video": "x", "name": "y"}\n')
-    run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
-    assert run.bags.read_bytes() == finished.bags.read_bytes()
-    assert (run.folder / "bags.jsonl.old").is_file()
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    with pytest.raises(MaxiError, match=r"bags.jsonl was not made by this run"):
+        run_adapt(videos, actions, run.folder, settings(tiny_clip), resume=True)
+    assert before == {p.name: p.read_bytes() for p in run.folder.iterdir() if p.is_file()}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_kill_between_a_file_and_its_record_leaves_no_file_without_one(
+    in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "bags.jsonl"
+    write_signed(table, [Bag("a", "old")], {"settings": "old"})
+    replace, n_left = Path.replace, 1 + in_place
+
+    def dies(self: Path, target: Path) -> Path:
+        nonlocal n_left
+        n_left -= self.suffix == ".new"
+        if not n_left:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_signed(table, [Bag("a", "new")], {"settings": "new"})
+    monkeypatch.undo()
+    name = "new" if in_place else "old"
+    assert read_jsonl(table, Bag) == [Bag("a", name)]
+    assert is_current(table, {"settings": name})
+    assert not is_current(table, {"settings": "other"})
 
 
 def test_another_model_in_its_place_is_noticed(

@@ -17,6 +17,10 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings on which the output of the stage depends."""
+        return self.model_dump(mode="json")
+
 
 class IndexConfig(Stage):
     """Index: find the videos and decode each once."""
@@ -399,6 +403,10 @@ class ChatConfig(Stage):
         description="Stop before a call could pass this number of dollars; needs `prices`.",
     )
     max_calls: int | None = Field(None, ge=0, description="Stop after this number of calls.")
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings on which replies depend."""
+        return self.model_dump(mode="json", include={"base_url", "temperature"})
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> ChatConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from maxi.errors import MaxiError
 
 # A file name that is not UTF-8 holds lone surrogates. Written as `\\udcff` they are valid JSON and can be read back.
 ESCAPED = "backslashreplace"
+
+
+LONGEST_LINE = 1 << 22  # bytes of a row of a table
+
+
+def given_path(text: str) -> Path:
+    """Return the path that a setting names; `~` is the home folder, and blanks around the path are none of it."""
+    return Path(os.path.expanduser(text.strip()))
 
 
 def write_text(path: Path, pieces: Iterable[str]) -> None:
@@ -50,10 +59,22 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, [json.dumps(data, ensure_ascii=False, indent=1), "\n"])
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError when it is malformed, too deep, or holds NaN or Infinity."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("too many brackets inside each other") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON document. Raises MaxiError when it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MaxiError(
             f"{path} does not exist; run the stage that writes it, or `maxi adapt`"
@@ -62,6 +83,31 @@ def read_json(path: Path) -> Any:
         raise MaxiError(
             f"{path}: not valid JSON ({error}); remove it and run the stage again"
         ) from error
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the value of each line that is not blank, with `path:number` for messages.
+
+    Raises MaxiError when the file is missing or a line is malformed or longer than any row.
+    """
+    if not path.is_file():
+        raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`")
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), 1):
+            where = f"{path}:{number}"
+            if len(line) > LONGEST_LINE:
+                raise MaxiError(f"{where}: longer than {LONGEST_LINE} bytes; shorten its texts")
+            if not line.strip():
+                continue
+            try:
+                value = parse_json(line)  # as bytes: UTF-8 with or without a byte order mark
+            except UnicodeDecodeError as error:
+                raise MaxiError(f"{where}: not UTF-8 text; save the file as UTF-8") from error
+            except ValueError as error:
+                raise MaxiError(
+                    f"{where}: not valid JSON ({error}); mend or remove the line"
+                ) from error
+            yield where, value
 
 
 def digest(*parts: Any) -> str:

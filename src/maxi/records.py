@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from maxi.errors import MaxiError
-from maxi.files import ESCAPED, write_text
+from maxi.files import ESCAPED, parse_json, read_json_lines, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,23 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 }
 
 
+# The ranges of numbers.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "n_frames": (1, 1 << 31),
+    "width": (1, 1 << 16),
+    "height": (1, 1 << 16),
+    "fps": (0, 1e6),
+    "score": (-1e6, 1e6),
+}
+LONGEST_TEXT = 10_000  # characters
+_ESCAPED = {"path", "short", "reason"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ID = re.compile("[!-~]{1,100}")  # it becomes a line of a file in ASCII
+
+# The fields of which each value stands in one row only.
+_ONE_ROW_EACH: dict[Any, str] = {Video: "id", Match: "video", Caption: "video", Bag: "video"}
+
+
 def _schema(cls: type[Any]) -> tuple[dict[str, tuple[tuple[type, ...], str]], frozenset[str]]:
     """Return which types each field of a row may have, and the fields that it must have."""
     hints = get_type_hints(cls)
@@ -155,18 +173,38 @@ def _from_json(cls: type[Row], data: Any) -> Row:
             raise ValueError(f"field {key} is {_json(value)}, not {kind}")
         if types == (list,):
             data[key] = _LISTS[cls](key, value)
+        elif type(value) is str:
+            _check_text(f"field {key}", value, escaped=key in _ESCAPED)
+        elif bounds := _BOUNDS.get(key):
+            low, high = bounds
+            if not low <= value <= high:  # NaN is in no range
+                raise ValueError(f"field {key} is {_json(value)}, not from {low} to {high:,}")
     if absent := sorted(needed - data.keys()):
         raise ValueError(f"field {absent[0]!r} is missing")
     for key in ("name", "label"):
         if (text := data.get(key)) is not None and not text.strip():
             raise ValueError(f"field {key} is empty")
+    if not _ID.fullmatch(data.get("id", "x")):
+        raise ValueError(f"field id is {_json(data['id'])}, not a video's id")
     return cls(**data)
+
+
+def _check_text(what: str, text: str, *, escaped: bool = False) -> None:
+    """Raise ValueError when a text is longer than any should be, or holds what no UTF-8 file can hold.
+
+    An `escaped` text, such as a path, may hold bytes that are not UTF-8.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"{what} has {len(text):,} characters, more than {LONGEST_TEXT:,}")
+    if "\0" in text or not (escaped or text.isascii() or _SURROGATE.search(text) is None):
+        raise ValueError(f"{what} is {_json(text)}, which holds a character that no text has")
 
 
 def _texts(key: str, values: list[Any]) -> tuple[str, ...]:
     for value in values:
         if type(value) is not str:
             raise ValueError(f"field {key} holds {_json(value)}, not text")
+        _check_text(f"a text of field {key}", value)
     return tuple(values)
 
 
@@ -183,6 +221,7 @@ def _bag_text(value: Any) -> BagText:
     for key, part in (("text", text), ("source", source)):
         if type(part) is not str:
             raise ValueError(f"field texts: {key} is {_json(part)}, not text")
+        _check_text(f"field texts: {key}", part)
     if not text.strip():
         raise ValueError("field texts: text is empty")
     name = value.get("name")
@@ -220,7 +259,9 @@ _LISTS: dict[Any, Callable[[str, list[Any]], tuple[Any, ...]]] = {
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """Return the beginning of a value as JSON, for messages."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _to_json(row: Any) -> str:
@@ -243,24 +284,20 @@ def _text_to_json(text: BagText) -> dict[str, Any]:
 
 def iterate_jsonl(path: Path, cls: type[Row]) -> Iterator[Row]:
     """Yield the rows of a table. Raises MaxiError with the line's number when a line is malformed."""
-    if not path.is_file():
-        raise MaxiError(f"{path} does not exist; run the stage that writes it, or `maxi adapt`")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield _from_json(
-                    cls, json.loads(line)
-                )  # as bytes: UTF-8 with or without a byte order mark
-            except UnicodeDecodeError as error:
-                raise MaxiError(
-                    f"{path}:{number}: not UTF-8 text; save the file as UTF-8"
-                ) from error
-            except ValueError as error:
-                raise MaxiError(
-                    f"{path}:{number}: not a row of this table ({error}); mend or remove the line"
-                ) from error
+    first_lines: dict[str, str] = {}  # of each video
+    for where, value in read_json_lines(path):
+        try:
+            row = _from_json(cls, value)
+        except ValueError as error:
+            raise MaxiError(
+                f"{where}: not a row of this table ({error}); mend or remove the line"
+            ) from error
+        video = getattr(row, _ONE_ROW_EACH.get(cls, ""), None)
+        if video is not None and (first := first_lines.setdefault(video, where)) is not where:
+            raise MaxiError(
+                f"{where}: video {video!r} stands on line {first.rpartition(':')[2]} already; remove one of them"
+            )
+        yield row
 
 
 def read_jsonl(path: Path, cls: type[Row]) -> list[Row]:
@@ -303,7 +340,7 @@ class Journal:
             whole = len(line)
             for line in file:
                 try:
-                    row = _from_json(cls, json.loads(line))
+                    row = _from_json(cls, parse_json(line))
                 except ValueError:
                     break
                 if not line.endswith(b"\n"):

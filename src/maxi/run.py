@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+from maxi.documents import Record, read_document
 from maxi.errors import MaxiError
-from maxi.files import digest, file_digest, read_json, write_json
+from maxi.files import file_digest, write_json
 from maxi.records import write_jsonl
 
 logger = logging.getLogger(__name__)
+
+NEW, META, ANNOUNCED = ".new", ".meta.json", ".meta.json.new"
+"""What follows a file's name: the file before it is in place, its record, and the record before it is in place."""
 
 
 def lock(folder: Path) -> IO[str]:
@@ -100,33 +105,33 @@ class Run:
 
 def meta_path(path: Path) -> Path:
     """Return the path of a file's record."""
-    return path.with_name(path.name + ".meta.json")
+    return _beside(path, META)
 
 
-def is_current(path: Path, inputs: dict[str, Any]) -> bool:
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def is_current(path: Path, inputs: Mapping[str, str]) -> bool:
     """Return whether `path` exists and was made from these inputs; a file that was edited by hand is kept.
 
-    Raises MaxiError when it was edited and its inputs have changed since, so that neither change is lost silently.
+    Raises MaxiError when it was edited and its inputs have changed since, so that neither change is lost silently, and
+    when it has no record, so that it is not the run's own and must not be overwritten.
     """
     if not path.exists():
         return False
-    record = meta_path(path)
-    if not record.exists():
-        # Made by hand, or by a stage that was killed before it wrote the record: keep it, but do not trust it.
-        aside = path.with_name(path.name + ".old")
-        path.replace(aside)
-        logger.warning("%s has no record of how it was made; it is now %s", path, aside)
-        return False
-    meta = read_json(record)
-    current = _plain(inputs)
-    edited = path.is_file() and file_digest(path) != meta.get("output")
-    if meta.get("inputs") == current:
+    if (record := _record(path)) is None:
+        raise MaxiError(
+            f"{path} was not made by this run (no {meta_path(path).name} is beside it), so it is not overwritten; "
+            "move it away to have it made"
+        )
+    edited = file_digest(path) != record["output"]
+    if record["inputs"] == inputs:
         if edited:
             logger.warning("%s was edited by hand; it is used as it is", path)
         return True
     if edited:
-        old = meta.get("inputs", {})
-        changed = [name for name in current if old.get(name) != current[name]]
+        changed = [name for name in inputs if record["inputs"].get(name) != inputs[name]]
         raise MaxiError(
             f"{path} was edited by hand, but {', '.join(changed)} changed since it was made; "
             "move it away to have it made anew, or take the change back"
@@ -134,45 +139,55 @@ def is_current(path: Path, inputs: dict[str, Any]) -> bool:
     return False
 
 
-def require(path: Path, verb: str, inputs: dict[str, Any]) -> None:
+def made_from(path: Path, inputs: Mapping[str, str]) -> bool:
+    """Return whether a file and its record exist, and these are among the inputs that it was made from."""
+    record = _record(path) if path.exists() else None
+    return record is not None and inputs.items() <= record["inputs"].items()
+
+
+def require(path: Path, verb: str, inputs: Mapping[str, str]) -> None:
     """Raise MaxiError, which says what to run, when a file is missing or was made from other inputs than these."""
     if not path.exists():
         raise MaxiError(f"{path} does not exist; run `maxi {verb}` first")
-    if not meta_path(path).exists():
-        return
-    made_from = read_json(meta_path(path)).get("inputs", {})
-    for name, value in _plain(inputs).items():
-        if made_from.get(name) != value:
-            raise MaxiError(f"{path} was made before {name} changed; rerun `maxi {verb}`")
+    if record := _record(path):
+        for name, value in inputs.items():
+            if record["inputs"].get(name) != value:
+                raise MaxiError(f"{path} was made before {name} changed; rerun `maxi {verb}`")
 
 
-def sign(path: Path, inputs: dict[str, Any]) -> None:
-    """Write the record of `path`: the inputs that it was made from, and its digest."""
-    meta = {"maxi": metadata.version("maxi"), "inputs": _plain(inputs)}
-    if path.is_file():
-        meta["output"] = file_digest(path)
-    write_json(meta_path(path), meta)
+@contextmanager
+def signed(path: Path, inputs: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the path to write to; then put the file and its record into place.
+
+    The record is written before either is in place. So a kill in between leaves no file without a record, which would
+    look like a file of the user's.
+    """
+    new = _beside(path, NEW)
+    yield new
+    record = {"maxi": metadata.version("maxi"), "inputs": inputs, "output": file_digest(new)}
+    write_json(_beside(path, ANNOUNCED), record)
+    new.replace(path)
+    _beside(path, ANNOUNCED).replace(meta_path(path))
 
 
-def write_signed(path: Path, rows: Iterable[Any], inputs: dict[str, Any]) -> None:
-    """Write a table and its record. The old record is removed first, so that it never stands beside the new table."""
-    meta_path(path).unlink(missing_ok=True)
-    write_jsonl(path, rows)
-    sign(path, inputs)
+def write_signed(path: Path, rows: Iterable[Any], inputs: Mapping[str, str]) -> None:
+    """Write a table and its record."""
+    with signed(path, inputs) as new:
+        write_jsonl(new, rows)
+
+
+def _record(path: Path) -> Any:
+    """Return the record of a file, None when there is none; one that a kill kept from its place is put there."""
+    announced = _beside(path, ANNOUNCED)
+    if announced.exists():
+        if read_document(announced, Record)["output"] == file_digest(path):
+            announced.replace(meta_path(path))
+        else:
+            announced.unlink()
+    record = meta_path(path)
+    return read_document(record, Record) if record.exists() else None
 
 
 def contents(path: Path) -> str:
     """Return the digest of a file that is an input of a stage; empty when the file does not exist."""
     return file_digest(path) if path.is_file() else ""
-
-
-def sources_of_bags(run: Run) -> dict[str, Any]:
-    """Return the inputs of `bags.jsonl`: the digest of each table that bags are made from."""
-    return {path.name: contents(path) for path in (run.matches, run.phrases, run.captions)}
-
-
-def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return the inputs with a digest in place of each value that is not a text."""
-    return {
-        name: value if isinstance(value, str) else digest(value) for name, value in inputs.items()
-    }

@@ -15,7 +15,7 @@ from lemminflect import getLemma
 from numpy.typing import NDArray
 
 from maxi.config import Config
-from maxi.files import read_json
+from maxi.documents import Record, read_document
 from maxi.method import evaluation
 from maxi.method.expansion import expand
 from maxi.miniature import captions as written
@@ -30,7 +30,8 @@ from maxi.run import Run, meta_path, write_signed
 from maxi.stages.adapt import adapt
 from maxi.stages.bag import bag_run
 from maxi.stages.index import index_run
-from maxi.stages.job import Job, embed, open_job, videos_key
+from maxi.stages.inputs import videos_key
+from maxi.stages.job import Job, embed, open_job
 from maxi.stages.train import train_run
 from maxi.video.sources import list_videos
 
@@ -253,7 +254,7 @@ def train_row(
     if row.matches:
         matches = read_jsonl(main.matches, Match)
         known = sorted(set(truth.values()))
-        inputs = read_json(meta_path(main.matches))["inputs"]
+        inputs = read_document(meta_path(main.matches), Record)["inputs"]
         write_signed(run.matches, row.matches(matches, truth, known, config.seed), inputs)
     with open_job(run.folder, config.model_copy(update=settings), progress) as job:
         job.save_settings()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from maxi.config import BagConfig
 from maxi.errors import MaxiError
+from maxi.files import given_path
 from maxi.randomness import generator
 from maxi.records import Bag, BagText, Caption, Match, Other, Phrases, bag_text
 from maxi.text.clean import clean
@@ -46,7 +47,7 @@ def build_bags(
     """
     config, parser = config or BagConfig(), parser or VerbParser()
     captions_of_videos = {row.video: row for row in captions}
-    weights = read_weights(Path(config.weights)) if config.weights else {}
+    weights = read_weights(given_path(config.weights)) if config.weights else {}
     name_texts = _texts_of_names(phrases, parser) if config.phrases else {}
     kept = (match for match in matches if match.kept)
     while chunk := list(islice(kept, CHUNK)):
@@ -125,7 +126,7 @@ def read_weights(path: Path) -> dict[str, float]:
     read, or a weight is not a number of 0 or more.
     """
     try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise MaxiError(

@@ -23,6 +23,7 @@ from PIL import Image
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError, choose
 from maxi.features.embedding import prepare
+from maxi.files import given_path
 from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Caption, Video, read_jsonl
@@ -93,7 +94,7 @@ def _retrieval(argument: str, context: CaptionContext) -> Captioner:
 
 
 def _file(argument: str, context: CaptionContext) -> Captioner:
-    captions = {row.video: row.captions for row in read_jsonl(Path(argument), Caption)}
+    captions = {row.video: row.captions for row in read_jsonl(given_path(argument), Caption)}
 
     def caption(video: Video, frames: NDArray[np.uint8]) -> Sequence[str]:
         return captions.get(video.id) or captions.get(Path(video.path).name) or ()
@@ -163,7 +164,7 @@ CAPTIONERS: dict[str, Maker] = {
     "retrieval": Maker(_retrieval),
     "blip": Maker(_blip, files=_blip_files),
     "openai": Maker(_openai),
-    "file": Maker(_file, sees=False, files=lambda argument: [Path(argument)]),
+    "file": Maker(_file, sees=False, files=lambda argument: [given_path(argument)]),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError, choose
+from maxi.files import given_path
 from maxi.progress import Progress, silent
 from maxi.records import Phrases
 from maxi.text import reply_parser as replies
@@ -91,11 +92,27 @@ def split_sources(expander: str) -> list[str]:
     sources: list[str] = []
     for part in expander.split("+"):
         # A `+` inside a path is not a separator.
-        if sources and sources[-1].startswith("file:") and part.partition(":")[0] not in EXPANDERS:
+        name = part.strip().partition(":")[0]
+        if sources and sources[-1].lstrip().startswith("file:") and name not in EXPANDERS:
             sources[-1] += "+" + part
         else:
             sources.append(part)
-    return sources
+    return [source.strip() for source in sources]
+
+
+def source_files(expander: str) -> list[Path]:
+    """Return the files that decide what an expander says: those of phrases, and the weights of local models."""
+    files: list[Path] = []
+    for source in split_sources(expander):
+        name, _, argument = source.partition(":")
+        if name == "file":
+            files.append(given_path(argument))
+        elif name == "hf":
+            from maxi.models.causal_lm import find_language
+            from maxi.models.hugging_face import files_of
+
+            files += files_of(find_language(argument))
+    return files
 
 
 def parse(expander: str) -> list[tuple[str, Expander]]:
@@ -104,7 +121,7 @@ def parse(expander: str) -> list[tuple[str, Expander]]:
     A known name is preferred to a module of that name. Raises MaxiError for an unknown source.
     """
     expanders: list[tuple[str, Expander]] = []
-    for source in map(str.strip, split_sources(expander)):
+    for source in split_sources(expander):
         name, _, argument = source.partition(":")
         if name in EXPANDERS:
             row_source = f"{name}:{Path(argument).name}" if argument else name
@@ -144,7 +161,7 @@ def _file(argument: str) -> Expander:
         raise MaxiError("expander 'file' needs a path; write file:PATH")
 
     def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
-        book: Phrasebook = read_book(Path(argument))
+        book: Phrasebook = read_book(given_path(argument))
         return _each_name(book.find, "file")(names, context)
 
     return describe_names
@@ -180,7 +197,7 @@ def expansion_costs(
 ) -> Iterator[tuple[str, Cost]]:
     """Yield each source `openai:MODEL` of an expander, and the cost of asking it about all names; nothing is asked."""
     for source in split_sources(expander):
-        kind, _, model = source.strip().partition(":")
+        kind, _, model = source.partition(":")
         if kind == "openai":
             questions = [question(name, context.n_phrases) for name in dict.fromkeys(names)]
             yield source, Chat(model, context.chat).cost_of(questions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +80,16 @@ class Language:
         return reply
 
 
+def find_language(name: str) -> Path:
+    """Return the folder of a language model: a local one, or `ID` or `ID@REVISION` of the hub.
+
+    Raises MaxiError when it cannot be found.
+    """
+    if not name:
+        raise MaxiError("expander 'hf' needs a model; write hf:FOLDER or hf:ID")
+    return locate(f"hf:{name}", otherwise="--expander shipped+wordnet")
+
+
 def load_language(name: str, device: str = "cpu") -> Language:
     """Load a causal language model from a local folder, or by `ID` or `ID@REVISION` from the hub.
 
@@ -88,10 +99,7 @@ def load_language(name: str, device: str = "cpu") -> Language:
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as WRITING
 
-    where = f"hf:{name}"
-    if not name:
-        raise MaxiError("expander 'hf' needs a model; write hf:FOLDER or hf:ID")
-    folder = locate(where, otherwise="--expander shipped+wordnet")
+    folder, where = find_language(name), f"hf:{name}"
     kind = model_type(folder, where)
     if kind not in WRITING:
         raise MaxiError(

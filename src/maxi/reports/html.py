@@ -1,40 +1,18 @@
-"""Parts of pages: filled templates, previews of videos, and rows that have no dataclass."""
+"""Parts of pages: filled templates and previews of videos."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maxi.errors import MaxiError
 from maxi.records import Video
 from maxi.video.decode import centre_indices
 from maxi.video.workers import Decoder, Request
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a table, [] when there is no file. Raises MaxiError that names a malformed line."""
-    if not path.is_file():
-        return []
-    rows = []
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise MaxiError(f"{path}:{number}: not a JSON object; remove the file and rerun")
-            rows.append(row)
-    return rows
 
 
 def render_page(template: str, **context: Any) -> str:

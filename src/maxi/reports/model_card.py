@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from maxi.config import Config
+from maxi.documents import Results, read_document
 from maxi.files import read_json, write_text
 from maxi.method.metrics import with_interval
 from maxi.records import Match, read_jsonl
@@ -95,7 +96,7 @@ def _figures(run: Run) -> list[str]:
     """Return the table of accuracies on labelled videos, line by line."""
     if not run.results.exists():
         return ["Not measured: the run had no labelled videos.\n"]
-    records = [r for r in read_json(run.results) if r["split"] == "all"]
+    records = [r for r in read_document(run.results, Results) if r["split"] == "all"]
     lines = [
         f"On {records[0]['n']:,} labelled videos, one view; the gain is over the model that it started from, on the "
         "same videos (paired), with its 95 % interval.\n\n",

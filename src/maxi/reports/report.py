@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from maxi.documents import Predicted, Results, Stepped, read_document, read_rows
 from maxi.errors import MaxiError
-from maxi.files import read_json, write_text
+from maxi.files import write_text
 from maxi.method.bags import bag_statistics
 from maxi.method.matching import entropy, warnings
 from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Row, Skipped, Video, iterate_jsonl
 from maxi.reports import figures
 from maxi.reports import tables as findings
-from maxi.reports.html import previews, read_rows, render_page
+from maxi.reports.html import previews, render_page
 from maxi.reports.tables import Rows
 from maxi.run import Run
 from maxi.video.workers import Decoder
@@ -35,10 +36,10 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
     names = _names(run.actions)
     matches = _rows(run.matches, Match)
     bags = _rows(run.bags, Bag)
-    predictions = read_rows(run.predictions)
-    answers = read_rows(run.eval.predictions)
-    train = read_rows(run.steps)
-    results = read_json(run.results) if run.results.is_file() else []
+    predictions = read_rows(run.predictions, Predicted)
+    answers = read_rows(run.eval.predictions, Predicted)
+    train = read_rows(run.steps, Stepped)
+    results = read_document(run.results, Results) if run.results.is_file() else []
     names = names or sorted({m.name for m in matches})
 
     examples = _examples(matches, seed)
@@ -69,7 +70,7 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
         verify=f"maxi verify {shlex.quote(str(run.folder))} -n 40",
         warnings=warnings(matches, names) if matches else [],
         examples=_shown(examples, by_id, strips, bags, run.captions),
-        training=_training(train, read_rows(run.control.steps)),
+        training=_training(train, read_rows(run.control.steps, Stepped)),
         matching=_matching(matches),
         changes=_changes(predictions, answers, changed, by_id, strips),
         evaluation=_evaluation(results, answers),

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from maxi.documents import Predicted, read_rows
 from maxi.errors import MaxiError
 from maxi.files import file_digest, write_text
 from maxi.method.metrics import Z95, paired_difference
 from maxi.randomness import shuffled
 from maxi.records import Video, iterate_jsonl
-from maxi.reports.html import previews, read_rows, render_page
+from maxi.reports.html import previews, render_page
 from maxi.reports.tables import best, both
 from maxi.run import Run
 from maxi.video.workers import Decoder
@@ -38,7 +39,7 @@ def write_verify(run: Run, decoder: Decoder, *, n: int = 40, seed: int = 0) -> P
             f"-n {n}: too few clips to estimate anything from; judge at least {N_LEAST}"
         )
     path = run.predictions
-    rows = {row["video"]: row for row in both(read_rows(path))}
+    rows = {row["video"]: row for row in both(read_rows(path, Predicted))}
     if not rows:
         raise MaxiError(f"{path}: holds no predictions of both models; run `maxi adapt` first")
     strata = stratify(rows)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from maxi.files import digest
+from maxi.files import digest, given_path
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
 from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
-from maxi.records import Bag, Caption, Journal, Match, Phrases, Video, read_jsonl
-from maxi.run import is_current, require, sources_of_bags, write_signed
-from maxi.stages.expand import with_files
-from maxi.stages.job import Job, bag_videos, embed, fresh_model, videos_key
+from maxi.records import Bag, Caption, Journal, Match, Phrases, read_jsonl
+from maxi.run import require, write_signed
+from maxi.stages.caption import caption_inputs
+from maxi.stages.expand import expand_inputs
+from maxi.stages.inputs import Inputs, bag_videos
+from maxi.stages.job import Job, embed
+from maxi.stages.match import match_inputs
 from maxi.text.clean import with_name
 from maxi.text.verbs import VerbParser
 
@@ -26,13 +27,16 @@ logger = logging.getLogger(__name__)
 
 def bag_run(job: Job) -> list[Bag]:
     """Write `bags.jsonl` from matches, phrases and captions, and return its rows."""
-    run, bag_config = job.run, job.config.bag
-    files = [Path(bag_config.weights)] if bag_config.weights else []
-    inputs = {**sources_of_bags(run), "settings": with_files(bag_config.model_dump(), files)}
-    second = fresh_model(job.config, bag_config.agree) if bag_config.agree else None
+    run, inputs = job.run, bag_inputs(job)
+    config = inputs.settings("bag")
+    require(run.matches, "match", match_inputs(job).key)
+    require(run.phrases, "expand", expand_inputs(job).key)
+    require(run.captions, "caption", caption_inputs(job).key)
+    inputs.files(*([given_path(config.weights)] if config.weights else []))
+    second = inputs.second_model(config.agree) if config.agree else None
     if second:
-        inputs |= {"backbone": job.fingerprint, "agree": second.backbone.fingerprint()}
-    if not is_current(run.bags, inputs):
+        inputs.backbone()
+    if not inputs.made(run.bags):
         _make_bags(job, inputs, second)
     bags = read_jsonl(run.bags, Bag)
     n_empty = sum(not b.texts for b in bags)
@@ -43,25 +47,37 @@ def bag_run(job: Job) -> list[Bag]:
     return bags
 
 
-def _make_bags(job: Job, inputs: dict[str, Any], second: VideoCLIP | None) -> None:
-    run, bag_config = job.run, job.config.bag
-    videos = {"manifest.jsonl": videos_key(read_jsonl(run.manifest, Video))}
-    names = {"actions.txt": digest(job.names())}
-    require(run.matches, "match", videos | names)
-    require(run.phrases, "expand", names)
-    require(run.captions, "caption", videos)
-    journal = Journal(run.journal(run.bags), Bag, digest(inputs))
+def bag_inputs(job: Job) -> Inputs:
+    """Return what `bag` reads, except models and the file of weights."""
+    inputs = Inputs(job)
+    inputs.tables(job.run.matches, job.run.phrases, job.run.captions)
+    if inputs.settings("bag").agree:
+        inputs.videos()
+        for setting in ("match.n_frames", "eval.prompt", "seed"):
+            inputs.settings(setting)
+    return inputs
+
+
+def made_bags(job: Job) -> list[Bag]:
+    """Read the run's bags. Raises MaxiError when they are older than what they were made from."""
+    require(job.run.bags, "bag", bag_inputs(job).key)
+    return read_jsonl(job.run.bags, Bag)
+
+
+def _make_bags(job: Job, inputs: Inputs, second: VideoCLIP | None) -> None:
+    run, config = job.run, inputs.settings("bag")
+    journal = Journal(run.journal(run.bags), Bag, digest(inputs.key))
     try:
         kept = [m for m in read_jsonl(run.matches, Match) if m.kept][len(journal.done) :]
-        phrases = read_jsonl(run.phrases, Phrases) if bag_config.phrases else []
-        captions = read_jsonl(run.captions, Caption) if bag_config.captions else []
-        built = build_bags(kept, phrases, captions, VerbParser(), bag_config)
+        phrases = read_jsonl(run.phrases, Phrases) if config.phrases else []
+        captions = read_jsonl(run.captions, Caption) if config.captions else []
+        built = build_bags(kept, phrases, captions, VerbParser(), config)
         for bag in job.progress(built, len(kept), "bag"):
             journal.add(bag)
     finally:
         journal.close()
     bags = _agreed(job, journal.done, second) if second else journal.done
-    write_signed(run.bags, bags, inputs)
+    write_signed(run.bags, bags, inputs.key)
     journal.path.unlink(missing_ok=True)
 
 

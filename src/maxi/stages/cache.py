@@ -16,7 +16,9 @@ from maxi.errors import MaxiError
 from maxi.records import Skipped, Video, read_jsonl
 from maxi.run import Run
 from maxi.settings import load_config
-from maxi.stages.job import Job, bag_videos, n_workers, training_bags, without
+from maxi.stages.bag import made_bags
+from maxi.stages.inputs import bag_videos
+from maxi.stages.job import Job, n_workers, without
 from maxi.video.frame_store import FrameStore, StoredFrames, n_pixels, pack, stored_indices
 from maxi.video.workers import BYTES_AHEAD, Answer, Request
 
@@ -41,7 +43,7 @@ def format_of(folder: Path, settings: Sequence[str], kind: str | None) -> str:
 
 def plan_cache(job: Job) -> Amount:
     """Return what `cache` would write, without writing; it is exact for raw frames and estimated for JPEG."""
-    videos = bag_videos(job, training_bags(job))
+    videos = bag_videos(job, made_bags(job))
     store = FrameStore(job.run.frames, job.config.cache)
     todo = [v for v in videos if v.id not in store]
     return Amount(len(todo), _bytes_needed(job, todo))
@@ -52,7 +54,7 @@ def cache_run(job: Job) -> Amount:
 
     An interrupted cache goes on where it was.
     """
-    videos = bag_videos(job, training_bags(job))
+    videos = bag_videos(job, made_bags(job))
     store = fill_cache(job, videos)
     stored = [v.id for v in videos if v.id in store]
     return Amount(len(stored), sum(map(store.n_bytes, stored)))

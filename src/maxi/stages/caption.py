@@ -11,9 +11,10 @@ from maxi.errors import MaxiError
 from maxi.files import digest
 from maxi.method import captioning
 from maxi.records import Caption, Journal, Skipped, Video, read_jsonl
-from maxi.run import is_current, write_signed
-from maxi.stages.expand import asked_of_models, with_files
-from maxi.stages.job import Job, videos_key, without
+from maxi.run import made_from, write_signed
+from maxi.stages.expand import asks_models
+from maxi.stages.inputs import Inputs
+from maxi.stages.job import Job, without
 from maxi.text.chat import tell
 
 logger = logging.getLogger(__name__)
@@ -24,31 +25,28 @@ MAX_SILENT = 0.2  # a larger share of videos without captions is warned of
 def caption_run(job: Job) -> list[Caption]:
     """Write `captions.jsonl`, the captions of uniform frames of every video, and return its rows.
 
-    An interrupted stage goes on with the videos that have no captions yet.
+    An interrupted stage goes on with the videos that have no captions yet. Where only the list of videos has changed,
+    the captions of the videos that are still there are kept.
     """
-    run, caption_config = job.run, job.config.caption
-    videos = read_jsonl(run.manifest, Video)
-    inputs = {
-        "manifest.jsonl": videos_key(videos),
-        "backbone": job.fingerprint,
-        "settings": with_files(
-            caption_config.model_dump(), captioning.source_files(caption_config.captioner)
-        ),
-        **asked_of_models(job, caption_config.captioner),
-    }
-    if is_current(run.captions, inputs):
+    run, inputs = job.run, caption_settings(job)
+    config, model = inputs.settings("caption"), inputs.backbone()
+    inputs.files(*captioning.source_files(config.captioner))
+    of_each_video = dict(inputs.key)
+    videos = inputs.videos()
+    if inputs.made(run.captions):
         return read_jsonl(run.captions, Caption)
-    if caption_config.captioner == "none":
-        write_signed(run.captions, [], inputs)
+    if config.captioner == "none":
+        write_signed(run.captions, [], inputs.key)
         return []
-    context = captioning.CaptionContext(job.model(), job.config.chat)
-    captioner, sees = captioning.make_captioner(caption_config.captioner, context)
-    source = caption_config.captioner.partition(":")[0]
-    journal = Journal(run.journal(run.captions), Caption, digest(inputs))
-    done = {row.video for row in journal.done}
+    context = captioning.CaptionContext(model, job.config.chat)
+    captioner, sees = captioning.make_captioner(config.captioner, context)
+    source = config.captioner.partition(":")[0]
+    earlier = read_jsonl(run.captions, Caption) if made_from(run.captions, of_each_video) else []
+    journal = Journal(run.journal(run.captions), Caption, digest(of_each_video))
+    done = {row.video: row for row in (*earlier, *journal.done)}
     size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
     todo = captioning.unfinished(videos, done, size)
-    requests = [captioning.request(v, caption_config.n_frames) for v in todo] if sees else []
+    requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
     answers: Iterable[Any] = job.decoder.map(requests) if sees else ((None, None) for _ in todo)
     failed = []
     try:
@@ -60,18 +58,32 @@ def caption_run(job: Job) -> list[Caption]:
             described = captioning.describe(captioner, readable) if readable else []
             for (video, _), captions in zip(readable, described, strict=True):
                 if video.id not in done:
-                    journal.add(Caption(video.id, captions, source))
+                    done[video.id] = Caption(video.id, captions, source)
+                    journal.add(done[video.id])
     finally:
         journal.close()
     without(job, videos, failed)
-    rows = sorted(journal.done, key=lambda row: row.video)
+    rows = [done[video.id] for video in videos if video.id in done]
     if (n_silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
-        logger.warning(
-            "%s said nothing of %d of %d videos", caption_config.captioner, n_silent, len(rows)
-        )
-    write_signed(run.captions, rows, inputs)
+        logger.warning("%s said nothing of %d of %d videos", config.captioner, n_silent, len(rows))
+    write_signed(run.captions, rows, inputs.key)
     journal.path.unlink(missing_ok=True)
     return rows
+
+
+def caption_settings(job: Job) -> Inputs:
+    """Return the settings that `caption` reads."""
+    inputs = Inputs(job)
+    if asks_models(inputs.settings("caption").captioner):
+        inputs.settings("chat")
+    return inputs
+
+
+def caption_inputs(job: Job) -> Inputs:
+    """Return what `caption` reads, except the backbone and the files of its source."""
+    inputs = caption_settings(job)
+    inputs.videos()
+    return inputs
 
 
 def plan_caption(job: Job) -> list[str]:

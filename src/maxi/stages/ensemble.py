@@ -13,16 +13,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
-from maxi.files import read_json, write_json
+from maxi.files import write_json
 from maxi.method import evaluation
 from maxi.method.metrics import with_interval
 from maxi.models.load import saved_beside
 from maxi.models.video_clip import VideoCLIP
-from maxi.records import Video, read_jsonl
+from maxi.records import Bag, Video, read_jsonl
+from maxi.run import require
 from maxi.stages.evaluate import class_embeddings
-from maxi.stages.job import Job, fresh_model, videos_key
+from maxi.stages.inputs import videos_key
+from maxi.stages.job import Job, fresh_model
+from maxi.stages.train import training_inputs
 from maxi.training.checkpoints import interpolate
 from maxi.video.decode import centre_indices
 from maxi.video.workers import Request
@@ -123,8 +127,8 @@ class _Ends:
 def _ends(job: Job) -> _Ends:
     """Load the frozen and the fine-tuned weights. Raises MaxiError when the run has no checkpoint of the latter."""
     run = job.run
-    name = read_json(run.training).get("finetuned", "") if run.training.exists() else ""
-    file = run.checkpoints / name
+    require(run.training, "train", training_inputs(job, read_jsonl(run.bags, Bag)).key)
+    file = run.checkpoints / read_document(run.training, Trained)["finetuned"]
     if not file.is_file():
         raise MaxiError(
             f"{run.folder}: no fine-tuned weights in checkpoints/; run `maxi train` again"

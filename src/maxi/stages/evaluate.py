@@ -15,10 +15,11 @@ from maxi.method import evaluation, expansion
 from maxi.models.text_embeddings import embed_names, embed_names_with_phrases
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
-from maxi.records import Video, read_jsonl
-from maxi.run import is_current, require
+from maxi.records import Bag, Video, read_jsonl
+from maxi.run import require
 from maxi.stages.expand import expansion_context
-from maxi.stages.job import Job, embed, videos_key
+from maxi.stages.inputs import videos_key
+from maxi.stages.job import Job, embed
 from maxi.stages.train import training_inputs
 from maxi.text.phrasebook import canonical_keys
 
@@ -32,10 +33,11 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     videos. `names` are those to choose from; without them, the labels.
     """
     run, config = job.run, job.config
-    require(run.training, "train", training_inputs(job))
+    inputs = training_inputs(job, read_jsonl(run.bags, Bag))
+    require(run.training, "train", inputs.key)
     models = {"frozen": None, "adapted": run.model}
     if run.control.model.is_dir():
-        if is_current(run.control.training, training_inputs(job)):
+        if inputs.made(run.control.training):
             models["shuffled"] = run.control.model
         else:
             logger.warning(

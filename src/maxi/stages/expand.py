@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from maxi.files import digest
 from maxi.method import expansion
 from maxi.records import Phrases, read_jsonl
-from maxi.run import contents, is_current, write_signed
+from maxi.run import write_signed
+from maxi.stages.inputs import Inputs
 from maxi.stages.job import Job, resolve_device
 from maxi.text.chat import tell
 
@@ -19,19 +16,25 @@ logger = logging.getLogger(__name__)
 
 def expand_run(job: Job) -> list[Phrases]:
     """Write `phrases.jsonl`, the phrases for every action name, and return its rows."""
-    run, expand_config, names = job.run, job.config.expand, job.names()
-    inputs = {
-        "actions.txt": digest(names),
-        "settings": with_files(expand_config.model_dump(), _phrase_files(expand_config.expander)),
-        **asked_of_models(job, expand_config.expander),
-    }
-    if is_current(run.phrases, inputs):
+    run, inputs = job.run, expand_inputs(job)
+    names, config = inputs.names(), inputs.settings("expand")
+    inputs.files(*expansion.source_files(config.expander))
+    if inputs.made(run.phrases):
         return read_jsonl(run.phrases, Phrases)
     rows = expansion.expand(
-        names, expand_config.expander, expand_config.n_phrases, context=expansion_context(job)
+        names, config.expander, config.n_phrases, context=expansion_context(job)
     )
-    write_signed(run.phrases, rows, inputs)
+    write_signed(run.phrases, rows, inputs.key)
     return rows
+
+
+def expand_inputs(job: Job) -> Inputs:
+    """Return what `expand` reads, except the files of its sources."""
+    inputs = Inputs(job)
+    inputs.names()
+    if asks_models(inputs.settings("expand").expander):
+        inputs.settings("chat")
+    return inputs
 
 
 def plan_expand(job: Job) -> list[str]:
@@ -50,19 +53,6 @@ def expansion_context(job: Job) -> expansion.ExpandContext:
     )
 
 
-def asked_of_models(job: Job, sources: str) -> dict[str, Any]:
-    """Return the settings of `chat` that decide what language models reply; {} when no source is such a model."""
-    if not any(part.startswith(("openai:", "hf:")) for part in sources.split("+")):
-        return {}
-    return {"chat": job.config.chat.model_dump(include={"base_url", "temperature"})}
-
-
-def _phrase_files(expander: str) -> list[Path]:
-    """Return the files that an expander reads phrases from."""
-    sources = expansion.split_sources(expander)
-    return [Path(s.partition(":")[2]) for s in sources if s.startswith("file:")]
-
-
-def with_files(settings: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
-    """Return settings with the digests of the files that they name, so that an edit of a file is noticed."""
-    return {**settings, "files": [contents(path) for path in files]}
+def asks_models(sources: str) -> bool:
+    """Return whether one of the sources is a language model, whose replies depend on the settings of `chat`."""
+    return any(s.startswith(("openai:", "hf:")) for s in expansion.split_sources(sources))

@@ -22,8 +22,8 @@ from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.progress import Progress, bar, silent, under
-from maxi.records import Bag, Skipped, Video, read_jsonl
-from maxi.run import Run, lock, require, sources_of_bags
+from maxi.records import Skipped, Video
+from maxi.run import Run, lock
 from maxi.settings import dump_config, load_config
 from maxi.training.distributed import World, n_processes, world
 from maxi.video.sources import read_names
@@ -202,30 +202,3 @@ def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> lis
         check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
     lost = {s.path for s in failed}
     return [v for v in videos if v.path not in lost]
-
-
-def training_bags(job: Job) -> list[Bag]:
-    """Read the run's bags. Raises MaxiError when they are older than the tables that they were made from."""
-    require(job.run.bags, "bag", sources_of_bags(job.run))
-    return read_jsonl(job.run.bags, Bag)
-
-
-def bag_videos(job: Job, bags: Sequence[Bag]) -> list[Video]:
-    """Return the videos of these bags, in their order. Raises MaxiError when one is unknown or has two bags."""
-    by_id = {v.id: v for v in read_jsonl(job.run.manifest, Video)}
-    for number, row in enumerate(bags, 1):
-        if row.video not in by_id:
-            raise MaxiError(
-                f"{job.run.bags}:{number}: video {row.video!r} is not in manifest.jsonl; "
-                "mend the row or rerun `maxi bag`"
-            )
-    if twice := len(bags) - len({b.video for b in bags}):
-        raise MaxiError(
-            f"{job.run.bags}: {twice} videos have more than one bag; keep one row for each"
-        )
-    return [by_id[b.video] for b in bags]
-
-
-def videos_key(videos: Sequence[Video]) -> str:
-    """Return a digest of the videos' contents; neither paths nor labels change it."""
-    return digest([(v.id, v.n_frames) for v in videos])

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 
-from maxi.files import digest
 from maxi.method import matching
 from maxi.models.text_embeddings import embed_names
-from maxi.records import Match, Video, read_jsonl
-from maxi.run import is_current, write_signed
-from maxi.stages.job import Job, embed, videos_key
+from maxi.records import Match, read_jsonl
+from maxi.run import write_signed
+from maxi.stages.inputs import Inputs
+from maxi.stages.job import Job, embed
 
 logger = logging.getLogger(__name__)
+
+
+def match_inputs(job: Job) -> Inputs:
+    """Return what `match` reads, except the backbone."""
+    inputs = Inputs(job)
+    inputs.names()
+    videos = inputs.videos()
+    if inputs.settings("match").supervised:
+        inputs.settings("seed")
+        inputs.note("labels", [v.label for v in videos])
+    return inputs
 
 
 def match_run(job: Job) -> list[Match]:
@@ -19,36 +30,28 @@ def match_run(job: Job) -> list[Match]:
 
     With `match.supervised` the videos' own labels are the matches. Returns the rows.
     """
-    run, config = job.run, job.config
-    videos, names = read_jsonl(run.manifest, Video), job.names()
-    inputs = {
-        "manifest.jsonl": videos_key(videos),
-        "actions.txt": digest(names),
-        "backbone": job.fingerprint,
-        "settings": config.match.model_dump(),
-    }
-    if config.match.supervised:
-        inputs["labels"] = digest([[v.label for v in videos], config.seed])
-    if is_current(run.matches, inputs):
+    run, inputs = job.run, match_inputs(job)
+    videos, names, config = inputs.videos(), inputs.names(), inputs.settings("match")
+    model = None if config.supervised else inputs.backbone()
+    if inputs.made(run.matches):
         return read_jsonl(run.matches, Match)
-    if config.match.supervised:
-        rows = matching.by_labels(videos, names, config.match.shots, config.seed)
-        write_signed(run.matches, rows, inputs)
+    if model is None:
+        rows = matching.by_labels(videos, names, config.shots, inputs.settings("seed"))
+        write_signed(run.matches, rows, inputs.key)
         return rows
-    model = job.model()
-    z_l = embed_names(model, names, config.match.templates)
-    videos, z_v = embed(job, model, videos, config.match.n_frames)
+    z_l = embed_names(model, names, config.templates)
+    videos, z_v = embed(job, model, videos, config.n_frames)
     rows = matching.match(
         [v.id for v in videos],
         z_v,
         names,
         z_l,
-        keep=config.match.keep,
-        per_name=config.match.per_name,
-        top_k=config.match.top_k,
-        tau=config.match.tau,
+        keep=config.keep,
+        per_name=config.per_name,
+        top_k=config.top_k,
+        tau=config.tau,
     )
-    write_signed(run.matches, rows, inputs)
+    write_signed(run.matches, rows, inputs.key)
     for warning in matching.warnings(rows, names):
         logger.warning(warning)
     return rows

@@ -18,7 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from maxi.config import TrainConfig
 from maxi.memory import peak_memory
 from maxi.run import Run
-from maxi.stages.job import Job, bag_videos, fresh_model, training_bags
+from maxi.stages.bag import made_bags
+from maxi.stages.inputs import bag_videos
+from maxi.stages.job import Job, fresh_model
 from maxi.stages.rehearsal import Recorded, Source, Trial, decoded, embedded, size_of, stored
 from maxi.stages.train import model_digest
 from maxi.training.batches import Batches
@@ -109,7 +111,7 @@ def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
 def _measure(job: Job, folder: Path, *, count: bool) -> dict[str, Any]:
     """Train for a few steps in `folder`, and return the plan; with `count` the operations of a step as well."""
     config, began = job.config.train, time.monotonic()
-    bags = training_bags(job)
+    bags = made_bags(job)
     videos = bag_videos(job, bags)
     key = job.fingerprint
     job.release()

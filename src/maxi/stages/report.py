@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from maxi.files import read_json
+from maxi.documents import Predicted, Results, read_document, read_rows
 from maxi.method.metrics import with_interval
 from maxi.reports.model_card import write_card
 from maxi.reports.report import write_report
+from maxi.reports.tables import best, both
 from maxi.reports.verify import write_verify
 from maxi.run import Run
 from maxi.stages.job import Job
@@ -30,16 +30,15 @@ def verify_run(job: Job, n: int) -> Path:
 def summary_of(run: Run) -> Iterator[str]:
     """Yield what came out of a finished run, a few lines for the terminal."""
     if run.results.exists():
-        records = [r for r in read_json(run.results) if r["split"] == "all"]
+        records = [r for r in read_document(run.results, Results) if r["split"] == "all"]
         yield f"{'model':10} {'top-1':>7} {'top-5':>7} {'per class':>10}   on {records[0]['n']} labelled videos"
         for r in records:
             gain = r.get("gain", {}).get("top1")
             paired = f"   top-1 {with_interval(gain['gain'], gain['interval'])}" if gain else ""
             yield f"{r['model']:10} {r['top1']:7.1f} {r['top5']:7.1f} {r['mean_per_class']:10.1f}{paired}"
     else:
-        lines = run.predictions.read_text(encoding="utf-8").splitlines()
-        predictions = [json.loads(line) for line in lines]
-        n_same = sum(r["frozen"][0][0] == r["adapted"][0][0] for r in predictions)
+        predictions = both(read_rows(run.predictions, Predicted))
+        n_same = sum(best(r, "frozen") == best(r, "adapted") for r in predictions)
         yield (
             f"frozen and adapted agree on {n_same} of {len(predictions)} videos; no labels, so no gain is claimed"
         )

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
 from maxi.features.store import FeatureStore
-from maxi.files import digest, file_digest, read_json, write_json
+from maxi.files import digest, file_digest, write_json
 from maxi.method.bags import shuffle_bags
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import under
-from maxi.records import Match, Video, read_jsonl
-from maxi.run import contents, is_current, meta_path, sign
+from maxi.records import Bag, Match, Video, read_jsonl
+from maxi.run import meta_path, signed
+from maxi.stages.bag import made_bags
 from maxi.stages.cache import fill_cache
-from maxi.stages.job import Job, bag_videos, fresh_model, n_workers, training_bags, without
+from maxi.stages.inputs import Inputs
+from maxi.stages.job import Job, fresh_model, n_workers, without
 from maxi.training.batches import Batches, decoded_clips
 from maxi.training.checkpoints import model_files
 from maxi.training.loop import Training
@@ -32,30 +35,29 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
     model does not come from the matches. Returns the contents of `training.json`.
     """
     config, run = job.config, job.run.control if control else job.run
-    bags = training_bags(job)
-    inputs, first = training_inputs(job), job.world.first
-    if is_current(run.training, inputs):
-        summary = dict(read_json(run.training))
+    bags = made_bags(job)
+    inputs, first = training_inputs(job, bags), job.world.first
+    if inputs.made(run.training):
+        summary = dict(read_document(run.training, Trained))
         if summary.get("weights") == model_digest(run.model):
             return summary
     job.world.wait()
     if first:
-        # The record goes first, so that it never stands for a model that is only half made.
-        meta_path(run.training).unlink(missing_ok=True)
+        # These go first, so that they never stand for a model that is only half made.
         run.training.unlink(missing_ok=True)
+        meta_path(run.training).unlink(missing_ok=True)
         run.create()
     job.world.wait()
     if control:
         bags = shuffle_bags(bags, config.seed)
-    videos = bag_videos(job, bags)
+    videos = inputs.videos_of(bags)
     job.release()
     model = fresh_model(config)  # not the job's frozen model, since it is trained in place
     batches, store = training_batches(job, model, videos)
     try:
         bags = [b for b in bags if store is None or b.video in store]
-        course = Course(
-            bags, config.train, seed=config.seed, names=job.names(), scores=_scores(job)
-        )
+        names = inputs.names() if _has_classes(job) else ()
+        course = Course(bags, config.train, seed=config.seed, names=names, scores=_scores(job))
         key = digest(job.fingerprint, _frames_key(job))
         training = Training(model, course, batches, folder=run.folder, key=key, world=job.world)
         progress = under("train control", job.progress) if control else job.progress
@@ -67,8 +69,8 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
     if first:
         model.save(run.model)
         summary["weights"] = model_digest(run.model)
-        write_json(run.training, summary)
-        sign(run.training, inputs)
+        with signed(run.training, inputs.key) as file:
+            write_json(file, summary)
     job.world.wait()
     return summary
 
@@ -80,14 +82,24 @@ def _scores(job: Job) -> dict[str, float]:
     return {m.video: m.score for m in read_jsonl(job.run.matches, Match)}
 
 
-def training_inputs(job: Job) -> dict[str, Any]:
-    """Return all inputs on which the trained weights depend."""
-    return {
-        "bags.jsonl": contents(job.run.bags),
-        "backbone": job.fingerprint,
-        "settings": {**job.config.train.decisive(), "seed": job.config.seed, **_frames_key(job)},
-        "scores": digest(sorted(_scores(job).items())),
-    }
+def _has_classes(job: Job) -> bool:
+    """Return whether the action names are the classes of the objective."""
+    return job.config.train.objective == "cross_entropy"
+
+
+def training_inputs(job: Job, bags: Sequence[Bag]) -> Inputs:
+    """Return all inputs on which the trained weights depend; `bags` are those of the run."""
+    inputs = Inputs(job)
+    inputs.tables(job.run.bags)
+    inputs.videos_of(bags)
+    inputs.settings("train")
+    inputs.settings("seed")
+    inputs.backbone()
+    inputs.note("frames", _frames_key(job))
+    inputs.note("scores", sorted(_scores(job).items()))
+    if _has_classes(job):
+        inputs.names()
+    return inputs
 
 
 def _frames_key(job: Job) -> dict[str, str]:

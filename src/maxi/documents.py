@@ -1,0 +1,134 @@
+"""The documents of a run that are no tables of `records`: what is relied on in each, and checked when it is read.
+
+Any of them may have been edited by hand. A document may hold more than what is declared here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from maxi.errors import MaxiError
+from maxi.files import read_json, read_json_lines
+
+
+class Document(BaseModel):
+    """A document, or a part of one; texts are not taken for numbers, and numbers are finite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+Interval = Annotated[tuple[float, float], Strict(False)]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Record(Document):
+    """`NAME.meta.json`: the inputs that a file was made from, and the digest of its content."""
+
+    inputs: dict[str, str]
+    output: str
+
+
+class Trained(Document):
+    """`training.json`: the figures of a training, the file of its fine-tuned weights, and the model's digest."""
+
+    steps: Count
+    data_share: float
+    finetuned: str
+    weights: str
+
+
+class Gain(Document):
+    """A difference to the frozen model in points, with its 95 % interval."""
+
+    gain: float
+    interval: Interval
+
+
+class Gains(Document):
+    """The gains in both measures."""
+
+    top1: Gain
+    top5: Gain
+
+
+class Measured(Document):
+    """A record of `results.json`: how well one model recognises the videos of one split."""
+
+    model: str
+    split: str
+    n: Annotated[Count, Field(gt=0)]
+    n_names: Count
+    top1: Percent
+    top1_interval: Interval
+    top5: Percent
+    top5_interval: Interval
+    mean_per_class: Percent
+    majority: Percent
+    per_class: dict[str, Annotated[tuple[Count, Count], Strict(False)]]
+    gain: Gains | None = None
+    conditions: dict[str, Any] = {}
+
+
+Results = Annotated[list[Measured], Field(min_length=1)]
+"""`results.json`."""
+
+Answers = list[Annotated[tuple[str, float], Strict(False)]]
+"""The best names of a model for one video, with their cosines."""
+
+
+class Predicted(Document):
+    """A row of `predictions.jsonl`."""
+
+    video: str
+    path: str | None = None
+    label: str | None = None
+    frozen: Answers = []
+    adapted: Answers = []
+    shuffled: Answers = []
+
+
+class Stepped(Document):
+    """A row of `train.jsonl`."""
+
+    step: Count
+    epoch: Count
+    loss: float
+    lr: float
+    clips: Count
+    seconds: float
+    data_seconds: float
+
+
+def read_document(path: Path, kind: Any) -> Any:
+    """Read one JSON document of this kind. Raises MaxiError when it is missing, malformed or of another kind."""
+    return _checked(read_json(path), kind, str(path))
+
+
+def read_rows(path: Path, kind: Any) -> list[dict[str, Any]]:
+    """Read the rows of a table; [] when there is no file. Raises MaxiError that names a malformed line."""
+    if not path.is_file():
+        return []
+    return [_checked(row, kind, where) for where, row in read_json_lines(path)]
+
+
+def _checked(data: Any, kind: Any, where: str) -> Any:
+    try:
+        _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = " ".join(str(part) for part in first["loc"])
+        raise MaxiError(
+            f"{where}: not as maxi writes it ({place}: {first['msg']}); mend it, "
+            "or remove the file and run the command that writes it again"
+        ) from error
+    return data
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
