@@ -16,11 +16,11 @@ SOURCE = Path(maxi.__file__).parent
 ROOMS = {
     "miniature": "",
     "text": "",
-    "video": "",
+    "video": "text",
     "models": "text",
     "features": "models video",
     "method": "features models text video",
-    "training": "features method models video",
+    "training": "features method models text video",
     "reports": "method text video",
     "stages": "features method models reports text training video",
     "demo": "method miniature models reports stages video",

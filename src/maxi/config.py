@@ -420,6 +420,10 @@ class Config(Stage):
 
     backbone: str = Field("clip:openai/clip-vit-base-patch16", description="Model to start from.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    keep_camel_case: bool = Field(
+        False,
+        description="Keep names in CamelCase, as UCF101 writes them, in prompts and bags; else they become words.",
+    )
     normalisation: Literal["model", "imagenet"] = Field(
         "model",
         description="Pixel mean and std: the model's own, or ImageNet's as in the released code.",

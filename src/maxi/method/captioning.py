@@ -94,10 +94,23 @@ def _retrieval(argument: str, context: CaptionContext) -> Captioner:
 
 
 def _file(argument: str, context: CaptionContext) -> Captioner:
-    captions = {row.video: row.captions for row in read_jsonl(given_path(argument), Caption)}
+    path = given_path(argument)
+    captions = {row.video: row.captions for row in read_jsonl(path, Caption)}
+    videos_of_rows: dict[str, str] = {}
 
     def caption(video: Video, frames: NDArray[np.uint8]) -> Sequence[str]:
-        return captions.get(video.id) or captions.get(Path(video.path).name) or ()
+        folders = Path(video.path).parts
+        # The id, or the end of the path: as many folders as the row states, but for the longest that fits.
+        keys = [video.id, *("/".join(folders[i:]) for i in range(len(folders)))]
+        key = next((key for key in keys if key in captions), None)
+        if key is None:
+            return ()
+        if (first := videos_of_rows.setdefault(key, video.id)) != video.id:
+            raise MaxiError(
+                f"{path}: the row {key!r} fits more than one video, such as {video.path}; name each by its id in "
+                f"manifest.jsonl ({first}, {video.id}), or by its folder and file name"
+            )
+        return captions[key]
 
     return caption
 

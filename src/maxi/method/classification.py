@@ -16,8 +16,9 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
-from maxi.models.text_embeddings import embed_names
+from maxi.models.text_embeddings import embed_names, embed_texts
 from maxi.models.video_clip import VideoCLIP
+from maxi.text.clean import with_name
 from maxi.video.decode import Probe, centre_indices
 from maxi.video.workers import Decoder, Request
 
@@ -67,7 +68,7 @@ class Classifier:
         self.z_l = torch.from_numpy(embed_names(model, self.names, [prompt]))  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
-            z_others = torch.from_numpy(embed_names(model, others, [prompt]))  # (O, D)
+            z_others = embed_texts(model, [with_name(prompt, other) for other in others])  # (O, D)
             nearest = (self.z_l @ z_others.T).topk(NEAR).indices  # (K, NEAR)
             is_far = torch.ones(len(others), dtype=torch.bool)
             is_far[nearest.flatten()] = False

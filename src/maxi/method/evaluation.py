@@ -18,6 +18,7 @@ from maxi.method.metrics import (
     wilson,
 )
 from maxi.records import Video
+from maxi.text.names import same
 
 Scores = NDArray[np.float32]
 
@@ -31,17 +32,17 @@ def label_indices(videos: Sequence[Video], names: Sequence[str]) -> NDArray[np.i
         raise MaxiError(
             "evaluation needs at least two names to choose from; pass more with `maxi eval --names`"
         )
-    indices = {name: k for k, name in enumerate(names)}
+    indices = {same(name): k for k, name in enumerate(names)}
     for video in videos:
         if video.label is None:
             raise MaxiError(
                 f"{video.path}: no label; evaluation needs class folders or a csv with a `label` column"
             )
-        if video.label not in indices:
+        if same(video.label) not in indices:
             raise MaxiError(
                 f"{video.path}: label {video.label!r} is not among the evaluated names; add it to them"
             )
-    return np.array([indices[str(video.label)] for video in videos], dtype=np.int64)
+    return np.array([indices[same(str(video.label))] for video in videos], dtype=np.int64)
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from maxi.errors import MaxiError
 from maxi.method.metrics import normalised_entropy
 from maxi.randomness import shuffled
 from maxi.records import Match, Other, Video
+from maxi.text.names import same
 
 CHUNK = 2**22  # cosines computed at a time: 16 MB
 
@@ -72,26 +73,28 @@ def by_labels(
     With `shots`, so many videos of each name are kept, drawn by (seed, video ids) alone. Raises MaxiError when a video
     has no label or a label that is not among the names, and when a name has some videos but fewer than `shots`.
     """
+    names_of_keys = {same(name): name for name in names}
     for video in videos:
-        if video.label not in names:
+        if video.label is None or same(video.label) not in names_of_keys:
             fault = "has no label"
             if video.label is not None:
                 fault = f"has the label {video.label!r}, which is not among the {len(names)} names"
             raise MaxiError(
                 f"{video.path} {fault}; mend the list, or match without `match.supervised`"
             )
-    kept = {v.id for v in videos}
+    matched = {v.id: names_of_keys[same(str(v.label))] for v in videos}
+    kept = set(matched)
     if shots:
         kept = set()
-        for name in sorted({str(v.label) for v in videos}):
-            ids = shuffled([v.id for v in videos if v.label == name], "shots", seed)
+        for name in sorted(set(matched.values())):
+            ids = shuffled([v.id for v in videos if matched[v.id] == name], "shots", seed)
             if len(ids) < shots:
                 raise MaxiError(
                     f"{name!r} has {len(ids)} videos, fewer than {shots} shots; "
                     "add videos or lower `match.shots`"
                 )
             kept |= set(ids[:shots])
-    return [Match(v.id, str(v.label), 1.0, v.id in kept) for v in videos]
+    return [Match(v.id, matched[v.id], 1.0, v.id in kept) for v in videos]
 
 
 def _others(

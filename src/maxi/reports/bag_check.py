@@ -12,7 +12,7 @@ from maxi.method import matching
 from maxi.method.bags import bag_statistics
 from maxi.records import Bag, Caption, Match, Phrases, Video, read_jsonl
 from maxi.run import Run
-from maxi.text.phrasebook import split_words
+from maxi.text.phrasebook import canonical_keys
 from maxi.video.sources import read_names
 
 # `lint` warns above these shares: of bags with the same text, of empty bags, of videos without captions.
@@ -183,8 +183,8 @@ def _evaluated_names(
 
 
 def _key(name: str) -> str:
-    """Return a name in the form in which names are compared: its words, one space apart."""
-    return " ".join(split_words(name))
+    """Return the key by which a name counts as seen, the same as in evaluation."""
+    return canonical_keys(name)[0]
 
 
 def _some(names: Sequence[str]) -> str:

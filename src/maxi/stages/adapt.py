@@ -16,7 +16,7 @@ from maxi.stages.bag import bag_run
 from maxi.stages.caption import caption_run
 from maxi.stages.evaluate import evaluate_run
 from maxi.stages.expand import expand_run
-from maxi.stages.index import index_run, start_run
+from maxi.stages.index import check_labels, index_run, start_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.match import match_run
 from maxi.stages.report import report_run
@@ -55,7 +55,7 @@ def adapt(
         raise MaxiError("adapt: config and backbone conflict; name the backbone in the config only")
     list_videos(videos)
     if labelled:
-        _check_labels(labelled)
+        check_labels(labelled, list_videos(labelled))
     if run.config.exists() and not resume:
         raise MaxiError(
             f"{run.folder} already holds a run; add --resume to go on with it, or choose another -o"
@@ -99,15 +99,3 @@ def check_settings(job: Job) -> None:
         captioning.make_captioner(
             config.caption.captioner, captioning.CaptionContext(model, config.chat)
         )
-
-
-def _check_labels(labelled: str) -> None:
-    """Raise MaxiError when a video has no label, or all have the same."""
-    sources = list_videos(labelled)
-    if unlabelled := [s for s in sources if s.label is None]:
-        raise MaxiError(
-            f"{labelled}: {len(unlabelled)} of {len(sources)} videos have no label, first {unlabelled[0].path}; "
-            "use class folders, or a csv with path and label"
-        )
-    if len({s.label for s in sources}) < 2:
-        raise MaxiError(f"{labelled}: all videos have one label; give videos of at least two")

@@ -11,6 +11,7 @@ from maxi.progress import Progress, bar
 from maxi.run import Run
 from maxi.settings import load_config
 from maxi.stages.job import fresh_model
+from maxi.text.names import words
 from maxi.text.phrasebook import shipped_book
 from maxi.video.sources import EXTENSIONS, list_videos, read_names
 from maxi.video.workers import Decoder
@@ -43,6 +44,8 @@ def classify_videos(
     if actions is None and not run.actions.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")
     names = read_names(actions or run.actions)
+    if not config.keep_camel_case:
+        names = [words(name) for name in names]
     is_one_file = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
     paths = [videos] if is_one_file else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)

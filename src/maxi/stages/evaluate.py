@@ -21,6 +21,7 @@ from maxi.stages.expand import expansion_context
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, embed
 from maxi.stages.train import training_inputs
+from maxi.text.names import distinct, words
 from maxi.text.phrasebook import canonical_keys
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     videos = read_jsonl(run.manifest, Video)
     chosen = set(shuffled([v.id for v in videos], "sample", config.seed)[: config.eval.sample])
     labelled = read_jsonl(run.eval.manifest, Video) if run.eval.manifest.exists() else []
-    evaluated = list(names or sorted({v.label for v in labelled if v.label is not None}))
+    evaluated = list(names or distinct(v.label for v in labelled if v.label is not None))
+    if not config.keep_camel_case:
+        evaluated = [words(name) for name in evaluated]
     evaluation.label_indices(labelled, evaluated)
     groups = [([v for v in videos if v.id in chosen], job.names()), (labelled, evaluated)]
 

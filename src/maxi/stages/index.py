@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from maxi.errors import MaxiError
-from maxi.files import digest, write_text
+from maxi.errors import MaxiError, some
+from maxi.files import digest, refuse_full, write_text
 from maxi.progress import Progress, silent
 from maxi.records import Journal, Skipped, Video, read_jsonl, write_jsonl
 from maxi.run import Run, is_current, write_signed
 from maxi.stages.job import Job, check_skipped
+from maxi.text.names import no_names, plain, same, words
 from maxi.video.decode import Probe
 from maxi.video.sources import Source, list_videos, video_id
 from maxi.video.workers import Decoder, Request
@@ -24,9 +25,13 @@ logger = logging.getLogger(__name__)
 
 def start_run(job: Job, names: Sequence[str]) -> None:
     """Make the run's folder with its settings and its action names. Raises MaxiError when there is only one name."""
+    if not job.run.config.is_file():
+        refuse_full(job.run.folder)
     job.run.create()
     job.lock()
     job.save_settings()
+    if not job.config.keep_camel_case:
+        names = [words(plain(name)) for name in names]
     write_text(job.run.actions, (" ".join(name.split()) + "\n" for name in names))
     # Names are read back, so that those that came as a list are checked like those of a file.
     if len(job.names()) < 2:
@@ -42,8 +47,10 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
     Raises MaxiError when too many files are unreadable.
     """
     run = run or job.run
-    run.create()
     sources = list_videos(where)
+    if run.folder != job.run.folder:
+        check_labels(where, sources)
+    run.create()
     inputs = {"files": listing(sources)}
     if is_current(run.manifest, inputs):
         return read_jsonl(run.manifest, Video)
@@ -66,6 +73,23 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
             run.skipped,
         )
     return videos
+
+
+def check_labels(where: str, sources: Sequence[Source]) -> None:
+    """Raise MaxiError when videos to measure on have no labels, all the same, or labels that name no actions."""
+    if unlabelled := [s for s in sources if s.label is None]:
+        raise MaxiError(
+            f"{where}: {len(unlabelled)} of {len(sources)} videos have no label, first {unlabelled[0].path}; "
+            "use class folders, or a csv with path and label"
+        )
+    labels = sorted({str(s.label) for s in sources})
+    if len({same(label) for label in labels}) < 2:
+        raise MaxiError(f"{where}: all videos have one label; give videos of at least two")
+    if reason := no_names(labels):
+        raise MaxiError(
+            f"{where}: the labels ({some(labels)}) {reason}; name the action itself, in a column `label` or as the "
+            "first folder on the way to a video"
+        )
 
 
 def read_videos(where: str | Path, *, progress: Progress = silent) -> list[Video]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from maxi.errors import MaxiError
@@ -33,6 +34,11 @@ def with_name(template: str, name: str) -> str:
     if "{}" not in template:
         raise MaxiError(f"prompt template {template!r} has no {{}}; put {{}} where the name goes")
     return template.replace("{}", name)
+
+
+def filled(prompt: str, **texts: str) -> str:
+    """Return a prompt with the texts in place of `{name}`, `{text}`; a text that holds such a mark stays as it is."""
+    return re.sub(r"\{(name|text)\}", lambda mark: texts.get(mark[1], mark[0]), prompt)
 
 
 def clean(text: str, limit: int = MAX_PHRASE) -> str:

@@ -23,6 +23,7 @@ from maxi.method.objectives import SINGLE
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import generator
 from maxi.records import Bag, Video
+from maxi.text.clean import filled
 from maxi.training.schedule import Step
 from maxi.video.workers import Answer, Decoder, Request
 
@@ -54,10 +55,9 @@ def collate_texts(
     bag_indices, bag_weights = [], []
     for bag in step.bags:
         texts = sample_bag(bag, n_bag, seed=seed, epoch=step.epoch, refill=config.refill)
-        prompts = [
-            config.prompt.replace("{name}", t.name or bag.name).replace("{text}", t.text)
-            for t in texts
-        ] or [config.empty_prompt.replace("{name}", bag.name)]
+        prompts = [filled(config.prompt, name=t.name or bag.name, text=t.text) for t in texts] or [
+            filled(config.empty_prompt, name=bag.name)
+        ]
         bag_indices.append([prompt_indices.setdefault(p, len(prompt_indices)) for p in prompts])
         bag_weights.append([t.weight for t in texts] or [float(n_bag if config.refill else 1)])
     indices = torch.zeros(len(bag_indices), max(map(len, bag_indices)), dtype=torch.long)
@@ -87,7 +87,7 @@ def collate_classes(
     class_indices = {name: k for k, name in enumerate(names)}
     matched = torch.tensor([class_indices[bag.name] for bag in step.bags])  # (B,)
     positives = matched[:, None] == torch.arange(len(names))
-    prompts = [config.empty_prompt.replace("{name}", name) for name in names]
+    prompts = [filled(config.empty_prompt, name=name) for name in names]
     return prompts, torch.arange(len(names))[:, None], torch.ones(len(names), 1), positives
 
 

@@ -6,13 +6,13 @@ import csv
 import hashlib
 import io
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from maxi.errors import MaxiError
+from maxi.text.names import listed, plain, same
 
 EXTENSIONS = (
     ".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif", ".m4v", ".mpg", ".mpeg",
@@ -20,7 +20,6 @@ EXTENSIONS = (
 )  # fmt: skip
 BLOCK = 64 * 1024  # bytes of a file that its id reads at once
 NAME_LIMIT = 200
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # invisible in a name, but not to a tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,12 @@ def _csv(root: Path, split: str | None) -> list[Source]:
         raise MaxiError(
             f"{root} has no column `path`, only {', '.join(columns)}; name columns in the first line"
         )
+    for number, cells in lines:
+        if any(cells[len(columns) :]):
+            raise MaxiError(
+                f"{root}:{number}: {len(cells)} cells for {len(columns)} columns; "
+                "put a label that has a comma in double quotes"
+            )
     rows = [(number, dict(zip(columns, cells, strict=False))) for number, cells in lines]
     if split is not None:
         rows = _rows_of_split(root, rows, split)
@@ -95,7 +100,7 @@ def _csv(root: Path, split: str | None) -> list[Source]:
     for number, row in rows:
         if not row.get("path"):
             raise MaxiError(f"{root}:{number}: the path is empty; fill it in or remove the line")
-        sources.append(Source(root.parent / row["path"], _collapse(row.get("label", "")) or None))
+        sources.append(Source(root.parent / row["path"], plain(row.get("label", "")) or None))
     return sources
 
 
@@ -120,7 +125,7 @@ def _list(root: Path, split: str | None) -> list[Source]:
         path, _, label = line.partition("\t")
         if not path.strip():
             raise MaxiError(f"{root}:{number}: the path is empty; fill it in or remove the line")
-        sources.append(Source(root.parent / path.strip(), _collapse(label) or None))
+        sources.append(Source(root.parent / path.strip(), plain(label) or None))
     if not sources:
         raise MaxiError(f"{root} names no videos; write one path a line")
     return sources
@@ -165,6 +170,9 @@ def video_id(path: str | Path) -> str:
 def read_names(path: str | Path) -> list[str]:
     """Read the action names of a file, in its order: one name a line, or the column `name` of a .csv table.
 
+    What often stands around names, such as ids and bullets, is left out (`text.names.listed`), and a name is kept in
+    one form (`text.names.plain`).
+
     Raises MaxiError when the file is missing, empty or not a text, and when a name is there twice or
     has over 200 characters.
     """
@@ -172,18 +180,18 @@ def read_names(path: str | Path) -> list[str]:
     if path.suffix.lower() == ".csv":
         lines: Iterable[tuple[int, str]] = _name_column(path)
     else:
-        lines = _lines(path)
+        lines = listed(list(_lines(path)), str(path))
     names: list[str] = []
-    first_lines: dict[str, int] = {}  # of each name, whatever its case
+    first_lines: dict[str, int] = {}  # of each name
     for number, text in lines:
-        name = _collapse(text)
+        name = plain(text)
         if len(name) > NAME_LIMIT:
             raise MaxiError(
                 f"{path}:{number}: a name of {len(name)} characters; shorten it to {NAME_LIMIT}"
             )
         if not name:
             continue
-        if (first := first_lines.setdefault(name.casefold(), number)) != number:
+        if (first := first_lines.setdefault(same(name), number)) != number:
             raise MaxiError(
                 f"{path}:{number}: {name!r} stands on line {first} already; remove one of them"
             )
@@ -279,9 +287,4 @@ def _refuse_split(root: Path, split: str | None) -> None:
 
 def _readable(name: str) -> str:
     """Return a folder's name in words: `push_up` becomes `push up`, and bytes that are not UTF-8 become U+FFFD."""
-    return _collapse(os.fsencode(name).decode("utf-8", "replace").replace("_", " "))
-
-
-def _collapse(text: str) -> str:
-    """Replace control characters, and runs of white space, by one space."""
-    return " ".join(CONTROL.sub(" ", text).split())
+    return plain(os.fsencode(name).decode("utf-8", "replace"))
