@@ -38,7 +38,7 @@ MEMORY = 10.0  # GB that it may take
 @dataclass(frozen=True)
 class Sizes:
     videos: int = 2
-    frames: int = 4
+    frames: int = 2
     bags: int = 8  # whose texts are encoded alone
     texts: int = 16
     pairs: int = 5
