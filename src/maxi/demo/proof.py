@@ -16,9 +16,8 @@ from maxi.method.metrics import mean_interval, with_interval
 from maxi.progress import Progress, bar
 from maxi.settings import load_config
 
-SMALL_BATCH = (
-    "train.batch_size=72"  # with few videos, steps have more of those that are kept: two of 144
-)
+SMALL_BATCH = "train.batch_size=72"
+"""With few videos: two steps an epoch with the 144 that are kept."""
 
 
 def demo_config(overrides: tuple[str, ...] = (), **options: Any) -> Config:
