@@ -74,8 +74,9 @@ class Job:
         return read_names(self.run.actions)
 
     def save_settings(self) -> None:
-        """Write the settings to the run's `config.yaml`."""
-        if self.world.first:
+        """Write the settings to the run's `config.yaml`, unless it says the same in the user's own form."""
+        same = self.run.config.is_file() and load_config(self.run.config) == self.config
+        if self.world.first and not same:
             write_text(self.run.config, [dump_config(self.config)])
 
 
@@ -96,7 +97,7 @@ def open_job(
         processes = world() if together else World()
         job = Job(Run(folder), config, decoder, progress if processes.first else silent, processes)
         try:
-            if job.run.folder.is_dir():
+            if job.run.is_run():
                 job.lock()
             yield job
             processes.leave()
