@@ -185,3 +185,16 @@ def test_a_run_is_told_by_its_settings(tmp_path: Path) -> None:
     assert not run.is_run()
     run.config.write_text(dump_config(Config()))
     assert run.is_run()
+
+
+def test_what_a_kill_left_is_removed_by_the_next_command(tmp_path: Path) -> None:
+    run = start(tmp_path / "run", ["jump", "run"]).run
+    (run.folder / "eval").mkdir()
+    left = ["bags.jsonl.new", "bags.jsonl.tmp", "captions.journal.tmp", "eval/manifest.jsonl.tmp"]
+    kept = ["mine.tmp", "bags.jsonl", "captions.journal", "../run.tmp", "../run.new"]
+    for name in (*left, *kept):
+        (run.folder / name).write_text("")
+    with open_job(run.folder, CONFIG, silent):
+        pass
+    assert not [name for name in left if (run.folder / name).exists()]
+    assert all((run.folder / name).exists() for name in kept)

@@ -102,9 +102,10 @@ class Run:
 
     def existing(self) -> Run:
         """Return this run. Raises MaxiError when there is no run in the folder."""
-        if not self.config.is_file():
+        if not self.is_run():
             raise MaxiError(
-                f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`"
+                f"{self.folder} holds no run (no config.yaml that names a backbone); "
+                "start one with `maxi adapt` or `maxi index`"
             )
         return self
 
@@ -116,6 +117,15 @@ class Run:
         """Raise MaxiError when the folder holds files, but no run: they must not be overwritten."""
         if not self.is_run():
             refuse_full(self.folder)
+
+    def remove_leftovers(self) -> None:
+        """Remove the files that a killed command did not put into place; only the process with the lock may do that."""
+        for run in (self, self.eval, self.control):
+            ours = [path for path in vars(run).values() if path.parent == run.folder]
+            for path in (*ours, *map(run.journal, ours), run.model / "README.md"):
+                for left in (_beside(path, NEW), *path.parent.glob(f"{path.name}*.tmp")):
+                    if left.is_file():
+                        left.unlink()
 
     def create(self) -> None:
         """Make the folder. Raises MaxiError when it cannot be made or written to."""
@@ -204,14 +214,18 @@ def write_signed(path: Path, rows: Iterable[Any], inputs: Mapping[str, str]) -> 
 
 def _record(path: Path) -> Any:
     """Return the record of a file, None when there is none; one that a kill kept from its place is put there."""
-    announced = _beside(path, ANNOUNCED)
+    announced, record = _beside(path, ANNOUNCED), meta_path(path)
     if announced.exists():
         if read_document(announced, Record)["output"] == file_digest(path):
-            announced.replace(meta_path(path))
+            announced.replace(record)
         else:
             announced.unlink()
-    record = meta_path(path)
-    return read_document(record, Record) if record.exists() else None
+    try:
+        return read_document(record, Record) if record.exists() else None
+    except MaxiError as error:
+        raise MaxiError(
+            f"{record}: not the record of {path.name} any more; remove both to have {path.name} made again"
+        ) from error
 
 
 def contents(path: Path) -> str:

@@ -51,6 +51,7 @@ class Job:
         """Keep other processes out of the run's folder until the job ends."""
         if self.world.first:
             self._lock = self._lock or lock(self.run.folder)
+            self.run.remove_leftovers()
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """Return the frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
