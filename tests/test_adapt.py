@@ -32,7 +32,7 @@ from maxi.stages.expand import expand_run
 from maxi.stages.index import index_run, start_run
 from maxi.stages.job import open_job
 from maxi.stages.match import match_run
-from maxi.stages.report import summary_of
+from maxi.stages.report import report_run, summary_of, verify_run
 from maxi.stages.train import train_run
 
 SETTINGS = [
@@ -285,6 +285,20 @@ def test_what_stands_for_a_name_at_test(
         records = evaluate.evaluate_run(job)
     assert {r["conditions"]["name_texts"] for r in records} == {names}
     assert (run.eval.predictions.read_text() == before) == (names == "prompt")
+
+
+def test_figures_of_an_earlier_training_are_not_reported(
+    finished: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "copy")
+    shutil.copytree(finished.folder, run.folder)
+    with open_job(run.folder, settings(tiny_clip, "lr=1e-4"), silent) as job:
+        train_run(job)
+        for stale in (report_run, lambda job: verify_run(job, 10)):
+            with pytest.raises(MaxiError, match=r"before training.json changed; rerun `maxi eval`"):
+                stale(job)
+        evaluate_run(job)
+        report_run(job)
 
 
 def test_phrases_are_half_of_a_name(tiny_clip: Path) -> None:

@@ -151,6 +151,39 @@ def test_a_count_that_takes_memory_for_each_has_a_limit() -> None:
                 load_config(None, [f"{name}={10**12}"])
 
 
+# Each line stands for the one before twice, so that the last one stands for 2 to the power of 40 values.
+DOUBLED = "a0: &a0 {x: 1}\n" + "\n".join(
+    f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 41)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [x]\nb: [*a, *a]", "settings refer to no others"),
+        ("a: &a {x: 1}\nb: {<<: *a}", "settings refer to no others"),
+        (DOUBLED, "settings refer to no others"),
+        ("[" * 100_000, "recursion"),
+        ("lr: " + "9" * 5000, "not valid YAML"),
+        ("lr: 2024-13-45", "not valid YAML"),
+        ("lr: !!timestamp x", "not valid YAML"),
+        ("lr: 1" + ":59" * 300 + ".5", "not valid YAML"),
+        ("# " + "x" * 300_000, "more than"),
+        ("lr: \0", "not valid YAML"),
+    ],
+)
+def test_yaml_that_is_no_settings_is_one_sentence(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(MaxiError, match=reason):
+        load_config(path)
+
+
+def test_a_value_that_yaml_cannot_read_is_taken_as_text() -> None:
+    with pytest.raises(MaxiError, match=r"setting train.lr"):
+        load_config(None, ["lr=2024-13-45"])
+
+
 def test_wrong_files(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     with pytest.raises(MaxiError, match="cannot be read"):

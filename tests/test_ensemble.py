@@ -50,6 +50,18 @@ def test_any_ratio_is_written_as_a_model(finished: Run, tmp_path: Path) -> None:
         assert torch.equal(found[name], tensor), name
 
 
+def test_a_ratio_does_not_overwrite_what_is_there(finished: Run, tmp_path: Path) -> None:
+    theirs = tmp_path / "mine" / "config.json"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    words = ["-q", "ensemble", str(finished.folder), "--alpha", "0.5", "-o", str(theirs.parent)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "is not empty" in done.stderr
+    assert [path.name for path in theirs.parent.iterdir()] == ["config.json"]
+    assert theirs.read_text() == "mine"
+
+
 def test_what_is_missing_is_told(finished: Run, tmp_path: Path) -> None:
     run = Run(tmp_path / "copy")
     shutil.copytree(finished.folder, run.folder)

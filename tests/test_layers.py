@@ -88,6 +88,7 @@ def test_only_sources_reads_directory_names() -> None:
         "training/checkpoints",
         "models/hugging_face",
         "models/saving",
+        "run",
         "stages/rehearsal",
     }
     without_paths = {

@@ -130,6 +130,54 @@ def test_a_table_may_open_with_a_byte_order_mark_but_must_be_utf_8(tmp_path: Pat
     assert read_json(path) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"video": "a", "name": "n", "texts": [{"text": "%s"}]}' % ("x" * 10**7), "longer than"),
+        ('{"video": "a", "name": "n", "texts": [{"text": "%s"}]}' % ("x" * 20_000), "20,000 char"),
+        ("[" * 10**6, "too many brackets"),
+        ('{"video": "a", "name": "n", "texts": [{"text": "t", "weight": NaN}]}', "NaN is not a"),
+        ('{"video": "a", "name": "n", "texts": [{"text": "t", "weight": 1e999}]}', "weight is Inf"),
+        ('{"video": "a", "name": "n", "texts": [{"text": "t", "weight": %s}]}' % ("9" * 5000), ""),
+        (r'{"video": "a", "name": "n\u0000"}', "holds a character that no text has"),
+        (r'{"video": "a", "name": "\ud800"}', "holds a character that no text has"),
+        ('{"video": "a", "name": "n"}\n{"video": "a", "name": "m"}', "stands on line 1 already"),
+    ],
+)
+def test_a_row_that_no_stage_writes_is_one_short_sentence(
+    text: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises(MaxiError, match=reason) as caught:
+        read_jsonl(path, Bag)
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("id", bad) for bad in ("", "a b", "a\nb", "\u00e9", "a" * 200)],
+        *[("n_frames", bad) for bad in (0, -1, 10**30)],
+        *[("width", bad) for bad in (0, 10**9)],
+        *[("fps", bad) for bad in (-1, 1e300)],
+    ],
+)
+def test_a_video_that_cannot_be_is_refused(field: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    video = {"id": "a", "path": "a.mp4", "n_frames": 1, "fps": 1.0, "width": 1, "height": 1}
+    path.write_text(json.dumps({**video, field: value}))
+    with pytest.raises(MaxiError, match=rf"t.jsonl:1: .*field {field} is"):
+        read_jsonl(path, Video)
+
+
+def test_names_of_files_that_are_not_utf_8_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    rows = [Video("a", "\udcff.mp4", 1, 1.0, 1, 1, short="odd \0 \udcff")]
+    write_jsonl(path, rows)
+    assert read_jsonl(path, Video) == rows
+
+
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     write_jsonl(path, ROWS[Match])

@@ -152,6 +152,10 @@ class CacheConfig(Stage):
     )
     quality: int = Field(90, ge=1, le=100, description="Quality of `jpeg`, 1 to 100.")
 
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings on which the stored frames depend."""
+        return self.model_dump(mode="json", exclude=None if self.format == "jpeg" else {"quality"})
+
 
 class TrainConfig(Stage):
     """Improve: fine-tune the model on the bags (sections 3.3 and 4.2)."""

@@ -38,7 +38,7 @@ class Trained(Document):
 
     steps: Count
     data_share: float
-    finetuned: str
+    finetuned: Annotated[str, Field(pattern=r"^(step|best)-\d+/(weights|average)\.safetensors$")]
     weights: str
 
 

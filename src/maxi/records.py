@@ -141,8 +141,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "score": (-1e6, 1e6),
 }
 LONGEST_TEXT = 10_000  # characters
-_ESCAPED = {"path", "short", "reason"}
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# What no text holds. A path may hold bytes that are not UTF-8, written as half characters; a reason is only shown.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_UNREADABLE = {"path": re.compile("\0"), "short": re.compile("(?!)"), "reason": re.compile("(?!)")}
 _ID = re.compile("[!-~]{1,100}")  # it becomes a line of a file in ASCII
 
 # The fields of which each value stands in one row only.
@@ -174,7 +175,7 @@ def _from_json(cls: type[Row], data: Any) -> Row:
         if types == (list,):
             data[key] = _LISTS[cls](key, value)
         elif type(value) is str:
-            _check_text(f"field {key}", value, escaped=key in _ESCAPED)
+            _check_text(f"field {key}", value, _UNREADABLE.get(key, _NO_TEXT))
         elif bounds := _BOUNDS.get(key):
             low, high = bounds
             if not low <= value <= high:  # NaN is in no range
@@ -189,14 +190,11 @@ def _from_json(cls: type[Row], data: Any) -> Row:
     return cls(**data)
 
 
-def _check_text(what: str, text: str, *, escaped: bool = False) -> None:
-    """Raise ValueError when a text is longer than any should be, or holds what no UTF-8 file can hold.
-
-    An `escaped` text, such as a path, may hold bytes that are not UTF-8.
-    """
+def _check_text(what: str, text: str, unreadable: re.Pattern[str] = _NO_TEXT) -> None:
+    """Raise ValueError when a text is longer than any should be, or holds a character that it must not."""
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"{what} has {len(text):,} characters, more than {LONGEST_TEXT:,}")
-    if "\0" in text or not (escaped or text.isascii() or _SURROGATE.search(text) is None):
+    if unreadable.search(text):
         raise ValueError(f"{what} is {_json(text)}, which holds a character that no text has")
 
 
@@ -240,6 +238,7 @@ def _others(key: str, values: list[Any]) -> tuple[Other, ...]:
             raise ValueError(
                 f'field {key} holds {_json(value)}, not {{"name": ..., "weight": ...}}'
             )
+        _check_text(f"field {key}: name", value["name"])
     return tuple(Other(v["name"], _weight(key, v.get("weight", 1.0))) for v in values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +13,9 @@ from typing import IO, Any
 
 from maxi.documents import Record, read_document
 from maxi.errors import MaxiError
-from maxi.files import file_digest, write_json
+from maxi.files import file_digest, refuse_full, write_json
 from maxi.records import write_jsonl
+from maxi.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -21,23 +23,36 @@ NEW, META, ANNOUNCED = ".new", ".meta.json", ".meta.json.new"
 """What follows a file's name: the file before it is in place, its record, and the record before it is in place."""
 
 
+# What `flock` fails with where a file system, such as some network ones, has no locks.
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
 def lock(folder: Path) -> IO[str]:
     """Keep other processes out of a run's folder until the returned file is closed.
 
-    Raises MaxiError when another process works in the folder.
+    Where the file system has no locks, there is a warning instead. Raises MaxiError when another process works in the
+    folder.
     """
-    file = (folder / ".lock").open("w", encoding="utf-8")
+    file = (folder / ".lock").open("a", encoding="utf-8")
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:  # Windows has no flock
         pass
-    except BlockingIOError as error:
+    except OSError as error:
+        if error.errno in WITHOUT_LOCKS:
+            logger.warning(
+                "%s is on a file system without locks; see to it that no other maxi works there",
+                folder,
+            )
+            return file
         file.close()
-        raise MaxiError(
-            f"{folder} is in use by another maxi; wait for it, or choose another -o"
-        ) from error
+        if isinstance(error, BlockingIOError):
+            raise MaxiError(
+                f"{folder} is in use by another maxi; wait for it, or choose another -o"
+            ) from error
+        raise
     return file
 
 
@@ -45,6 +60,8 @@ class Run:
     """The paths of all files of a run. Beside a finished file lies its record, `<name>.meta.json`."""
 
     def __init__(self, folder: str | Path) -> None:
+        if not str(folder).strip():
+            raise MaxiError("the name of the run's folder is empty; give it a name")
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
         self.actions = self.folder / "actions.txt"
@@ -85,11 +102,30 @@ class Run:
 
     def existing(self) -> Run:
         """Return this run. Raises MaxiError when there is no run in the folder."""
-        if not self.config.is_file():
+        if not self.is_run():
             raise MaxiError(
-                f"{self.folder} holds no run (no config.yaml); start one with `maxi adapt` or `maxi index`"
+                f"{self.folder} holds no run (no config.yaml that names a backbone); "
+                "start one with `maxi adapt` or `maxi index`"
             )
         return self
+
+    def is_run(self) -> bool:
+        """Return whether the folder holds a run: its settings, with a backbone."""
+        return self.config.is_file() and "backbone" in read_settings(self.config)
+
+    def check_own(self) -> None:
+        """Raise MaxiError when the folder holds files, but no run: they must not be overwritten."""
+        if not self.is_run():
+            refuse_full(self.folder)
+
+    def remove_leftovers(self) -> None:
+        """Remove the files that a killed command did not put into place; only the process with the lock may do that."""
+        for run in (self, self.eval, self.control):
+            ours = [path for path in vars(run).values() if path.parent == run.folder]
+            for path in (*ours, *map(run.journal, ours), run.model / "README.md"):
+                for left in (_beside(path, NEW), *path.parent.glob(f"{path.name}*.tmp")):
+                    if left.is_file():
+                        left.unlink()
 
     def create(self) -> None:
         """Make the folder. Raises MaxiError when it cannot be made or written to."""
@@ -178,14 +214,18 @@ def write_signed(path: Path, rows: Iterable[Any], inputs: Mapping[str, str]) -> 
 
 def _record(path: Path) -> Any:
     """Return the record of a file, None when there is none; one that a kill kept from its place is put there."""
-    announced = _beside(path, ANNOUNCED)
+    announced, record = _beside(path, ANNOUNCED), meta_path(path)
     if announced.exists():
         if read_document(announced, Record)["output"] == file_digest(path):
-            announced.replace(meta_path(path))
+            announced.replace(record)
         else:
             announced.unlink()
-    record = meta_path(path)
-    return read_document(record, Record) if record.exists() else None
+    try:
+        return read_document(record, Record) if record.exists() else None
+    except MaxiError as error:
+        raise MaxiError(
+            f"{record}: not the record of {path.name} any more; remove both to have {path.name} made again"
+        ) from error
 
 
 def contents(path: Path) -> str:

@@ -21,6 +21,7 @@ from maxi.config import Config, Stage
 from maxi.errors import MaxiError
 from maxi.files import read_json
 
+MAX_BYTES = 1 << 18  # of a file of settings
 RECIPES = {"miniature": "demo"}
 """Kinds of backbones whose recipe has another name than the kind."""
 
@@ -65,16 +66,39 @@ def _merge(into: dict[str, Any], settings: dict[str, Any], where: str) -> None:
         (into.setdefault(stage, {}) if stage else into)[name] = value
 
 
-def _read_yaml(path: Any, where: str) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """YAML without references to other parts of the file: a few hundred bytes of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("settings refer to no others: `*` and `<<` are not read")
+        return super().compose_node(parent, index)
+
+
+def _parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text. Raises ValueError with the reason when it has none."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(text, _Loader)
+    # Among the others are numbers and dates that cannot be, such as 2024-13-45.
+    except (yaml.YAMLError, ValueError, OverflowError, AttributeError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_settings(path: Path, where: str = "") -> dict[str, Any]:
+    """Return what a YAML file states; `where` names it in messages. Raises MaxiError when it is no mapping."""
+    where = where or str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        data = _parse_yaml(content.decode("utf-8-sig"))
     except OSError as error:
         raise MaxiError(
             f"{where}: cannot be read ({error.strerror}); give a YAML file or a recipe's name"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise MaxiError(f"{where}: not valid YAML ({reason}); mend the file") from error
+    except ValueError as error:
+        raise MaxiError(f"{where}: not valid YAML ({error}); mend the file") from error
     if not isinstance(data or {}, dict):
         raise MaxiError(f"{where}: must be a mapping of settings, such as `lr: 1e-5`")
     return data or {}
@@ -96,7 +120,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     chosen: dict[str, Any] = {}
     if path is not None:
         file = path if path.exists() else recipe(str(path)) or path
-        _merge(chosen, _read_yaml(file, str(path)), str(path))
+        _merge(chosen, read_settings(file, str(path)), str(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -107,7 +131,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     family = _family(str(chosen.get("backbone", "")))
     name = RECIPES.get(family, family)
     if file_of_family := recipe(name):
-        _merge(merged, _read_yaml(file_of_family, f"recipe {name}"), f"recipe {name}")
+        _merge(merged, read_settings(file_of_family, f"recipe {name}"), f"recipe {name}")
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)
@@ -128,8 +152,8 @@ def _family(backbone: str) -> str:
 def _parse(key: str, text: str) -> Any:
     """Return the value of a setting as YAML reads it; a setting that is text stays as it was typed."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = _parse_yaml(text)
+    except ValueError:
         return text
     default: Any = Config()
     if isinstance(value, str) or isinstance(getattr(default, key, None), Stage):

@@ -94,6 +94,15 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
     context.obj = {"quiet": quiet}
 
 
+class NewFolder(click.Path):
+    """A folder to write into. An empty name, as of a variable that is not set, is not the current folder."""
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        if not str(value).strip():
+            self.fail("the name is empty", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 def shared_options(*names: str) -> Callable[[Any], Any]:
     """Return a decorator that adds these options, by name, to a verb."""
     options = {
@@ -104,7 +113,7 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             help="The action names, one a line.",
         ),
         "out": click.option(
-            "-o", "out", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+            "-o", "out", required=True, type=NewFolder(path_type=Path), help="Folder of the run."
         ),
         "backbone": click.option(
             "--backbone",

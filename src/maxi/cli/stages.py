@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from maxi.cli.group import main, open_run, progress_of, shared_options
+from maxi.cli.group import NewFolder, main, open_run, progress_of, shared_options
 
 NOTHING_TO_PAY = "no server is asked, so there is nothing to pay"
 
@@ -290,7 +290,7 @@ def report(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> N
     "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
 )
 @click.option("--alpha", type=click.FloatRange(0, 1), help="Ratio to write as a model; needs -o.")
-@click.option("-o", "out", type=click.Path(path_type=Path), help="Folder of that model.")
+@click.option("-o", "out", type=NewFolder(path_type=Path), help="New folder for that model.")
 @shared_options("json", "set")
 @click.pass_context
 def ensemble(

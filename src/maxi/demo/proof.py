@@ -11,7 +11,7 @@ from maxi.config import Config
 from maxi.demo.page import write_showcase
 from maxi.demo.trial import FULL, SMALL, WITHOUT_TRAINING, Sizes, run_trial
 from maxi.errors import MaxiError
-from maxi.files import read_json, write_json
+from maxi.files import read_json, refuse_full, write_json
 from maxi.method.metrics import mean_interval, with_interval
 from maxi.progress import Progress, bar
 from maxi.settings import load_config
@@ -132,8 +132,12 @@ def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _check_same(path: Path, plan: dict[str, Any]) -> None:
     """Note the options of a demonstration in a file. Raises MaxiError when it holds other ones."""
+    if not path.exists():
+        refuse_full(path.parent)
     noted = read_json(path) if path.exists() else plan
-    if different := [key for key in plan if noted.get(key, plan[key]) != plan[key]]:
+    if not isinstance(noted, dict) or not noted.keys() >= plan.keys():
+        raise MaxiError(f"{path} is of no demonstration; choose another folder")
+    if different := [key for key in plan if noted[key] != plan[key]]:
         raise MaxiError(
             f"{path.parent} holds a demonstration with other {' and '.join(different)}; choose another folder"
         )

@@ -247,7 +247,14 @@ def train_row(
         "train": config.train.model_copy(update={"objective": row.objective}),
     }
     run.create()
-    for path in (main.actions, main.manifest, main.matches, main.phrases, main.captions):
+    for path in (
+        main.config,
+        main.actions,
+        main.manifest,
+        main.matches,
+        main.phrases,
+        main.captions,
+    ):
         for file in (path, meta_path(path)):
             if file.exists():
                 shutil.copy2(file, run.folder / file.name)

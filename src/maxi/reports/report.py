@@ -20,6 +20,7 @@ from maxi.reports import tables as findings
 from maxi.reports.html import previews, render_page
 from maxi.reports.tables import Rows
 from maxi.run import Run
+from maxi.settings import read_settings
 from maxi.video.workers import Decoder
 
 N_EXAMPLES, N_SKIPPED = 12, 50
@@ -104,13 +105,7 @@ def _names(path: Path) -> list[str]:
 
 def _backbone(path: Path) -> str:
     """Return the backbone that a file of settings names; empty when it names none."""
-    import yaml
-
-    try:
-        settings = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
-        raise MaxiError(f"{path}: not valid YAML; mend it or rerun `maxi adapt`") from error
-    return str(settings.get("backbone", "")) if isinstance(settings, dict) else ""
+    return str(read_settings(path).get("backbone", "")) if path.is_file() else ""
 
 
 def _examples(matches: Sequence[Match], seed: int) -> list[Match]:

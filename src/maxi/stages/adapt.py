@@ -48,6 +48,7 @@ def adapt(
     anything that the user can mend; finished stages are kept.
     """
     run = Run(out)
+    run.check_own()
     names = read_names(actions) if isinstance(actions, (str, Path)) else actions
     if config is None:
         config = load_config(backbone=backbone)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from maxi.errors import MaxiError
 from maxi.files import digest, given_path
 from maxi.method.agreement import near_texts
 from maxi.method.bags import build_bags
@@ -59,9 +60,11 @@ def bag_inputs(job: Job) -> Inputs:
 
 
 def made_bags(job: Job) -> list[Bag]:
-    """Read the run's bags. Raises MaxiError when they are older than what they were made from."""
+    """Read the run's bags. Raises MaxiError when there are none, or they are older than what they were made from."""
     require(job.run.bags, "bag", bag_inputs(job).key)
-    return read_jsonl(job.run.bags, Bag)
+    if not (bags := read_jsonl(job.run.bags, Bag)):
+        raise MaxiError(f"{job.run.bags} holds no bags; keep more matches, or rerun `maxi bag`")
+    return bags
 
 
 def _make_bags(job: Job, inputs: Inputs, second: VideoCLIP | None) -> None:

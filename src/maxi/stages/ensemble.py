@@ -16,7 +16,7 @@ from torch import Tensor
 from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
-from maxi.files import write_json
+from maxi.files import refuse_full, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import with_interval
 from maxi.models.load import saved_beside
@@ -96,7 +96,8 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def save_between(job: Job, alpha: float, folder: Path) -> None:
-    """Write the model with the share `alpha` of the fine-tuned weights into a folder."""
+    """Write the model with the share `alpha` of the fine-tuned weights into a new folder."""
+    refuse_full(folder)
     ends = _ends(job)
     ends.become(alpha)
     ends.model.save(folder)

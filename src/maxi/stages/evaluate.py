@@ -16,7 +16,7 @@ from maxi.models.text_embeddings import embed_names, embed_names_with_phrases
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Bag, Video, read_jsonl
-from maxi.run import require
+from maxi.run import contents, require, signed
 from maxi.stages.expand import expansion_context
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, embed
@@ -63,14 +63,17 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
                 tables[kind] = _scores(job, model, group, group_names)
     sample, scores = _aligned(scored[0])
     rows = evaluation.predictions(sample, scores, job.names())
-    write_rows(run.predictions, ({**row, "label": None} for row in rows))
+    made = {run.training.name: contents(run.training)}
+    with signed(run.predictions, made) as file:
+        write_rows(file, ({**row, "label": None} for row in rows))
     if not labelled:
         run.results.unlink(missing_ok=True)
         return []
     readable, scores = _aligned(scored[1])
     write_rows(run.eval.predictions, evaluation.predictions(readable, scores, evaluated))
     records = _records(job, readable, scores, evaluated, videos)
-    write_json(run.results, records)
+    with signed(run.results, made) as file:
+        write_json(file, records)
     return records
 
 

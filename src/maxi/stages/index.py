@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from maxi.errors import MaxiError, some
-from maxi.files import digest, refuse_full, write_text
+from maxi.files import digest, write_text
 from maxi.progress import Progress, silent
 from maxi.records import Journal, Skipped, Video, read_jsonl, write_jsonl
-from maxi.run import Run, is_current, write_signed
+from maxi.run import Run, is_current, signed, write_signed
 from maxi.stages.job import Job, check_skipped
 from maxi.text.names import no_names, plain, same, words
 from maxi.video.decode import Probe
@@ -24,20 +24,27 @@ logger = logging.getLogger(__name__)
 
 
 def start_run(job: Job, names: Sequence[str]) -> None:
-    """Make the run's folder with its settings and its action names. Raises MaxiError when there is only one name."""
-    if not job.run.config.is_file():
-        refuse_full(job.run.folder)
-    job.run.create()
+    """Make the run's folder with its settings and its action names.
+
+    A list of names in the folder that was edited by hand is kept, where `names` are those that it was made from. Raises
+    MaxiError when both have changed, when there is only one name, or when the folder holds files of others.
+    """
+    run = job.run
+    run.check_own()
+    run.create()
     job.lock()
     job.save_settings()
+    lines = [plain(name) for name in names]
     if not job.config.keep_camel_case:
-        names = [words(plain(name)) for name in names]
-    write_text(job.run.actions, (" ".join(name.split()) + "\n" for name in names))
+        lines = [words(line) for line in lines]
+    inputs = {"the list of names": digest(lines)}
+    unchanged = run.actions.is_file() and job.names() == lines
+    if not unchanged and not is_current(run.actions, inputs):
+        with signed(run.actions, inputs) as file:
+            write_text(file, (line + "\n" for line in lines))
     # Names are read back, so that those that came as a list are checked like those of a file.
     if len(job.names()) < 2:
-        raise MaxiError(
-            f"{job.run.actions}: one action name leaves nothing to tell apart; add others"
-        )
+        raise MaxiError(f"{run.actions}: one action name leaves nothing to tell apart; add others")
 
 
 def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:

@@ -51,6 +51,7 @@ class Job:
         """Keep other processes out of the run's folder until the job ends."""
         if self.world.first:
             self._lock = self._lock or lock(self.run.folder)
+            self.run.remove_leftovers()
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """Return the frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
@@ -74,8 +75,9 @@ class Job:
         return read_names(self.run.actions)
 
     def save_settings(self) -> None:
-        """Write the settings to the run's `config.yaml`."""
-        if self.world.first:
+        """Write the settings to the run's `config.yaml`, unless it says the same in the user's own form."""
+        same = self.run.config.is_file() and load_config(self.run.config) == self.config
+        if self.world.first and not same:
             write_text(self.run.config, [dump_config(self.config)])
 
 
@@ -96,7 +98,7 @@ def open_job(
         processes = world() if together else World()
         job = Job(Run(folder), config, decoder, progress if processes.first else silent, processes)
         try:
-            if job.run.folder.is_dir():
+            if job.run.is_run():
                 job.lock()
             yield job
             processes.leave()

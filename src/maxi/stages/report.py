@@ -11,12 +11,17 @@ from maxi.reports.model_card import write_card
 from maxi.reports.report import write_report
 from maxi.reports.tables import best, both
 from maxi.reports.verify import write_verify
-from maxi.run import Run
+from maxi.run import Run, contents, require
 from maxi.stages.job import Job
 
 
 def report_run(job: Job) -> Path:
-    """Write `report.html`, and the card beside the model; return the path of the report."""
+    """Write `report.html`, and the card beside the model; return the path of the report.
+
+    Raises MaxiError when the figures are those of an earlier training.
+    """
+    for path in (job.run.predictions, job.run.results):
+        _require_current(job.run, path)
     if job.run.model.is_dir():
         write_card(job.run, job.config, job.names())
     return write_report(job.run, job.decoder, seed=job.config.seed)
@@ -24,7 +29,14 @@ def report_run(job: Job) -> Path:
 
 def verify_run(job: Job, n: int) -> Path:
     """Write `verify.html`, on which a person judges `n` sampled clips, and return its path."""
+    _require_current(job.run, job.run.predictions)
     return write_verify(job.run, job.decoder, n=n, seed=job.config.seed)
+
+
+def _require_current(run: Run, path: Path) -> None:
+    """Raise MaxiError when a file of the evaluation is older than the training."""
+    if path.exists():
+        require(path, "eval", {run.training.name: contents(run.training)})
 
 
 def summary_of(run: Run) -> Iterator[str]:

@@ -58,7 +58,8 @@ def train_run(job: Job, *, control: bool = False) -> dict[str, Any]:
         bags = [b for b in bags if store is None or b.video in store]
         names = inputs.names() if _has_classes(job) else ()
         course = Course(bags, config.train, seed=config.seed, names=names, scores=_scores(job))
-        key = digest(job.fingerprint, _frames_key(job))
+        frames = "" if config.cache.format == "none" else store_key(config.cache)
+        key = digest(job.fingerprint, frames)
         training = Training(model, course, batches, folder=run.folder, key=key, world=job.world)
         progress = under("train control", job.progress) if control else job.progress
         summary = training.run(progress)
@@ -95,17 +96,12 @@ def training_inputs(job: Job, bags: Sequence[Bag]) -> Inputs:
     inputs.settings("train")
     inputs.settings("seed")
     inputs.backbone()
-    inputs.note("frames", _frames_key(job))
+    if inputs.settings("cache.format") != "none":
+        inputs.settings("cache")
     inputs.note("scores", sorted(_scores(job).items()))
     if _has_classes(job):
         inputs.names()
     return inputs
-
-
-def _frames_key(job: Job) -> dict[str, str]:
-    """Return the key of the cache when training reads frames from it, else {}."""
-    cache_config = job.config.cache
-    return {} if cache_config.format == "none" else {"cache": store_key(cache_config)}
 
 
 def model_digest(folder: Path) -> str:

@@ -103,9 +103,7 @@ def _decoded(data: bytes, config: CacheConfig) -> Frames:
 
 def store_key(config: CacheConfig) -> str:
     """Return 16 hex digits, which change with every setting that changes what is stored of a video."""
-    return digest(
-        "frames", config.model_dump(exclude=None if config.format == "jpeg" else {"quality"})
-    )
+    return digest("frames", config.decisive())
 
 
 class FrameStore:
