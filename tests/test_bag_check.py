@@ -33,7 +33,7 @@ def make_run(folder: Path, n: int = 30, worn: bool = False, captions: bool = Tru
     texts = [(JOG, *own[i]) if worn or i < 4 else own[i] for i in range(n)]
     write_jsonl(run.bags, [Bag(ids[i], names[i], texts[i]) for i in range(1, n)])
     run.actions.write_text("\n".join(NAMES), encoding="utf-8")
-    run.config.write_text("{}", encoding="utf-8")
+    run.config.write_text("backbone: miniature\n", encoding="utf-8")
     return run
 
 

@@ -177,7 +177,7 @@ def _edit(path, **changes):
     [
         ("preprocessor_config.json", {"image_std": [0, 0, 0]}, "std above 0"),
         ("preprocessor_config.json", {"image_std": [1, 1]}, "three finite numbers"),
-        ("preprocessor_config.json", {"image_mean": [float("nan")] * 3}, "three finite numbers"),
+        ("preprocessor_config.json", {"image_mean": [float("nan")] * 3}, "NaN is not a number"),
         ("preprocessor_config.json", {"size": {"shortest_edge": 10**9}}, "from 1 to 4096"),
         ("config.json", {"text_config": {"num_hidden_layers": 10**6}}, "1000000"),
         ("maxi.json", {"backbone": "clip", "sigma": 1e-300}, "sigma is 1e-300"),
