@@ -358,7 +358,9 @@ def test_a_damaged_temperature_is_one_sentence(folder, tmp_path):
     VideoCLIP(load_clip(str(folder))).save(tmp_path)
     for sigma in ('"cold"', "0.0", "NaN"):
         (tmp_path / "maxi.json").write_text(f'{{"backbone": "clip", "sigma": {sigma}}}')
-        with pytest.raises(MaxiError, match=r"maxi.json: (sigma is .*; train or copy|not valid JSON)"):
+        with pytest.raises(
+            MaxiError, match=r"maxi.json: (sigma is .*; train or copy|not valid JSON)"
+        ):
             load_model(str(tmp_path))
     (tmp_path / "maxi.json").write_text("[]")
     with pytest.raises(MaxiError, match=r"maxi.json: sigma is \[\]"):
