@@ -220,7 +220,7 @@ def test_from_the_cache_a_plan_reads_and_fills_nothing(copy: Run) -> None:
     done = CliRunner().invoke(main, ["-q", "cache", str(copy.folder)])
     assert done.exit_code == 0, done.output
     found = planned(copy)
-    assert found["n_decoding"] == found["n_steps"] == 12
+    assert found["n_decoding"] == found["n_steps"] == 9
 
 
 @pytest.mark.slow
