@@ -19,7 +19,7 @@ from maxi.run import Run
 from maxi.stages.adapt import adapt
 from test_adapt import settings
 
-# Each file of a run, and the commands that read it.
+# Each file of a run, as a pattern, and the commands that read it.
 READERS = {
     "config.yaml": ["match", "bag", "train", "eval", "report", "bags stats"],
     "actions.txt": ["expand", "match", "eval", "report"],
@@ -50,7 +50,14 @@ READERS = {
     "manifest.jsonl.meta.json": ["index"],
     "actions.txt.meta.json": ["index"],
     "results.json.meta.json": ["report"],
+    "model/maxi.json": ["eval", "report"],
+    "model/config.json": ["eval", "report"],
+    "features/*.ids": ["match -s keep=0.5", "eval"],
+    "features/*.f32": ["match -s keep=0.5", "eval"],
+    "checkpoints/step-*/state.json": ["train", "ensemble"],
 }
+
+N_EDITS = 12  # of each file
 
 STRANGE: list[Any] = [
     *(None, True, -1, 0, 10**30, 10**400, 1.5, -0.5, 1e308, float("nan"), float("inf")),
@@ -110,15 +117,18 @@ def edit_text(content: bytes, draw: random.Random) -> bytes:
     )()
 
 
-def edit(file: Path, draw: random.Random) -> None:
-    """Edit a file as a person or a program might."""
+def edit(run: Run, name: str, draw: random.Random) -> None:
+    """Edit a file of a run as a person or a program might."""
+    file = draw.choice(sorted(run.folder.glob(name)))
+    if name.startswith("checkpoints"):
+        run.training.unlink()  # so that training goes on from the checkpoint
     content = file.read_bytes()
     kind = draw.choice(["value", "value", "value", "text", "missing"])
     if kind == "missing" and draw.random() < 0.3:
         file.unlink()
         if draw.random() < 0.3:
             file.mkdir()
-    elif kind == "value" and file.suffix != ".txt":
+    elif kind == "value" and file.suffix in (".json", ".jsonl", ".yaml"):
         if file.suffix == ".jsonl":
             rows = [json.loads(line) for line in content.splitlines()]
             if rows:
@@ -165,7 +175,7 @@ def test_an_edited_file_gives_an_answer_or_one_sentence(
         draw = random.Random(f"{name} {seed}")
         run = Run(tmp_path / str(seed))
         shutil.copytree(finished.folder, run.folder)
-        edit(run.folder / name, draw)
+        edit(run, name, draw)
         for verb in draw.sample(READERS[name], min(2, len(READERS[name]))):
             done = CliRunner().invoke(main, ["-q", *words_of(verb, run, videos, actions)])
             what = f"{name}, edit {seed}, maxi {verb}: {done.output[-500:]}"
@@ -173,6 +183,3 @@ def test_an_edited_file_gives_an_answer_or_one_sentence(
             assert "unexpected error" not in done.output, what
             assert "Traceback" not in done.output, what
         shutil.rmtree(run.folder)
-
-
-N_EDITS = 12

@@ -104,19 +104,40 @@ class Stepped(Document):
     data_seconds: float
 
 
+class Saved(Document):
+    """`state.json` of a checkpoint: the next step, the training that it is of, and the log so far."""
+
+    step: Count
+    key: str
+    log: list[Stepped]
+
+
+class Layout(Document):
+    """`model/config.json` of a model in Hugging Face layout."""
+
+    architectures: Annotated[list[str], Field(min_length=1)]
+
+
+class Beside(Document):
+    """`model/maxi.json`: the settings that the other files of a model do not hold."""
+
+    temporal_blocks: Count = 0
+
+
 def read_document(path: Path, kind: Any) -> Any:
     """Read one JSON document of this kind. Raises MaxiError when it is missing, malformed or of another kind."""
-    return _checked(read_json(path), kind, str(path))
+    return check_document(read_json(path), kind, str(path))
 
 
 def read_rows(path: Path, kind: Any) -> list[dict[str, Any]]:
     """Read the rows of a table; [] when there is no file. Raises MaxiError that names a malformed line."""
     if not path.is_file():
         return []
-    return [_checked(row, kind, where) for where, row in read_json_lines(path)]
+    return [check_document(row, kind, where) for where, row in read_json_lines(path)]
 
 
-def _checked(data: Any, kind: Any, where: str) -> Any:
+def check_document(data: Any, kind: Any, where: str) -> Any:
+    """Return a document as it is. Raises MaxiError when it is of another kind; `where` names it."""
     try:
         _adapter(kind).validate_python(data)
     except ValidationError as error:

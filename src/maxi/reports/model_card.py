@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from maxi.config import Config
-from maxi.documents import Results, read_document
-from maxi.files import read_json, write_text
+from maxi.documents import Beside, Layout, Results, read_document
+from maxi.files import write_text
 from maxi.method.metrics import with_interval
 from maxi.records import Match, read_jsonl
 from maxi.run import Run
@@ -84,12 +84,13 @@ def _labels_used(config: Config) -> str:
 
 def _layout(run: Run) -> str:
     """Say how the model's folder is read."""
-    config, settings = run.model / "config.json", read_json(run.model / "maxi.json")
+    config = run.model / "config.json"
+    settings = read_document(run.model / "maxi.json", Beside)
     if not config.is_file():
         return "Read with `maxi.load_model`."
     if blocks := settings.get("temporal_blocks"):
         return f"Read with `maxi.load_model`: the last {blocks} image blocks attend across frames."
-    return f"A Hugging Face `{read_json(config)['architectures'][0]}` folder."
+    return f"A Hugging Face `{read_document(config, Layout)['architectures'][0]}` folder."
 
 
 def _figures(run: Run) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -134,9 +135,14 @@ def _ends(job: Job) -> _Ends:
         raise MaxiError(
             f"{run.folder}: no fine-tuned weights in checkpoints/; run `maxi train` again"
         )
-    tuned = load_file(file)
     model = fresh_model(job.config)
     parameters = dict(model.named_parameters())
+    try:
+        tuned = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise MaxiError(f"{file}: cannot be read ({error}); run `maxi train` again") from error
+    if tuned.keys() - parameters.keys():
+        raise MaxiError(f"{file}: weights of another model; run `maxi train` again")
     original = {name: parameters[name].detach().cpu().clone() for name in tuned}
     blocks = model.backbone.image_blocks
     before = blocks.temporal if blocks else 0

@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from maxi.documents import Saved, check_document
 from maxi.errors import MaxiError
+from maxi.files import parse_json
 
 
 def interpolate(
@@ -123,7 +125,7 @@ def load_best(folder: Path, key: str) -> tuple[str, dict[str, Tensor]]:
 def _info(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint's `state.json`, or an empty dict when it cannot be read."""
     try:
-        info = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        info = parse_json((path / "state.json").read_bytes())
     except (OSError, ValueError):
         return {}
     return info if isinstance(info, dict) else {}
@@ -165,8 +167,8 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> Stat
         if info.get("key") != key:
             continue
         try:
-            step, log = int(info["step"]), list(info["log"])
-        except (KeyError, TypeError, ValueError):
+            saved = check_document(info, Saved, str(path))
+        except MaxiError:
             continue
         try:
             weights = load_file(path / "weights.safetensors")
@@ -180,5 +182,5 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer, key: str) -> Stat
             index, _, field = name.partition(".")
             parameter_states.setdefault(int(index), {})[field] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": parameter_states})
-        return State(step, weights, average, log)
+        return State(saved["step"], weights, average, saved["log"])
     return None
