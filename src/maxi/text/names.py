@@ -100,7 +100,7 @@ def _of_json(text: str, number: int, where: str) -> Lines:
     """Return the names in a JSON document, all under the number of its first line."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MaxiError(
             f"{where}:{number}: looks like JSON but is not ({error}); write one name a line"
         ) from error
