@@ -214,7 +214,10 @@ def _with_errors_shown(answers: Iterator[Any]) -> Iterator[Any]:
     show_default=True,
     help="Layout to write.",
 )
-@click.option("--base", help="A CLIP that gives the weights and the tokenizer that SOURCE lacks.")
+@click.option(
+    "--base",
+    help="A CLIP that gives the weights, the tokenizer and the settings that SOURCE lacks.",
+)
 def convert_model(source: str, out: Path, to: str, base: str | None) -> None:
     """Write a CLIP or SigLIP into the folder OUT in another layout.
 
