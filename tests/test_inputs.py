@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from maxi.cli import main
 from maxi.config import Config, Stage
 from maxi.errors import MaxiError
 from maxi.progress import silent
@@ -298,3 +302,31 @@ def test_a_setting_of_an_earlier_stage_is_not_ignored(
         pytest.raises(MaxiError, match=stale),
     ):
         stage(job)
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2, 3])
+def test_a_full_disk_is_one_sentence_and_costs_no_finished_file(
+    n_written: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["-q", "bag", str(run.folder), "-s", "caption_parts=verbs"]
+    before = run.bags.read_bytes()
+    sync, left = os.fsync, n_written
+
+    def full(descriptor: int) -> None:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left -= 1
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = CliRunner().invoke(main, words)
+    monkeypatch.undo()
+    assert done.exit_code == 1
+    assert "No space left on device" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert run.bags.read_bytes() == before
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code == 0, again.stderr
+    assert run.bags.read_bytes() != before
+    assert not [p.name for p in run.folder.iterdir() if p.suffix in (".new", ".tmp", ".journal")]
