@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,23 @@ def test_a_new_video_costs_one_video(
     assert seen == [("caption", 0), ("caption", 1)]
     assert run.captions.read_bytes() == bagged.captions.read_bytes()
     assert run.matches.read_bytes() == bagged.matches.read_bytes()
+
+
+def test_captions_by_the_path_of_a_video_follow_its_path(
+    run: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.jsonl"
+    write_jsonl(file, [Caption(f"{i}.mp4", (f"number {i}",)) for i in range(8)])
+    rows = read_jsonl(run.manifest, Video)
+
+    def said(order: list[int]) -> list[tuple[str, ...]]:
+        named = [replace(v, path=f"/v/{i}.mp4") for v, i in zip(rows, order, strict=True)]
+        write_jsonl(run.manifest, named)
+        with open_job(run.folder, settings(tiny_clip, f"captioner=file:{file}"), silent) as job:
+            return [row.captions for row in caption_run(job)]
+
+    assert said([*range(8)]) == [(f"number {i}",) for i in range(8)]
+    assert said([*range(8)][::-1]) == [(f"number {i}",) for i in range(8)][::-1]
 
 
 def test_captions_edited_by_hand_outlive_a_new_video(run: Run, tiny_clip: Path) -> None:
