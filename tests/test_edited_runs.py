@@ -57,7 +57,7 @@ READERS = {
     "checkpoints/step-*/state.json": ["train", "ensemble"],
 }
 
-N_EDITS = 12  # of each file
+N_EDITS = 6  # of each file
 
 STRANGE: list[Any] = [
     *(None, True, -1, 0, 10**30, 10**400, 1.5, -0.5, 1e308, float("nan"), float("inf")),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from maxi.cli import main
 from maxi.config import Config, Stage
 from maxi.errors import MaxiError
 from maxi.progress import silent
@@ -255,6 +260,23 @@ def test_a_new_video_costs_one_video(
     assert run.matches.read_bytes() == bagged.matches.read_bytes()
 
 
+def test_captions_by_the_path_of_a_video_follow_its_path(
+    run: Run, tiny_clip: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.jsonl"
+    write_jsonl(file, [Caption(f"{i}.mp4", (f"number {i}",)) for i in range(8)])
+    rows = read_jsonl(run.manifest, Video)
+
+    def said(order: list[int]) -> list[tuple[str, ...]]:
+        named = [replace(v, path=f"/v/{i}.mp4") for v, i in zip(rows, order, strict=True)]
+        write_jsonl(run.manifest, named)
+        with open_job(run.folder, settings(tiny_clip, f"captioner=file:{file}"), silent) as job:
+            return [row.captions for row in caption_run(job)]
+
+    assert said([*range(8)]) == [(f"number {i}",) for i in range(8)]
+    assert said([*range(8)][::-1]) == [(f"number {i}",) for i in range(8)][::-1]
+
+
 def test_captions_edited_by_hand_outlive_a_new_video(run: Run, tiny_clip: Path) -> None:
     rows = read_jsonl(run.captions, Caption)
     write_jsonl(run.captions, [Caption(rows[0].video, ("a person jumps",)), *rows[1:]])
@@ -298,3 +320,31 @@ def test_a_setting_of_an_earlier_stage_is_not_ignored(
         pytest.raises(MaxiError, match=stale),
     ):
         stage(job)
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2, 3])
+def test_a_full_disk_is_one_sentence_and_costs_no_finished_file(
+    n_written: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["-q", "bag", str(run.folder), "-s", "caption_parts=verbs"]
+    before = run.bags.read_bytes()
+    sync, left = os.fsync, n_written
+
+    def full(descriptor: int) -> None:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left -= 1
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = CliRunner().invoke(main, words)
+    monkeypatch.undo()
+    assert done.exit_code == 1
+    assert "No space left on device" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert run.bags.read_bytes() == before
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code == 0, again.stderr
+    assert run.bags.read_bytes() != before
+    assert not [p.name for p in run.folder.iterdir() if p.suffix in (".new", ".tmp", ".journal")]

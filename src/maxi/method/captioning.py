@@ -194,6 +194,12 @@ def make_captioner(spec: str, context: CaptionContext) -> tuple[Captioner, bool]
     return choose(makes, spec, "captioner")("", context), True
 
 
+def sees_frames(spec: str) -> bool:
+    """Return whether a captioner looks at frames; one that does not may go by the paths of all videos."""
+    name = spec.partition(":")[0]
+    return name not in CAPTIONERS or CAPTIONERS[name].sees
+
+
 def source_files(spec: str) -> Sequence[Path]:
     """Return the files that decide what a captioner says (its captions or weights), without videos and backbone."""
     name, _, argument = spec.partition(":")

@@ -31,8 +31,10 @@ def caption_run(job: Job) -> list[Caption]:
     run, inputs = job.run, caption_settings(job)
     config, model = inputs.settings("caption"), inputs.backbone()
     inputs.files(*captioning.source_files(config.captioner))
-    of_each_video = dict(inputs.key)
     videos = inputs.videos()
+    if not captioning.sees_frames(config.captioner):
+        inputs.note("paths", [video.path for video in videos])
+    of_each_video = {k: v for k, v in inputs.key.items() if k != "manifest.jsonl"}
     if inputs.made(run.captions):
         return read_jsonl(run.captions, Caption)
     if config.captioner == "none":

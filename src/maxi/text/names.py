@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from maxi.errors import MaxiError
+from maxi.files import parse_json
 
 Lines = Sequence[tuple[int, str]]
 """Numbers of lines from 1 on, and their texts."""
@@ -99,18 +99,18 @@ def _counts(ids: Sequence[Any]) -> bool:
 def _of_json(text: str, number: int, where: str) -> Lines:
     """Return the names in a JSON document, all under the number of its first line."""
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise MaxiError(
             f"{where}:{number}: looks like JSON but is not ({error}); write one name a line"
         ) from error
     names: list[Any] = []
     if isinstance(data, list):
         names = [row.get("name") if isinstance(row, dict) else row for row in data]
-    elif isinstance(data, dict) and all(key.isdigit() for key in data):
+    elif isinstance(data, dict) and all(key.isdecimal() for key in data):
         names = [data[key] for key in sorted(data, key=int)]
     elif isinstance(data, dict) and all(isinstance(value, (int, str)) for value in data.values()):
-        ids = {str(value).isdigit() for value in data.values()}
+        ids = {str(value).isdecimal() for value in data.values()}
         names = sorted(data, key=lambda name: int(data[name])) if ids == {True} else []
     if not names or not all(isinstance(name, str) for name in names):
         raise MaxiError(

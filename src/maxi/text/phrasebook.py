@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
+from maxi.files import parse_json
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -126,7 +127,7 @@ def _row(where: str, name: Any, aliases: Any, texts: Any) -> tuple[str, list[str
 
 def _object_rows(path: Path, text: str) -> Iterator[tuple[str, list[str], list[str]]]:
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError as error:
         raise MaxiError(
             f"{path}: not valid JSON ({error}); rows one a line belong in a .jsonl file"
@@ -141,7 +142,7 @@ def _object_rows(path: Path, text: str) -> Iterator[tuple[str, list[str], list[s
 
 def _json_row(where: str, line: str) -> tuple[str, list[str], list[str]]:
     try:
-        data = json.loads(line)
+        data = parse_json(line)
     except ValueError as error:
         raise MaxiError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
     if not isinstance(data, dict):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from maxi.config import CacheConfig
 from maxi.errors import MaxiError
-from maxi.files import digest, write_text
+from maxi.files import digest, parse_json, write_text
 from maxi.records import Video
 from maxi.video.decode import centre_indices
 from maxi.video.transforms import shrink, shrunk_size
@@ -308,7 +308,7 @@ def _from_line(line: bytes) -> tuple[str, Record | str]:
     """Return a video and its record, or why it is lost; raises errors of many kinds when the line is not whole."""
     if not line.endswith(b"\n"):
         raise ValueError("cut")
-    row = json.loads(line)
+    row = parse_json(line)
     if "lost" in row:
         return str(row["video"]), str(row["lost"])
     lengths = array("I", row["bytes"]) if "bytes" in row else None
