@@ -71,7 +71,8 @@ class Chat:
             self._spend(question)
             kept = self._call(question)
             kept = "" if len(kept) > MAX_REPLY else kept
-            self._kept.keep(question, kept)
+            if kept.strip():  # an empty reply is no answer, so the next run asks again
+                self._kept.keep(question, kept)
         return kept
 
     def check(self) -> None:

@@ -41,6 +41,11 @@ _ATTACK = re.compile(
     r"ignore (?:all|any|the|previous|prior)|(?:previous|prior|these) instructions|system prompt|https?:|www\.",
     re.I,
 )
+# What a model thinks before it answers; a section without an end is all thought, one without a beginning as well.
+_THOUGHT = re.compile(
+    r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think|thinking|thought|reasoning)>",
+    re.I | re.S,
+)
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,2}[.):])\s+")
 _PLAIN = re.compile(r"[^\W_](?:[^\W_]|[\s,.'’()/&!-])*")
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
@@ -58,6 +63,7 @@ def parse(text: str, n: int) -> Reply:
 
     A reply without a usable phrase is of the kind `refusal` when it reads like one, else `nothing`.
     """
+    text = _THOUGHT.sub("", text)
     phrases: list[str] = []
     for phrase in _texts(text.strip()):
         phrase = " ".join(phrase.split()).strip("\"'“”*_ ").rstrip(".;,")
@@ -70,7 +76,7 @@ def parse(text: str, n: int) -> Reply:
 
 def sentence(text: str) -> str:
     """Return the first usable line of a reply that describes a picture, or "" if there is none."""
-    for line in text.splitlines():
+    for line in _THOUGHT.sub("", text).splitlines():
         line = " ".join(line.split()).strip("\"'“”*_ ")
         if line and len(line) <= 2 * MAX_CHARACTERS and _harmless(line):
             return line
