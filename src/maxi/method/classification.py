@@ -164,9 +164,16 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
                 yield f"  {score:6.1%}  {name}  (cosine {cosine:.3f})"
 
 
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula, which would be run when the table is opened."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def _csv_lines(row: Prediction) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for rank, best in enumerate(zip(row.names, row.scores, row.cosines, strict=True), 1):
-        writer.writerow([row.path, row.start, row.end, rank, *best, row.none])
+        name, *numbers = best
+        cells = [_cell(row.path), row.start, row.end, rank, _cell(name), *numbers, row.none]
+        writer.writerow(cells)
     yield buffer.getvalue().rstrip("\n")
