@@ -203,3 +203,23 @@ def test_bad_names_are_refused(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(MaxiError, match=message):
         read_names(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_read_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "waving").mkdir()
+    (tmp_path / "waving" / "a.mp4").touch()
+    (tmp_path / "lost").mkdir()
+    scandir = os.scandir
+
+    def refused(folder: str) -> object:
+        if Path(folder).name == "lost":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    sources = list_videos(tmp_path)
+    assert [s.path.name for s in sources] == ["a.mp4", "lost"]
+    with pytest.raises(MaxiError, match="the folder cannot be read"):
+        video_id(sources[1].path)

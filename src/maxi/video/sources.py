@@ -59,12 +59,15 @@ def _layout(path: Path) -> str:
 
 
 def _folder(root: Path, split: str | None) -> list[Source]:
-    """List all videos below `root`; the name of the first sub-folder on the way to a file is its label."""
+    """List all videos below `root`; the name of the first sub-folder on the way to a file is its label.
+
+    A sub-folder that cannot be read is listed itself, so that it is told among the files that cannot be read.
+    """
     _refuse_split(root, split)
     sources = []
     for path in _walk(root):
         parts = path.relative_to(root).parts
-        if path.suffix.lower() in EXTENSIONS:
+        if path.suffix.lower() in EXTENSIONS or path.is_dir():
             sources.append(Source(path, _readable(parts[0]) if len(parts) > 1 else None))
     if not sources:
         raise MaxiError(
@@ -153,6 +156,8 @@ def video_id(path: str | Path) -> str:
     """
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise MaxiError("the folder cannot be read; change its permissions or move it")
         if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
             raise MaxiError("not a file")
         content = hashlib.sha256(str(status.st_size).encode())
@@ -214,15 +219,20 @@ def _name_column(path: Path) -> list[tuple[int, str]]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder in a fixed order, but for hidden ones; each folder is entered once."""
+    """Yield the files below a folder in a fixed order, but for hidden ones, then the folders that cannot be read.
 
-    def refuse(error: OSError) -> None:
-        raise MaxiError(
-            f"{error.filename} cannot be read ({error.strerror}); mend its permissions or move it"
-        )
+    Each folder is entered once. Raises MaxiError when `root` itself cannot be read.
+    """
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == root:
+            raise MaxiError(f"{root} cannot be read ({error.strerror}); change its permissions")
+        unreadable.append(path)
 
     entered = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
         status = os.stat(folder)
         # Symbolic links may lead in circles.
         if (status.st_dev, status.st_ino) in entered:
@@ -234,6 +244,7 @@ def _walk(root: Path) -> Iterator[Path]:
             path = Path(folder, name)
             if not name.startswith(".") and (path.is_file() or not path.exists()):
                 yield path
+    yield from unreadable
 
 
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
