@@ -159,7 +159,11 @@ def test_an_id_depends_on_content_alone(tmp_path: Path) -> None:
 
 def test_an_id_of_what_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
-    for name, reason in (("none.mp4", "does not exist"), ("pipe.mp4", "not a file"), ("", "not a")):
+    for name, reason in (
+        ("none.mp4", "does not exist"),
+        ("pipe.mp4", "not a file"),
+        ("", "a folder"),
+    ):
         with pytest.raises(MaxiError, match=reason):
             video_id(tmp_path / name)
 
@@ -221,5 +225,5 @@ def test_a_folder_that_cannot_be_read_is_listed(
     monkeypatch.setattr(os, "scandir", refused)
     sources = list_videos(tmp_path)
     assert [s.path.name for s in sources] == ["a.mp4", "lost"]
-    with pytest.raises(MaxiError, match="the folder cannot be read"):
+    with pytest.raises(MaxiError, match="a folder of which nothing can be read"):
         video_id(sources[1].path)

@@ -157,7 +157,9 @@ def video_id(path: str | Path) -> str:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise MaxiError("the folder cannot be read; change its permissions or move it")
+            raise MaxiError(
+                "a folder of which nothing can be read; change its permissions or move it"
+            )
         if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
             raise MaxiError("not a file")
         content = hashlib.sha256(str(status.st_size).encode())
