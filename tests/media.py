@@ -25,11 +25,13 @@ def write_video(
     *,
     times: Sequence[int] | None = None,
     title: str = "",
+    aspect: Fraction | None = None,
 ) -> Path:
     """Write a moving shape on a background that depends on `seed`; `size` is (width, height).
 
     `times` are the frames' time stamps in milliseconds, for a variable frame rate. The container is
-    the one the file's extension names; `gop` is the number of frames from keyframe to keyframe.
+    the one the file's extension names; `gop` is the number of frames from keyframe to keyframe, `aspect` how many
+    times as wide as high a pixel is.
     """
     path = Path(path)
     codec = codec or CODECS.get(path.suffix.lower(), "libx264")
@@ -42,6 +44,8 @@ def write_video(
         stream.pix_fmt = _pixel_format(codec, size)
         stream.thread_count = 1
         stream.codec_context.time_base = base
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if gop is not None:
             stream.codec_context.gop_size = gop
         if codec == "libvpx-vp9":

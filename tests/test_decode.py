@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from maxi.errors import MaxiError
+from maxi.video import upright
 from maxi.video.decode import centre_indices, decode_frames, probe, tsn_indices
 from media import draw, read_number, write_video
 
@@ -89,12 +90,23 @@ def test_missing_frames_repeat_the_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "turns"),
-    [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2), ((1, 0, 0, 1), 0)],
+    ("matrix", "displayed"),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),  # a phone's quarter turn clockwise
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image, 2).swapaxes(0, 1)),
+        ((0, 0, 0, 0), lambda image: image),  # nonsense
+    ],
 )
-def test_rotation(tmp_path: Path, matrix: tuple[int, ...], turns: int) -> None:
-    # QuickTime: x' = a x + c y, y' = b x + d y with y downwards; (0, 1, -1, 0) is a phone's quarter
-    # turn clockwise.
+def test_the_whole_display_matrix_is_applied(
+    tmp_path: Path, matrix: tuple[int, ...], displayed: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    # QuickTime: x' = a x + c y, y' = b x + d y, with y downwards.
     path = write_video(tmp_path / "a.mp4", 4)
     plain = decode_frames(path, [3])[0]
     a, b, c, d = (65536 * value for value in matrix)
@@ -102,9 +114,48 @@ def test_rotation(tmp_path: Path, matrix: tuple[int, ...], turns: int) -> None:
     start = data.index(b"tkhd") + 44
     data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
-    upright = np.rot90(plain, turns)
-    assert np.array_equal(decode_frames(path, [3])[0], upright)
-    assert (probe(path).height, probe(path).width) == upright.shape[:2]
+    expected = displayed(plain)
+    assert np.array_equal(decode_frames(path, [3])[0], expected)
+    assert (probe(path).height, probe(path).width) == expected.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [((4, 1), (256, 48)), ((1, 2), (64, 96)), ((63, 64), (64, 48)), ((99, 1), (64, 48))],
+)
+def test_pixels_are_displayed_square(
+    tmp_path: Path, aspect: tuple[int, int], size: tuple[int, int]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 4, aspect=Fraction(*aspect))
+    found = probe(path)
+    assert (found.width, found.height) == size
+    (frame,) = decode_frames(path, [3])
+    assert frame.shape == (size[1], size[0], 3)
+    assert read_number(frame) == 3
+
+
+def test_a_large_frame_is_shrunk_as_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 4, (128, 96))
+    monkeypatch.setattr(upright, "LARGEST", 64 * 48)
+    assert (probe(path).width, probe(path).height) == (128, 96)
+    assert decode_frames(path, [3]).shape == (1, 48, 64, 3)
+    assert numbers(path, [3, 1]) == [3, 1]
+    assert upright.returned_size(10**9, 1) == (64 * 48, 1)
+
+
+def test_frames_are_shown_when_their_stamps_say(tmp_path: Path) -> None:
+    slow_then_fast = [*range(0, 10_000, 1000), *range(10_000, 11_000, 50)]
+    found = probe(write_video(tmp_path / "a.mp4", 30, times=slow_then_fast))
+    np.testing.assert_allclose(found.times[:-1], np.array(slow_then_fast) / 1000, atol=0.002)
+    assert found.times[-1] > 10.95
+    once = write_video(tmp_path / "1.ts", 20).read_bytes()
+    (tmp_path / "twice.ts").write_bytes(2 * once)
+    found = probe(tmp_path / "twice.ts")
+    assert found.n_frames == 40
+    np.testing.assert_allclose(found.times, np.arange(41) / 10, atol=0.01)
+    assert found.fps == pytest.approx(10, rel=0.01)
 
 
 def test_a_change_of_size_midway_is_scaled_away(tmp_path: Path) -> None:
@@ -273,5 +324,7 @@ def test_real_clips_decode_to_the_counts_of_their_manifest() -> None:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["frames"]))[:96:8]
     for row in rows:
         found = probe(SHARED / "videos" / row["path"])
-        expected = (int(row["frames"]), int(row["width"]), int(row["height"]), None)
+        # This one is stored in another shape than it is displayed in.
+        width = 456 if row["path"] == "mmaction2_samples/part_0.mp4" else int(row["width"])
+        expected = (int(row["frames"]), width, int(row["height"]), None)
         assert (found.n_frames, found.width, found.height, found.short) == expected, row["path"]

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,21 @@ from maxi.files import digest
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.settings import load_config
-from maxi.stages import index
+from maxi.video.workers import Answer, Decoder, Request
 
 TINY = Sizes(pool=192, unseen=256, known=48)
 PACKAGE = Path(__file__).parents[1] / "src" / "maxi" / "miniature"
+
+
+answers_of = Decoder.map
+
+
+def with_ids_of_names(
+    decoder: Decoder, requests: Iterable[Request]
+) -> Iterator[tuple[Request, Answer | MaxiError]]:
+    for request, answer in answers_of(decoder, requests):
+        name = digest(*Path(request.path).parts[-2:])
+        yield request, name if request.wanted == "id" else answer
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +43,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         # Another encoder writes other bytes, and ids made of them would draw other frames and texts, as a seed does.
-        patch.setattr(index, "video_id", lambda path: digest(*path.parts[-2:]))
+        patch.setattr(Decoder, "map", with_ids_of_names)
         demo(folder, offset=7, full=True, sizes=TINY, progress=silent)
         yield folder
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.video.sources import LAYOUTS, Source, list_videos, read_names, video_id
+from maxi.video.identity import content_id
+from maxi.video.sources import LAYOUTS, Source, list_videos, read_names
 
 
 def touch(root: Path, *names: str) -> None:
@@ -102,7 +103,7 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     [
         ("none", None, "does not exist; name a folder"),
         ("none.csv:train", None, r"none\.csv does not exist"),
-        ("folder", "", r"holds no videos; looked for \.mp4 \.avi"),
+        ("folder", "", r"holds no videos; looked for \.mp4 \.m4v"),
         ("a.csv", "", "a.csv is empty"),
         ("a.csv", "file,label\nx,y\n", "no column `path`, only file, label"),
         ("a.csv", "path,label\n", "names no videos"),
@@ -141,20 +142,20 @@ def test_an_id_depends_on_content_alone(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(data)
     (tmp_path / "sub").mkdir()
     shutil.copy(tmp_path / "a.mp4", tmp_path / "sub/other name.avi")
-    first = video_id(tmp_path / "a.mp4")
-    assert video_id(str(tmp_path / "sub/other name.avi")) == first
+    first = content_id(tmp_path / "a.mp4")
+    assert content_id(str(tmp_path / "sub/other name.avi")) == first
     assert len(first) == 16
     assert int(first, 16)
     others = {first}
-    for place in (0, len(data) // 2, len(data) - 1):
+    for place in (0, 100_000, len(data) // 2, len(data) - 1):
         changed = bytearray(data)
         changed[place] ^= 1
         (tmp_path / "b.mp4").write_bytes(changed)
-        others.add(video_id(tmp_path / "b.mp4"))
+        others.add(content_id(tmp_path / "b.mp4"))
     for content in (b"", b"x", data + b"x", data[:-1], data[: 64 * 1024 + 1]):
         (tmp_path / "b.mp4").write_bytes(content)
-        others.add(video_id(tmp_path / "b.mp4"))
-    assert len(others) == 9
+        others.add(content_id(tmp_path / "b.mp4"))
+    assert len(others) == 10
 
 
 def test_an_id_of_what_cannot_be_read(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_an_id_of_what_cannot_be_read(tmp_path: Path) -> None:
         ("", "a folder"),
     ):
         with pytest.raises(MaxiError, match=reason):
-            video_id(tmp_path / name)
+            content_id(tmp_path / name)
 
 
 def test_names_are_read_in_order(tmp_path: Path) -> None:
@@ -226,4 +227,4 @@ def test_a_folder_that_cannot_be_read_is_listed(
     sources = list_videos(tmp_path)
     assert [s.path.name for s in sources] == ["a.mp4", "lost"]
     with pytest.raises(MaxiError, match="a folder of which nothing can be read"):
-        video_id(sources[1].path)
+        content_id(sources[1].path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -18,10 +21,10 @@ import pytest
 from click.testing import CliRunner
 
 from maxi.cli import main
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, UnfinishedError
+from maxi.memory import is_stopped
 from maxi.video import workers as decoding
 from maxi.video.decode import Probe, decode_frames, probe
-from maxi.video.worker import MEMORY_LIMIT
 from maxi.video.workers import Decoder, Request, WorkerError
 from media import read_number, write_video
 
@@ -134,7 +137,7 @@ def test_map_takes_few_requests_ahead_when_their_answers_are_large(
         ahead = []
         for n, (request, answer) in enumerate(decoder.map(requests())):
             assert isinstance(answer, np.ndarray)
-            assert len(answer) == len(request.indices or ()) == taken[n]
+            assert len(answer) == len(request.wanted) == taken[n]
             ahead.append(len(taken) - n)
     # The answer in hand counts: two of five frames are under way at a time, one of a hundred.
     assert ahead == [2, 4, 4, 3, 2, 2, 2, 2, 1, 1, 1, 3, 2, 1]
@@ -158,12 +161,15 @@ def test_a_hanging_worker_is_killed_and_replaced(video: Path, hanging: Path) -> 
 def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
     with Decoder(1) as decoder:
         decoder.one(Request(video))
-        (worker,) = workers()
         ends = []
 
         def crash() -> None:
-            ends.append(os.open(hanging, os.O_WRONLY))  # waits until the worker opens the other end
-            worker.send_signal(signal.SIGSEGV)
+            for _ in range(2):  # a request is tried twice
+                # This waits until the worker opens the other end.
+                ends.append(os.open(hanging, os.O_WRONLY))
+                (worker,) = workers()
+                worker.send_signal(signal.SIGSEGV)
+                psutil.wait_procs([worker])
 
         threading.Thread(target=crash, daemon=True).start()
         requests = [Request(hanging), Request(video)]
@@ -173,10 +179,74 @@ def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
         worker.kill()
         psutil.wait_procs([worker])
         assert decoder.one(Request(video)) == after
-    assert isinstance(crashed, MaxiError)
+    assert isinstance(crashed, UnfinishedError)
     assert str(crashed) == "the decoder crashed (signal 11)"
-    os.close(*ends)
+    for end in ends:
+        os.close(end)
     assert after == probe(video)
+
+
+@posix
+def test_a_good_video_survives_one_crash(video: Path, hanging: Path, tmp_path: Path) -> None:
+    def crash() -> None:
+        end = os.open(hanging, os.O_WRONLY)
+        shutil.copy(video, tmp_path / "copy")
+        (tmp_path / "copy").replace(hanging)
+        (worker,) = workers()
+        worker.kill()
+        os.close(end)
+
+    thread = threading.Thread(target=crash, daemon=True)
+    thread.start()
+    with Decoder(1) as decoder:
+        assert decoder.one(Request(hanging)) == probe(video)
+    thread.join()
+
+
+def test_time_in_which_a_worker_is_stopped_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = SimpleNamespace(pid=1, kill=lambda: None)
+    answered, expired = threading.Event(), threading.Event()
+    n_asked = 0
+
+    def is_stopped(pid: int) -> bool:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked == 20:
+            answered.set()
+        return True
+
+    monkeypatch.setattr(decoding, "TICK", 0.01)
+    monkeypatch.setattr(decoding, "is_stopped", is_stopped)
+    decoding._watch(cast(Any, process), 0.05, answered, expired)
+    assert (n_asked, expired.is_set()) == (20, False)
+    monkeypatch.setattr(decoding, "is_stopped", lambda pid: False)
+    decoding._watch(cast(Any, process), 0.05, threading.Event(), expired)
+    assert expired.is_set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the state of a process is read on Linux only")
+def test_a_stopped_process_is_known() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        while not is_stopped(process.pid):
+            time.sleep(0.01)
+        process.kill()
+    assert not is_stopped(process.pid)
+
+
+def test_a_hole_in_a_file_gives_no_time(tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse.mp4"
+    with sparse.open("wb") as file:
+        file.write(bytes(4096))
+        file.truncate(2**40)
+    if sparse.stat().st_blocks * 512 >= 2**40:
+        pytest.skip("this file system has no holes")
+    assert decoding._bytes_on_disk(sparse) < 2**30
+    whole = tmp_path / "whole.mp4"
+    whole.write_bytes(bytes(100_000))
+    assert decoding._bytes_on_disk(whole) == 100_000
+    assert decoding._bytes_on_disk(tmp_path / "none.mp4") == 0
 
 
 @pytest.fixture
@@ -284,7 +354,7 @@ def test_the_memory_of_a_worker_is_limited(video: Path) -> None:
     with Decoder(1) as decoder:
         decoder.one(Request(video))
         (worker,) = workers()
-        assert worker.rlimit(psutil.RLIMIT_AS)[0] == MEMORY_LIMIT
+        assert worker.rlimit(psutil.RLIMIT_AS)[0] == decoder._workers[0].memory
 
 
 @posix

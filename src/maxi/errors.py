@@ -15,6 +15,10 @@ class MaxiError(Exception):
     """Something the user can act on: one sentence that says where, what, and what to do next."""
 
 
+class UnfinishedError(MaxiError):
+    """A file was not read for a reason that may pass, such as a busy machine: another try may succeed."""
+
+
 MISTAKES = (TypeError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError)
 """Exceptions that point to wrong code, not to a bad file: they are never reported as a fault of the user's input."""
 

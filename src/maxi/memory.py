@@ -1,4 +1,4 @@
-"""How much memory a process has taken, and a bound on what torch keeps."""
+"""What the system says of memory and of processes, and a bound on what torch keeps."""
 
 from __future__ import annotations
 
@@ -35,3 +35,23 @@ def peak_memory(pid: int | None = None) -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return 0
+
+
+def total_memory() -> int:
+    """Return the bytes of memory that this process may use at most; 0 where the system does not say."""
+    total = 0
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):  # of a container
+        with suppress(OSError, ValueError):
+            total = min(total, int(Path("/sys/fs/cgroup", limit).read_text()))
+    return max(0, total)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is suspended, as by Ctrl-Z; False where the system does not say."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("State:"):
+                return line.split()[1] in ("T", "t")
+    return False

@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, UnfinishedError
 from maxi.files import ESCAPED, parse_json, read_json_lines, write_text
 
 
@@ -24,7 +24,8 @@ class Video:
 
     `id` depends on the file's content alone, never on its name or folder. `n_frames` counts the frames that decode.
     `short` says why, where the file ends earlier than its header says. `label` is set only where the source states it;
-    evaluation reads it, and training only where `match.supervised` asks for it.
+    evaluation reads it, and training only where `match.supervised` asks for it. `n_bytes` and `changed` are the file's
+    size and its time of change in nanoseconds: while they stay, the file is not read again to know its content.
     """
 
     id: str
@@ -35,15 +36,31 @@ class Video:
     height: int
     short: str | None = None
     label: str | None = None
+    n_bytes: int = 0
+    changed: int = 0
+
+    @property
+    def content(self) -> str:
+        """The id without the number of a copy: equal for files with the same content."""
+        return self.id.partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One file that is `unreadable` or `short` (its `kind`), and why: a row of `skipped.jsonl`."""
+    """One file that is `unreadable` or `short` (its `kind`), and why: a row of `skipped.jsonl`.
+
+    `again` says that a resumed run tries it again, because its decoder crashed, took too long or lacked memory.
+    """
 
     path: str
     kind: str
     reason: str
+    again: bool = False
+
+    @classmethod
+    def unreadable(cls, path: str, error: MaxiError) -> Skipped:
+        """Return the row of a file that was not read because of this error."""
+        return cls(path, "unreadable", str(error), isinstance(error, UnfinishedError))
 
 
 class Other(NamedTuple):

@@ -23,6 +23,10 @@ NEW, META, ANNOUNCED = ".new", ".meta.json", ".meta.json.new"
 """What follows a file's name: the file before it is in place, its record, and the record before it is in place."""
 
 
+UNFINISHED = "unfinished"
+"""The input that is written into a record when videos are missing that another try may read."""
+
+
 # What `flock` fails with where a file system, such as some network ones, has no locks.
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
@@ -162,10 +166,11 @@ def is_current(path: Path, inputs: Mapping[str, str]) -> bool:
             "move it away to have it made"
         )
     edited = file_digest(path) != record["output"]
+    is_whole = record["inputs"].pop(UNFINISHED, None) is None
     if record["inputs"] == inputs:
         if edited:
             logger.warning("%s was edited by hand; it is used as it is", path)
-        return True
+        return is_whole or edited
     if edited:
         changed = [name for name in inputs if record["inputs"].get(name) != inputs[name]]
         raise MaxiError(

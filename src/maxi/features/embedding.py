@@ -121,7 +121,7 @@ def fill_store(
     results = zip(missing, decoder.map(requests), strict=True)
     for video, (_, frames) in progress(results, len(missing), what) if missing else ():
         if isinstance(frames, MaxiError):
-            skipped.append(Skipped(video.path, "unreadable", str(frames)))
+            skipped.append(Skipped.unreadable(video.path, frames))
             continue
         assert isinstance(frames, np.ndarray)
         features = row(frames, video).float().cpu().numpy()

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,8 @@ from maxi.models.text_embeddings import embed_names, embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.text.clean import with_name
 from maxi.video.decode import Probe, centre_indices
+from maxi.video.timing import Window, cut
+from maxi.video.upright import returned_size
 from maxi.video.workers import Decoder, Request
 
 NEAR = 10  # of the other actions, as many nearest to each name are left out
@@ -30,9 +31,9 @@ FRAMES_AT_ONCE = 2**30  # bytes of decoded frames held for one request
 class Prediction:
     """The best names of one window, with their cosines, and their softmax scores over all names.
 
-    `start` and `end` are in seconds from the start of the video. `none` is the share of other everyday actions that
-    fit the window better than its best name: near 0 the name stands out, near 0.5 it fits no better than any action.
-    It is a rank, not a calibrated probability.
+    `start` and `end` are in seconds from the first frame of the video. `none` is the share of other everyday actions
+    that fit the window better than its best name: near 0 the name stands out, near 0.5 it fits no better than any
+    action. It is a rank, not a calibrated probability.
     """
 
     path: str
@@ -77,31 +78,29 @@ class Classifier:
     def windows(self, path: str, decoder: Decoder, seconds: float) -> Iterator[Prediction]:
         """Yield a prediction for each window of about `seconds`; a shorter video is one window.
 
-        All windows of a video have nearly the same length. Raises MaxiError when the file cannot be decoded.
+        All windows of a video have the same length. Which frames are in a window, their own time stamps say, so that it
+        is right for a variable frame rate too. Raises MaxiError when the file cannot be decoded.
         """
         probe = decoder.one(Request(path))
         assert isinstance(probe, Probe)
-        n = max(1, round(probe.n_frames / probe.fps / seconds)) if seconds and probe.fps else 1
-        n = min(n, max(1, probe.n_frames // self.n_frames))
-        windows = list(pairwise(i * probe.n_frames // n for i in range(n + 1)))
-        n_at_once = max(1, FRAMES_AT_ONCE // (probe.width * probe.height * 3 * self.n_frames))
-        for i in range(0, n, n_at_once):
+        windows = cut(probe.times, seconds)
+        height, width = returned_size(probe.height, probe.width)
+        n_at_once = max(1, FRAMES_AT_ONCE // (height * width * 3 * self.n_frames))
+        for i in range(0, len(windows), n_at_once):
             group = windows[i : i + n_at_once]
             indices = [
                 start + index
-                for start, end in group
+                for start, end in (window.frames for window in group)
                 for index in centre_indices(end - start, self.n_frames)
             ]
             frames = decoder.one(Request(path, tuple(indices)))
             assert isinstance(frames, np.ndarray)
-            for (start, end), clip in zip(group, np.split(frames, len(group)), strict=True):
-                yield self._predict(path, clip, start, end, probe.fps)
+            for window, clip in zip(group, np.split(frames, len(group)), strict=True):
+                yield self._predict(path, clip, window)
 
     @torch.inference_mode()
-    def _predict(
-        self, path: str, frames: np.ndarray, start: int, end: int, fps: float
-    ) -> Prediction:
-        """Return the prediction for the window from frame `start` to frame `end`."""
+    def _predict(self, path: str, frames: np.ndarray, window: Window) -> Prediction:
+        """Return the prediction for a window with these frames."""
         z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
         z_v = z_v.float().cpu()
         cosines: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
@@ -109,8 +108,8 @@ class Classifier:
         best = cosines.argsort(descending=True, stable=True)[: self.k].tolist()
         return Prediction(
             path,
-            round(start / fps, 2) if fps else 0.0,
-            round(end / fps, 2) if fps else 0.0,
+            round(window.start, 2),
+            round(window.end, 2),
             tuple(self.names[k] for k in best),
             tuple(round(float(scores[k]), 4) for k in best),
             tuple(round(float(cosines[k]), 4) for k in best),

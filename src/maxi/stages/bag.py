@@ -80,7 +80,7 @@ def _make_bags(job: Job, inputs: Inputs, second: VideoCLIP | None) -> None:
     finally:
         journal.close()
     bags = _agreed(job, journal.done, second) if second else journal.done
-    write_signed(run.bags, bags, inputs.key)
+    write_signed(run.bags, bags, inputs.used())
     journal.path.unlink(missing_ok=True)
 
 

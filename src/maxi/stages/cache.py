@@ -156,7 +156,10 @@ def _packed(job: Job, videos: Sequence[Video]) -> Iterator[StoredFrames | MaxiEr
 
 
 def _pack(frames: Answer | MaxiError, config: CacheConfig) -> StoredFrames | MaxiError:
-    return pack(frames, config) if isinstance(frames, np.ndarray) else MaxiError(str(frames))
+    if isinstance(frames, MaxiError):
+        return frames
+    assert isinstance(frames, np.ndarray)
+    return pack(frames, config)
 
 
 def in_bytes(n: float) -> str:

@@ -55,7 +55,7 @@ def caption_run(job: Job) -> list[Caption]:
         pairs = iter(job.progress(zip(todo, answers, strict=True), len(todo), "caption"))
         while chunk := [(video, frames) for video, (_, frames) in islice(pairs, size)]:
             errors = [(v, f) for v, f in chunk if isinstance(f, MaxiError)]
-            failed += [Skipped(v.path, "unreadable", str(error)) for v, error in errors]
+            failed += [Skipped.unreadable(v.path, error) for v, error in errors]
             readable = [(v, f) for v, f in chunk if not isinstance(f, MaxiError)]
             described = captioning.describe(captioner, readable) if readable else []
             for (video, _), captions in zip(readable, described, strict=True):
@@ -68,7 +68,7 @@ def caption_run(job: Job) -> list[Caption]:
     rows = [done[video.id] for video in videos if video.id in done]
     if (n_silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
         logger.warning("%s said nothing of %d of %d videos", config.captioner, n_silent, len(rows))
-    write_signed(run.captions, rows, inputs.key)
+    write_signed(run.captions, rows, inputs.used())
     journal.path.unlink(missing_ok=True)
     return rows
 
@@ -92,8 +92,6 @@ def plan_caption(job: Job) -> list[str]:
     """Return what `caption` would ask of a server at most, in one line, without asking; [] when it asks none."""
     caption_config = job.config.caption
     videos = read_jsonl(job.run.manifest, Video)
-    n_frames = sum(
-        len(captioning.request(v, caption_config.n_frames).indices or ()) for v in videos
-    )
+    n_frames = sum(len(captioning.request(v, caption_config.n_frames).wanted) for v in videos)
     cost = captioning.captioning_cost(caption_config.captioner, n_frames, job.config.chat)
     return [f"{caption_config.captioner}: {tell(cost)}"] if cost else []

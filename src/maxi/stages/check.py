@@ -43,7 +43,7 @@ class Checked:
     def refuse(self, max_skipped: float | None = None) -> None:
         """Raise MaxiError when more files are unreadable than a run allows, or than the share `max_skipped`."""
         share = IndexConfig().max_skipped if max_skipped is None else max_skipped
-        check_skipped(self.n_files, self.skipped, share, "the list above")
+        check_skipped(self.n_files, self.skipped, share)
 
 
 def check_videos(where: str, *, progress: Progress = bar) -> Checked:
@@ -51,6 +51,6 @@ def check_videos(where: str, *, progress: Progress = bar) -> Checked:
     sources = list_videos(where)
     with Decoder() as decoder, TemporaryDirectory() as folder:
         _, skipped = index_videos(
-            sources, decoder, journal=Path(folder) / "journal", known={}, progress=progress
+            sources, decoder, journal=Path(folder) / "journal", known=[], progress=progress
         )
     return Checked(len(sources), skipped)

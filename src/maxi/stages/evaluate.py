@@ -132,9 +132,8 @@ def _records(
     is_known = [canonical_keys(name)[0] in known for name in names]
     seen = np.array([is_known[k] for k in labels])
     splits = {"all": np.ones(len(labels), dtype=bool), "seen": seen, "unseen": ~seen}
-    # An id without the number of its copy: equal for files with the same content.
-    contents_trained = {v.id.partition("-")[0] for v in trained}
-    n_again = sum(v.id.partition("-")[0] in contents_trained for v in videos)
+    contents_trained = {v.content for v in trained}
+    n_again = sum(v.content in contents_trained for v in videos)
     if n_again:
         logger.warning(
             "%d of %d labelled videos are also among the unlabelled ones", n_again, len(videos)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,11 @@ from maxi.errors import MaxiError, some
 from maxi.files import digest, write_text
 from maxi.progress import Progress, silent
 from maxi.records import Journal, Skipped, Video, read_jsonl, write_jsonl
-from maxi.run import Run, is_current, signed, write_signed
+from maxi.run import UNFINISHED, Run, is_current, signed, write_signed
 from maxi.stages.job import Job, check_skipped
 from maxi.text.names import no_names, plain, same, words
 from maxi.video.decode import Probe
-from maxi.video.sources import Source, list_videos, video_id
+from maxi.video.sources import Source, list_videos
 from maxi.video.workers import Decoder, Request
 
 logger = logging.getLogger(__name__)
@@ -61,14 +61,15 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
     inputs = {"files": listing(sources)}
     if is_current(run.manifest, inputs):
         return read_jsonl(run.manifest, Video)
-    old = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
+    known = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
     journal = run.journal(run.manifest)
     videos, skipped = index_videos(
-        sources, job.decoder, journal=journal, known={v.id: v for v in old}, progress=job.progress
+        sources, job.decoder, journal=journal, known=known, progress=job.progress
     )
     write_jsonl(run.skipped, skipped)
-    check_skipped(len(sources), skipped, job.config.index.max_skipped, str(run.skipped))
-    write_signed(run.manifest, videos, inputs)
+    check_skipped(len(sources), skipped, job.config.index.max_skipped, run.skipped)
+    again = {UNFINISHED: "videos"} if any(row.again for row in skipped) else {}
+    write_signed(run.manifest, videos, inputs | again)
     journal.unlink(missing_ok=True)
     if skipped:
         n_short = sum(s.kind == "short" for s in skipped)
@@ -108,7 +109,7 @@ def read_videos(where: str | Path, *, progress: Progress = silent) -> list[Video
     sources = list_videos(where)
     with Decoder() as decoder, TemporaryDirectory() as folder:
         videos, skipped = index_videos(
-            sources, decoder, journal=Path(folder) / "journal", known={}, progress=progress
+            sources, decoder, journal=Path(folder) / "journal", known=[], progress=progress
         )
     if skipped:
         logger.warning("%d files are unreadable or end early: see `maxi check`", len(skipped))
@@ -122,49 +123,63 @@ def index_videos(
     decoder: Decoder,
     *,
     journal: Path,
-    known: Mapping[str, Video],
+    known: Sequence[Video],
     progress: Progress,
 ) -> tuple[list[Video], list[Skipped]]:
     """Decode every file once, and return the videos ordered by id, and the files that are unreadable or end early.
 
-    `known` videos, by id, are not decoded again; nor are those that `journal` holds from an interrupted index. The
-    order and the ids depend on the files' content alone, so that names of files and folders cannot reach a bag.
+    The content of `known` videos is not decoded again; nor is that of videos which `journal` holds from an interrupted
+    index. A file is read to know its content, unless its path, size and time of change are known. The order and the ids
+    depend on the files' content alone, so that names of files and folders cannot reach a bag.
     """
     noted = Journal(journal, Video, "index")
-    known = {**known, **{video.id: video for video in noted.done}}
-    files: list[tuple[str, Source, Video]] = []
+    known = [*known, *noted.done]
+    by_file = {(video.path, video.n_bytes, video.changed): video for video in known}
+    by_content = {video.content: video for video in known}
+    videos: list[Video] = []
     skipped: list[Skipped] = []
-    unprobed: list[tuple[str, Source]] = []
+    unread: list[Video] = []
+    unprobed: list[Video] = []
 
-    def requests() -> Iterator[Request]:
-        """Yield a request for each file that has to be decoded, and sort out the others."""
+    def skip(file: Video, error: MaxiError) -> None:
+        skipped.append(Skipped.unreadable(file.path, error))
+
+    def id_requests() -> Iterator[Request]:
+        """Yield a request for the content of each file that is not known."""
         for source in progress(sources, len(sources), "index"):
-            try:
-                content_id = video_id(source.path)
-            except (OSError, MaxiError) as error:
-                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-                skipped.append(Skipped(os.path.abspath(source.path), "unreadable", reason))
-                continue
-            if content_id in known:
-                files.append((content_id, source, known[content_id]))
-                continue
-            unprobed.append((content_id, source))
-            yield Request(source.path)
+            file = _file(source)
+            if found := by_file.get((file.path, file.n_bytes, file.changed)):
+                videos.append(_of(file, found))
+            else:
+                unread.append(file)
+                yield Request(file.path, "id")
+
+    def probe_requests() -> Iterator[Request]:
+        """Yield a request to decode each file whose content is not known."""
+        for number, (request, answer) in enumerate(decoder.map(id_requests())):
+            file = unread[number]
+            if isinstance(answer, MaxiError):
+                skip(file, answer)
+            elif found := by_content.get(str(answer)):
+                videos.append(_of(file, found))
+            else:
+                unprobed.append(replace(file, id=str(answer)))
+                yield Request(request.path)
 
     try:
-        for number, (_, answer) in enumerate(decoder.map(requests())):
-            content_id, source = unprobed[number]
+        for number, (_, answer) in enumerate(decoder.map(probe_requests())):
+            file = unprobed[number]
             if isinstance(answer, MaxiError):
-                skipped.append(Skipped(os.path.abspath(source.path), "unreadable", str(answer)))
+                skip(file, answer)
                 continue
             assert isinstance(answer, Probe)
             size = answer.width, answer.height
-            video = Video(content_id, "", answer.n_frames, answer.fps, *size, answer.short)
-            noted.add(video)
-            files.append((content_id, source, video))
+            found = Video(file.id, "", answer.n_frames, answer.fps, *size, answer.short)
+            videos.append(_of(file, found))
+            noted.add(videos[-1])
     finally:
         noted.close()
-    videos = _with_sources(files)
+    videos = _with_own_ids(videos)
     skipped += [Skipped(v.path, "short", v.short) for v in videos if v.short]
     return videos, sorted(skipped, key=lambda s: (s.kind, s.path))
 
@@ -181,13 +196,34 @@ def listing(sources: Sequence[Source]) -> str:
     return digest(entries)
 
 
-def _with_sources(files: Sequence[tuple[str, Source, Video]]) -> list[Video]:
-    """Give each video the path and label of its file; the second and later files of one content get other ids."""
+def _file(source: Source) -> Video:
+    """Return what is known of a file before it is read: path, label, size and time of change."""
+    try:
+        status = source.path.stat()
+        n_bytes, changed = status.st_size, status.st_mtime_ns
+    except OSError:
+        n_bytes, changed = -1, 0
+    path = os.path.abspath(source.path)
+    return Video("", path, 0, 0.0, 0, 0, label=source.label, n_bytes=n_bytes, changed=changed)
+
+
+def _of(file: Video, found: Video) -> Video:
+    """Return the video of a file whose content was found before."""
+    return replace(
+        found,
+        id=found.content,
+        path=file.path,
+        label=file.label,
+        n_bytes=file.n_bytes,
+        changed=file.changed,
+    )
+
+
+def _with_own_ids(videos: Sequence[Video]) -> list[Video]:
+    """Order videos by their ids; the second and later files of one content get other ids than the first."""
     n_copies: dict[str, int] = {}
-    videos = []
-    for content_id, source, video in sorted(files, key=lambda file: (file[0], str(file[1].path))):
-        copy = n_copies[content_id] = n_copies.get(content_id, 0) + 1
-        own_id = content_id if copy == 1 else f"{content_id}-{copy}"
-        path = os.path.abspath(source.path)
-        videos.append(replace(video, id=own_id, path=path, label=source.label))
-    return sorted(videos, key=lambda v: v.id)
+    own = []
+    for video in sorted(videos, key=lambda v: (v.id, v.path)):
+        copy = n_copies[video.id] = n_copies.get(video.id, 0) + 1
+        own.append(video if copy == 1 else replace(video, id=f"{video.id}-{copy}"))
+    return sorted(own, key=lambda v: v.id)

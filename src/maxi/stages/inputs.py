@@ -11,7 +11,7 @@ from maxi.errors import MaxiError
 from maxi.files import digest
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Video, read_jsonl
-from maxi.run import contents, is_current
+from maxi.run import UNFINISHED, contents, is_current
 from maxi.stages.job import Job, fresh_model
 
 
@@ -77,6 +77,10 @@ class Inputs:
     def note(self, name: str, value: Any) -> None:
         """Note anything else by a name, which messages about a change call it by."""
         self.key[name] = digest(value)
+
+    def used(self) -> dict[str, str]:
+        """Return the key to write; one that is never current where videos failed that another try may read."""
+        return self.key | ({UNFINISHED: "videos"} if self._job.unfinished else {})
 
     def made(self, path: Path) -> bool:
         """Return whether a file is made from these inputs as they are now; see `run.is_current`."""

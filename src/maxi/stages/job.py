@@ -37,13 +37,17 @@ FEW_SKIPPED = 5  # this many unreadable files never stop a run
 
 @dataclass
 class Job:
-    """The run's folder, its settings, the decoders, the progress and the models that every stage works with."""
+    """The run's folder, its settings, the decoders, the progress and the models that every stage works with.
+
+    `unfinished` says that videos could not be read for a reason that may pass.
+    """
 
     run: Run
     config: Config
     decoder: Decoder
     progress: Progress = bar
     world: World = ALONE
+    unfinished: bool = False
     _models: dict[str, VideoCLIP] = field(default_factory=dict)
     _lock: IO[str] | None = None
 
@@ -169,22 +173,25 @@ def embed(
         store.close()
 
 
-def check_skipped(n_files: int, skipped: Sequence[Skipped], max_skipped: float, where: str) -> None:
+def check_skipped(
+    n_files: int, skipped: Sequence[Skipped], max_skipped: float, table: Path | None = None
+) -> None:
     """Raise MaxiError when no file is readable, or when more than 5 files and the share `max_skipped` are not.
 
-    `where` names for the message the list of these files.
+    `table` is the file that lists them, where there is one.
     """
     unreadable = [s for s in skipped if s.kind == "unreadable"]
     if not unreadable:
         return
+    listed = f", as {table} lists them" if table else ""
     first = f"first: {unreadable[0].path}: {unreadable[0].reason}"
     if len(unreadable) == n_files:
         raise MaxiError(
-            f"none of the {n_files} videos can be read ({first}); mend or replace what {where} lists"
+            f"none of the {n_files} videos can be read ({first}); replace them by videos that play{listed}"
         )
     if len(unreadable) > FEW_SKIPPED and len(unreadable) > max_skipped * n_files:
         raise MaxiError(
-            f"{len(unreadable)} of {n_files} videos cannot be read ({first}); mend or remove what {where} lists, "
+            f"{len(unreadable)} of {n_files} videos cannot be read ({first}); replace or remove them{listed}, "
             "or allow more with --max-skipped"
         )
 
@@ -201,6 +208,7 @@ def without(job: Job, videos: Sequence[Video], failed: Sequence[Skipped]) -> lis
             failed[0].path,
             failed[0].reason,
         )
-        check_skipped(len(videos), failed, job.config.index.max_skipped, "the log above")
+        job.unfinished = job.unfinished or any(s.again for s in failed)
+        check_skipped(len(videos), failed, job.config.index.max_skipped)
     lost = {s.path for s in failed}
     return [v for v in videos if v.path not in lost]

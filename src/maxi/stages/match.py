@@ -51,7 +51,7 @@ def match_run(job: Job) -> list[Match]:
         top_k=config.top_k,
         tau=config.tau,
     )
-    write_signed(run.matches, rows, inputs.key)
+    write_signed(run.matches, rows, inputs.used())
     for warning in matching.warnings(rows, names):
         logger.warning(warning)
     return rows

@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
+from maxi.video.timing import mean_rate, shown_at
+from maxi.video.upright import displayed_size, pixel_aspect, returned_size, upright
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 MAX_PIXELS = 8192 * 8192
 MAX_ERRORS = 100
+TS_DISCONT = 0x0200  # FFmpeg's flag of formats whose time stamps may jump
 
 # Demuxers that read the one file they are given; playlists and `concat` scripts name further ones.
 FORMATS = "mov,avi,matroska,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg"
@@ -37,11 +40,16 @@ METADATA: dict[str, Any] = (
 )
 
 
+def _no_times() -> NDArray[np.float64]:
+    return np.zeros(1)
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What one full decode finds: the number of frames, their mean rate per second, the displayed size in pixels.
 
-    `short` says that fewer frames came than the header promises, or that parts of the file do not decode.
+    `times` are the seconds at which each frame is shown, and at last the end of the last frame: (n_frames + 1), from 0
+    on. `short` says that fewer frames came than the header promises, or that parts of the file do not decode.
     """
 
     n_frames: int
@@ -49,6 +57,7 @@ class Probe:
     width: int
     height: int
     short: str | None = None
+    times: NDArray[np.float64] = field(default_factory=_no_times, repr=False, compare=False)
 
 
 def probe(path: str | Path) -> Probe:
@@ -56,31 +65,38 @@ def probe(path: str | Path) -> Probe:
 
     Raises MaxiError with the plain reason when the file cannot be used.
     """
-    n_frames = height = width = 0
-    spans: list[tuple[float, float]] = []
+    size = None
+    stamps: list[float | None] = []
+    durations: list[float] = []
     with _opened(path) as (container, stream):
         errors: list[str] = []
         for frame in _frames(container, stream, errors):
-            if n_frames == 0:
-                height, width = _displayed_size(frame)
-            n_frames += 1
-            if frame.time is not None:
-                spans.append((frame.time, float(frame.duration * (frame.time_base or 0))))
-        if n_frames == 0:
+            size = size or displayed_size(frame, pixel_aspect(stream))
+            stamps.append(frame.time)
+            durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
+        if size is None:
             raise _no_frame_error(errors)
-        fps = _mean_rate(stream, [start for start, _ in spans])
-        end = max((start + (duration or 1 / (fps or 1)) for start, duration in spans), default=None)
-        short = _shortage(container, stream, n_frames=n_frames, end=end)
+        n_frames, rate = len(stamps), float(stream.average_rate or 0)
+        may_jump = bool(container.format.flags & TS_DISCONT)
+        times = shown_at(stamps, durations, rate=rate, may_jump=may_jump)
+        fps = mean_rate(times, rate)
+        ends = [
+            stamp + (duration or 1 / (fps or 1))
+            for stamp, duration in zip(stamps, durations, strict=True)
+            if stamp is not None
+        ]
+        short = _shortage(container, stream, n_frames=n_frames, end=max(ends, default=None))
         if short is None and errors:
             short = f"{n_frames} frames decode; packets that do not: {len(errors)} ({errors[0]})"
-    return Probe(n_frames, fps, width, height, short)
+    return Probe(n_frames, fps, size[1], size[0], short, times)
 
 
 def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]:
     """Return the frames at `indices` as RGB, uint8 (T, H, W, 3), all in the displayed size of the file's first frame.
 
-    Indices count decoded frames from 0; they may repeat, and their order is free. Where the file has
-    fewer frames, the last one is repeated. Raises MaxiError with the plain reason when the file cannot be used.
+    Frames with more pixels than `upright.LARGEST` are shrunk to so many. Indices count decoded frames from 0; they may
+    repeat, and their order is free. Where the file has fewer frames, the last one is repeated. Raises MaxiError with
+    the plain reason when the file cannot be used.
     """
     check_indices(indices)
     places: dict[int, list[int]] = defaultdict(list)
@@ -92,16 +108,16 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
         frames: NDArray[np.uint8] | None = None
         for index, frame in enumerate(_frames(container, stream, errors)):
             if frames is None:
-                height, width = _displayed_size(frame)
+                height, width = returned_size(*displayed_size(frame, pixel_aspect(stream)))
                 frames = np.empty((len(indices), height, width, 3), np.uint8)
             if index in places:
-                frames[places.pop(index)] = _rgb(frame, height, width)
+                frames[places.pop(index)] = upright(frame, height, width)
             if index == last:
                 break
         if frames is None:
             raise _no_frame_error(errors)
         if missing := [place for group in places.values() for place in group]:
-            frames[missing] = _rgb(frame, height, width)
+            frames[missing] = upright(frame, height, width)
     return frames
 
 
@@ -204,36 +220,6 @@ def _check_size(width: int, height: int) -> None:
         raise MaxiError(
             f"its frames of {width}x{height} are larger than the limit of {MAX_PIXELS} pixels"
         )
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Return how many counter-clockwise quarter turns the display matrix asks for, 0 to 3."""
-    return round(frame.rotation / 90) % 4
-
-
-def _displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Return height and width in pixels after rotation."""
-    sides = frame.height, frame.width
-    return sides if _quarter_turns(frame) % 2 == 0 else (sides[1], sides[0])
-
-
-def _rgb(frame: av.VideoFrame, height: int, width: int) -> NDArray[np.uint8]:
-    """Return the upright frame as RGB, uint8 (H, W, 3), scaled to this size where the file changes its own midway."""
-    turns = _quarter_turns(frame)
-    if turns % 2:
-        height, width = width, height
-    return np.rot90(frame.to_ndarray(format="rgb24", width=width, height=height), turns)
-
-
-def _mean_rate(stream: VideoStream, times: list[float]) -> float:
-    """Return frames per second: the header's rate where the time stamps (seconds) agree with it, else their own."""
-    declared = float(stream.average_rate or 0)
-    seconds = max(times) - min(times) if times else 0.0
-    if not seconds:
-        return declared
-    measured = (len(times) - 1) / seconds
-    # Time stamps in whole milliseconds turn 29.97 into 29.96, so only a difference over 5 % counts.
-    return declared if abs(measured - declared) <= 0.05 * measured else measured
 
 
 def _shortage(

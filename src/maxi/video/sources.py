@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
+import logging
 import os
-import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maxi.errors import MaxiError
+from maxi.errors import MaxiError, some
 from maxi.text.names import listed, plain, same
 
 EXTENSIONS = (
-    ".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif", ".m4v", ".mpg", ".mpeg",
-    ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".3gp",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".f4v", ".mj2", ".ismv", ".insv", ".lrv",
+    ".avi", ".divx", ".xvid", ".mkv", ".mk3d", ".webm", ".gif",
+    ".mpg", ".mpeg", ".mpe", ".mp2v", ".mpv", ".m1v", ".m2v", ".vob", ".vro", ".tod", ".mod",
+    ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tp", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".ogm",
 )  # fmt: skip
-BLOCK = 64 * 1024  # bytes of a file that its id reads at once
+"""Suffixes, in any case, of files that are taken for videos; for all formats that are decoded."""
+
 NAME_LIMIT = 200
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +66,30 @@ def _layout(path: Path) -> str:
 def _folder(root: Path, split: str | None) -> list[Source]:
     """List all videos below `root`; the name of the first sub-folder on the way to a file is its label.
 
-    A sub-folder that cannot be read is listed itself, so that it is told among the files that cannot be read.
+    A sub-folder that cannot be read is listed itself, so that it is told among the files that cannot be read. How many
+    other files there are, by suffix, is told in the log.
     """
     _refuse_split(root, split)
     sources = []
+    others: Counter[str] = Counter()
     for path in _walk(root):
         parts = path.relative_to(root).parts
         if path.suffix.lower() in EXTENSIONS or path.is_dir():
             sources.append(Source(path, _readable(parts[0]) if len(parts) > 1 else None))
+        else:
+            others[path.suffix.lower() or "no suffix"] += 1
+    told = some([f"{n} {suffix}" for suffix, n in others.most_common()])
     if not sources:
+        found = f" (but {told})" if others else ""
         raise MaxiError(
-            f"{root} holds no videos; looked for {' '.join(EXTENSIONS)} in it and its sub-folders"
+            f"{root} holds no videos{found}; looked for {' '.join(EXTENSIONS)} in it and its sub-folders"
+        )
+    if others:
+        logger.warning(
+            "%s: %d files are left out, whose suffix is not of a video (%s)",
+            root,
+            others.total(),
+            told,
         )
     return sources
 
@@ -146,32 +164,6 @@ LAYOUTS: dict[str, Callable[[Path, str | None], list[Source]]] = {
     "list": _list,
     "video": _video,
 }
-
-
-def video_id(path: str | Path) -> str:
-    """Return the id of a video: 16 hex digits of the sha256 of its size and of its first, middle and last 64 KiB.
-
-    The same content has the same id under any file name. Raises MaxiError with the plain reason when
-    the file cannot be read.
-    """
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise MaxiError(
-                "a folder of which nothing can be read; change its permissions or move it"
-            )
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
-            raise MaxiError("not a file")
-        content = hashlib.sha256(str(status.st_size).encode())
-        with open(path, "rb") as file:
-            for start in (0, (status.st_size - BLOCK) // 2, status.st_size - BLOCK):
-                file.seek(max(0, start))
-                content.update(file.read(BLOCK))
-    except FileNotFoundError as error:
-        raise MaxiError("does not exist") from error
-    except OSError as error:
-        raise MaxiError(f"cannot be read ({error.strerror})") from error
-    return content.hexdigest()[:16]
 
 
 def read_names(path: str | Path) -> list[str]:

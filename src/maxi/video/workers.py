@@ -1,9 +1,10 @@
 """The parent's side of decoding: a pool of worker processes, which it starts, asks and kills.
 
 FFmpeg may hang or crash on a broken file, so videos are decoded in processes of their own. `Decoder` is the pool,
-`_Worker` is the handle of one process, and `_exchange` sends one request and reads its answer. What runs inside of a
-process is in `worker.py`, and is started as `python -m maxi.video.worker`. Nothing is unpickled from a process that
-decodes untrusted input, and the caller's script needs no `__main__` guard.
+`_Worker` is the handle of one process, and `_exchange` sends one request and reads its answer. What fails for a reason
+that may pass, such as a busy machine, is tried once more. What runs inside of a process is in `worker.py`, and is
+started as `python -m maxi.video.worker`. Nothing is unpickled from a process that decodes untrusted input, and the
+caller's script needs no `__main__` guard.
 """
 
 from __future__ import annotations
@@ -23,33 +24,37 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeAlias, cast
+from typing import IO, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maxi.errors import MaxiError
-from maxi.memory import peak_memory
-from maxi.video.decode import MAX_PIXELS, Probe, check_indices
+from maxi.errors import MaxiError, UnfinishedError
+from maxi.memory import is_stopped, peak_memory, total_memory
+from maxi.video.decode import Probe, check_indices
+from maxi.video.upright import LARGEST
 from maxi.video.worker import LINE_LIMIT, READY
 
-BYTES_AHEAD = 2**30  # of decoded frames: 16 of 4K are 0.4 GB
+BYTES_AHEAD = 2**30  # of decoded frames: 16 of 1080p are 0.1 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
+TICK = 1.0  # seconds of a deadline that are counted at once
+MOST_MEMORY, LEAST_MEMORY = 8 * 2**30, 3 * 2**29  # bytes of address space of one process
+
+
+Wanted: TypeAlias = Literal["id", "probe"] | tuple[int, ...]
+Answer: TypeAlias = str | Probe | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask for the frames of a file at `indices`, or for what is in the file (a `Probe`) when `indices` is None."""
+    """Ask for what is in a file (a `Probe`), for its id (`identity.content_id`), or for the frames at some indices."""
 
     path: str | Path
-    indices: tuple[int, ...] | None = None
+    wanted: Wanted = "probe"
 
     def __post_init__(self) -> None:
-        if self.indices is not None:
-            check_indices(self.indices)
-
-
-Answer: TypeAlias = Probe | NDArray[np.uint8]
+        if not isinstance(self.wanted, str):
+            check_indices(self.wanted)
 
 
 class WorkerError(Exception):
@@ -59,15 +64,20 @@ class WorkerError(Exception):
 class Decoder:
     """A pool of worker processes, which start when they are first needed and are killed at the end of the `with` block.
 
-    `deadline` is the number of seconds that a request may take; it grows by one for each MiB of the file.
-    A worker is replaced after `max_tasks` requests, so that memory which it leaks is freed.
+    `deadline` is the number of seconds that a request may take; it grows by one for each MiB of the file that is on
+    disk. A worker is replaced after `max_tasks` requests, so that memory which it leaks is freed. Half of the machine's
+    memory is the budget of all workers: one half of that is shared equally, and the other is kept for one request
+    at a time that lacked memory in its share.
     """
 
     def __init__(
         self, n_workers: int | None = None, deadline: float = 60.0, *, max_tasks: int = 500
     ) -> None:
         n_workers = n_workers or min(8, os.cpu_count() or 1)
-        self._workers = [_Worker(deadline, max_tasks) for _ in range(n_workers)]
+        half = (total_memory() or 4 * MOST_MEMORY) // 4
+        self._workers = [_Worker(deadline, max_tasks, half // n_workers) for _ in range(n_workers)]
+        self._large = _Worker(deadline, 1, half)
+        self._large_lock = threading.Lock()
         self._idle: queue.LifoQueue[_Worker] = (
             queue.LifoQueue()
         )  # last in, first out: single requests use one process
@@ -112,14 +122,15 @@ class Decoder:
 
     def peak_memory(self) -> int:
         """Return how many bytes of memory the running processes have held at most; 0 where the system does not tell."""
-        return sum(peak_memory(worker.process.pid) for worker in self._workers if worker.process)
+        all_workers = [*self._workers, self._large]
+        return sum(peak_memory(worker.process.pid) for worker in all_workers if worker.process)
 
     def close(self) -> None:
         """Kill the workers at once, whatever they are doing, and wait until they are gone."""
-        for worker in self._workers:
+        for worker in (*self._workers, self._large):
             worker.abandon()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for worker in self._workers:
+        for worker in (*self._workers, self._large):
             worker.stop()
 
     def __enter__(self) -> Decoder:
@@ -136,17 +147,32 @@ class Decoder:
     def _run(self, request: Request) -> Answer | MaxiError:
         worker = self._idle.get()
         try:
-            return worker.run(request)
+            answer = worker.run(request)
+            if isinstance(answer, UnfinishedError) and not isinstance(answer, _LacksMemoryError):
+                answer = worker.run(request)
         finally:
             self._idle.put(worker)
+        if isinstance(answer, _LacksMemoryError):
+            with self._large_lock:
+                answer = self._large.run(request)
+                self._large.stop()
+        return answer
+
+
+class _LacksMemoryError(UnfinishedError):
+    """A request took more memory than its process may have."""
+
+    def __init__(self) -> None:
+        super().__init__("needs more memory than there is")
 
 
 class _Worker:
     """The handle of one process and its pipes, for one thread at a time; any thread may call `abandon`."""
 
-    def __init__(self, deadline: float, max_tasks: int) -> None:
+    def __init__(self, deadline: float, max_tasks: int, memory: int) -> None:
         self.deadline = deadline
         self.max_tasks = max_tasks
+        self.memory = min(MOST_MEMORY, max(LEAST_MEMORY, memory))
         self.n_tasks = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.abandoned = False
@@ -162,34 +188,30 @@ class _Worker:
             if self.abandoned:
                 return MaxiError("the decoder is closed")
             raise _worker_error(f"does not start ({ending})", output)
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        deadline = self.deadline + _size(request.path) / SLOWEST
-        timer = threading.Timer(deadline, expire)
-        timer.daemon = True
-        timer.start()
+        deadline = self.deadline + _bytes_on_disk(request.path) / SLOWEST
+        answered, expired = threading.Event(), threading.Event()
+        watch = threading.Thread(
+            target=_watch, args=(process, deadline, answered, expired), daemon=True
+        )
+        watch.start()
         try:
             answer = _exchange(process, request)
         except MemoryError:
             self.stop()
-            answer = MaxiError("needs more memory than there is")
+            answer = _LacksMemoryError()
         except (OSError, EOFError, ValueError):  # the process is gone, or its answer makes no sense
             answer = None
         except Exception:
             self.stop()  # the process may be in the middle of an answer
             raise
         finally:
-            timer.cancel()
-            timer.join()
+            answered.set()
+            watch.join()
         if expired.is_set():
             self.stop()
-            return MaxiError(f"decoding took longer than {deadline:.3g} s")
+            return UnfinishedError(f"decoding took longer than {deadline:.3g} s")
         if answer is None:
-            return MaxiError(f"the decoder crashed ({_ending(self.stop())})")
+            return UnfinishedError(f"the decoder crashed ({_ending(self.stop())})")
         return answer
 
     def abandon(self) -> None:
@@ -218,7 +240,7 @@ class _Worker:
             if self.abandoned:
                 return None
             if self.process is None:
-                self.process = _start()
+                self.process = _start(self.memory)
                 self.n_tasks = 0
             self.n_tasks += 1
             return self.process
@@ -229,15 +251,36 @@ def _ending(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _size(path: str | Path) -> int:
-    """Return the bytes of a file; 0 when they cannot be known."""
+def _bytes_on_disk(path: str | Path) -> int:
+    """Return the bytes that a file takes on disk, so that holes do not count; 0 when they cannot be known."""
     try:
-        return os.stat(path).st_size
+        status = os.stat(path)
     except OSError:
         return 0
+    blocks = getattr(status, "st_blocks", 0)  # of 512 bytes; 0 where a file system does not say
+    return min(status.st_size, 512 * blocks) if blocks else status.st_size
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _watch(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    answered: threading.Event,
+    expired: threading.Event,
+) -> None:
+    """Kill a process that has not answered after `deadline` seconds. While it or this process is stopped, none pass."""
+    while deadline > 0:
+        tick = min(TICK, deadline)
+        if answered.wait(tick):
+            return
+        if not is_stopped(process.pid):
+            deadline -= (
+                tick  # and not the seconds that have passed, for this process may have been stopped
+            )
+    expired.set()
+    process.kill()
+
+
+def _start(memory: int) -> subprocess.Popen[bytes]:
     """Start a process that finds the same modules as this one, and that never writes to the terminal."""
     search_path = [entry or os.getcwd() for entry in sys.path]
     variables = {
@@ -246,7 +289,7 @@ def _start() -> subprocess.Popen[bytes]:
         "OPENBLAS_NUM_THREADS": "1",  # its buffers for threads would count towards the memory limit
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "maxi.video.worker"],
+        [sys.executable, "-m", "maxi.video.worker", str(memory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,  # read until the process is ready
@@ -271,7 +314,7 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
     and WorkerError when its code is wrong.
     """
     stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
-    message = {"path": os.path.abspath(request.path), "indices": request.indices}
+    message = {"path": os.path.abspath(request.path), "wanted": request.wanted}
     stdin.write(json.dumps(message).encode() + b"\n")
     stdin.flush()
     line = stdout.readline(LINE_LIMIT)
@@ -279,18 +322,28 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
         raise EOFError("no answer")
     header = json.loads(line)
     if "error" in header:
-        return MaxiError(str(header["error"]))
+        return (
+            _LacksMemoryError() if header.get("lacks_memory") else MaxiError(str(header["error"]))
+        )
     if "mistake" in header:
         raise _worker_error("failed", str(header["mistake"]))
-    if request.indices is None:
-        return Probe(**header["probe"])
+    if request.wanted == "id":
+        return str(header["id"])
+    if request.wanted == "probe":
+        n_frames, fps, width, height, short = header["probe"]
+        times = _read_array(stdout, np.empty(n_frames + 1, np.float64))
+        return Probe(n_frames, fps, width, height, short, times)
     height, width = (int(side) for side in header["size"])
-    if not 0 < height * width <= MAX_PIXELS:
+    if not 0 < height * width <= LARGEST:
         raise ValueError("impossible size")
-    frames = np.empty((len(request.indices), height, width, 3), np.uint8)
-    if stdout.readinto(frames.data.cast("B")) != frames.nbytes:
+    return _read_array(stdout, np.empty((len(request.wanted), height, width, 3), np.uint8))
+
+
+def _read_array(stdout: BufferedReader, array: NDArray[Any]) -> NDArray[Any]:
+    """Fill an array with the bytes that follow a line."""
+    if stdout.readinto(array.data.cast("B")) != array.nbytes:
         raise EOFError("half an answer")
-    return frames
+    return array
 
 
 def _worker_error(what: str, trace: str) -> WorkerError:
