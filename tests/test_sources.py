@@ -210,6 +210,14 @@ def test_bad_names_are_refused(
         read_names(tmp_path / name)
 
 
+def test_files_that_are_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.MP4", "b.3gp", "c.VOB", "d.txt", "e.jpg", "f.JPG", "g", ".hidden"):
+        (tmp_path / name).touch()
+    assert [s.path.name for s in list_videos(tmp_path)] == ["a.MP4", "b.3gp", "c.VOB"]
+    assert "4 files are left out" in caplog.text
+    assert "(2 .jpg, 1 .txt, 1 no suffix)" in caplog.text
+
+
 def test_a_folder_that_cannot_be_read_is_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,7 +169,9 @@ def test_a_crash_costs_one_answer(video: Path, hanging: Path) -> None:
                 ends.append(os.open(hanging, os.O_WRONLY))
                 (worker,) = workers()
                 worker.send_signal(signal.SIGSEGV)
-                psutil.wait_procs([worker])
+                with suppress(psutil.NoSuchProcess):
+                    while worker.status() != psutil.STATUS_ZOMBIE:
+                        time.sleep(0.01)
 
         threading.Thread(target=crash, daemon=True).start()
         requests = [Request(hanging), Request(video)]
@@ -233,6 +235,20 @@ def test_a_stopped_process_is_known() -> None:
             time.sleep(0.01)
         process.kill()
     assert not is_stopped(process.pid)
+
+
+def test_what_lacks_memory_is_tried_alone_with_more(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "total_memory", lambda: 32 * 2**30)
+    with Decoder(4) as decoder:
+        assert [worker.memory for worker in decoder._workers] == 4 * [2 * 2**30]
+        assert decoder._large.memory == 8 * 2**30
+        for worker in decoder._workers:
+            lacking = decoding._LacksMemoryError()
+            monkeypatch.setattr(worker, "run", lambda request, lacking=lacking: lacking)
+        assert decoder.one(Request(video)) == probe(video)
+        assert workers() == []  # the large one gives its memory back
 
 
 def test_a_hole_in_a_file_gives_no_time(tmp_path: Path) -> None:
@@ -407,20 +423,26 @@ def test_ctrl_c_ends_a_plain_script_and_its_workers(
     assert alive == []
 
 
-def test_a_worker_ends_with_its_parent(video: Path) -> None:
+@posix
+def test_a_worker_ends_with_its_parent_whatever_it_does(video: Path, hanging: Path) -> None:
     script = (
-        "import os, sys\n"
+        "import os, sys, threading\n"
         "from maxi.video.workers import Decoder, Request\n"
         "decoder = Decoder(1)\n"
         "decoder.one(Request(sys.argv[1]))\n"
-        "print(decoder._workers[0].process.pid, flush=True)\n"
-        "os._exit(0)\n"  # no `close`, no interpreter to clean up
+        "hangs = lambda: decoder.one(Request(sys.argv[2]))\n"
+        "threading.Thread(target=hangs, daemon=True).start()\n"
+        "with open(sys.argv[2], 'w'):\n"  # opened when the worker has opened it too
+        "    print(decoder._workers[0].process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
     )
     environment = {**os.environ, "PYTHONPATH": SOURCE}
-    command = [sys.executable, "-c", script, str(video)]
-    pid = int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    command = [sys.executable, "-c", script, str(video), str(hanging)]
+    other_end = os.open(hanging, os.O_RDWR)  # so that the worker reads on for ever
+    pid = int(subprocess.run(command, env=environment, capture_output=True).stdout)
     for _ in range(12_000):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            os.close(other_end)
             return
         time.sleep(0.05)
     pytest.fail("the worker is still there")
