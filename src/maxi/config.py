@@ -445,7 +445,7 @@ class Config(Stage):
         60.0,
         gt=0,
         le=86400,
-        description="Seconds after which the decoding of a video is given up; one more for each MiB of the file.",
+        description="Seconds after which the decoding of a video is given up, at the second try; one more for each MiB on disk.",
     )
     index: IndexConfig = IndexConfig()
     match: MatchConfig = MatchConfig()

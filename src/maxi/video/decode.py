@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
 from maxi.video.timing import mean_rate, shown_at
-from maxi.video.upright import displayed_size, pixel_aspect, returned_size, upright
+from maxi.video.upright import display_of, displayed_size, returned_size, upright
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -71,7 +71,7 @@ def probe(path: str | Path) -> Probe:
     with _opened(path) as (container, stream):
         errors: list[str] = []
         for frame in _frames(container, stream, errors):
-            size = size or displayed_size(frame, pixel_aspect(stream))
+            size = size or displayed_size(frame, display_of(stream, frame))
             stamps.append(frame.time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
         if size is None:
@@ -108,16 +108,17 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
         frames: NDArray[np.uint8] | None = None
         for index, frame in enumerate(_frames(container, stream, errors)):
             if frames is None:
-                height, width = returned_size(*displayed_size(frame, pixel_aspect(stream)))
+                display = display_of(stream, frame)
+                height, width = returned_size(*displayed_size(frame, display))
                 frames = np.empty((len(indices), height, width, 3), np.uint8)
             if index in places:
-                frames[places.pop(index)] = upright(frame, height, width)
+                frames[places.pop(index)] = upright(frame, display, height, width)
             if index == last:
                 break
         if frames is None:
             raise _no_frame_error(errors)
         if missing := [place for group in places.values() for place in group]:
-            frames[missing] = upright(frame, height, width)
+            frames[missing] = upright(frame, display, height, width)
     return frames
 
 

@@ -20,24 +20,31 @@ STRETCH = 16
 """Pixels that are said to be longer than this in one direction are a mistake of the file."""
 
 
-class Turn(NamedTuple):
-    """What a display matrix asks for: rows become columns, then left becomes right, then top becomes bottom."""
+class Display(NamedTuple):
+    """How the frames of a file are displayed.
 
-    transpose: bool
-    mirror: bool
-    flip: bool
+    Pixels are stretched to squares; `aspect` is how many times as wide as high they are. Then rows become columns, left
+    becomes right, and top becomes bottom, where the display matrix asks for it.
+    """
+
+    aspect: float
+    transpose: bool = False
+    mirror: bool = False
+    flip: bool = False
 
 
-def turn_of(frame: av.VideoFrame) -> Turn:
-    """Return what the display matrix of a frame asks for, to the nearest quarter turn."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+def display_of(stream: VideoStream, first: av.VideoFrame) -> Display:
+    """Return how a stream is displayed, by its first frame; turns are rounded to quarters."""
+    aspect = pixel_aspect(stream)
+    # Only the first frame is asked: PyAV binds side data and frame in a cycle, which keeps the frame in memory.
+    data: Any = first.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return Turn(False, False, False)
+        return Display(aspect)
     # A pixel at (x, y) is displayed at (a x + c y, b x + d y), but for a shift.
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
-        return Turn(True, c < 0, b < 0)
-    return Turn(False, a < 0, d < 0)
+        return Display(aspect, True, c < 0, b < 0)
+    return Display(aspect, False, a < 0, d < 0)
 
 
 def pixel_aspect(stream: VideoStream) -> float:
@@ -47,10 +54,11 @@ def pixel_aspect(stream: VideoStream) -> float:
     return 1.0 if is_plain else aspect
 
 
-def displayed_size(frame: av.VideoFrame, aspect: float) -> tuple[int, int]:
+def displayed_size(frame: av.VideoFrame, display: Display) -> tuple[int, int]:
     """Return height and width in pixels as players display the frame: the shorter side of its pixels is stretched."""
-    height, width = round(frame.height / min(1, aspect)), round(frame.width * max(1, aspect))
-    return (width, height) if turn_of(frame).transpose else (height, width)
+    height = round(frame.height / min(1, display.aspect))
+    width = round(frame.width * max(1, display.aspect))
+    return (width, height) if display.transpose else (height, width)
 
 
 def returned_size(height: int, width: int) -> tuple[int, int]:
@@ -60,10 +68,9 @@ def returned_size(height: int, width: int) -> tuple[int, int]:
     return height, min(LARGEST // height, max(1, int(width * share)))
 
 
-def upright(frame: av.VideoFrame, height: int, width: int) -> NDArray[np.uint8]:
+def upright(frame: av.VideoFrame, display: Display, height: int, width: int) -> NDArray[np.uint8]:
     """Return the frame as it is displayed, as RGB, uint8 (height, width, 3)."""
-    turn = turn_of(frame)
-    rows, columns = (width, height) if turn.transpose else (height, width)
+    rows, columns = (width, height) if display.transpose else (height, width)
     shrinks = rows * columns < frame.height * frame.width
     # One step from the decoder's own format, so that a large frame is never held as RGB.
     pixels: NDArray[Any] = frame.to_ndarray(
@@ -72,6 +79,6 @@ def upright(frame: av.VideoFrame, height: int, width: int) -> NDArray[np.uint8]:
         height=rows,
         interpolation="AREA" if shrinks else "BILINEAR",
     )
-    if turn.transpose:
+    if display.transpose:
         pixels = pixels.swapaxes(0, 1)
-    return pixels[:: -1 if turn.flip else 1, :: -1 if turn.mirror else 1]
+    return pixels[:: -1 if display.flip else 1, :: -1 if display.mirror else 1]

@@ -7,6 +7,7 @@ or the times of the frames. The parent's side, which starts and kills such proce
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -38,6 +39,7 @@ def serve(requests: Iterable[bytes], replies: IO[bytes]) -> None:
         if data is not None:
             replies.write(data.data.cast("B"))
         replies.flush()
+        gc.collect()  # PyAV leaves a frame of each file in a cycle, which may take much memory
 
 
 def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any] | None]:
