@@ -6,12 +6,19 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 GOOD = '{"phrases": ["moving a hand", "raising one arm", "greeting people", "lifting a palm", "saying hello"]}'
+
+
+class Raw(NamedTuple):
+    """The body of a reply as it is sent."""
+
+    body: bytes
+    encoding: str = ""
 
 
 @dataclass
@@ -65,6 +72,12 @@ def serving() -> Iterator[Server]:
                 return self.send_raw(200, b'{"choices": [{"message": {"cont', length=4000)
             if answer == "NOISE":
                 return self.send_raw(200, b"<html>gateway</html>")
+            if answer == "ENDLESS":
+                return self.send_bit_by_bit(b" " * 65536, pause=0)
+            if answer == "SLOW":
+                return self.send_bit_by_bit(b" ", pause=0.1)
+            if isinstance(answer, Raw):
+                return self.send_raw(200, answer.body, encoding=answer.encoding)
             message = {"role": "assistant", "content": answer}
             usage = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
             choices = [{"index": 0, "finish_reason": "stop", "message": message}]
@@ -74,12 +87,26 @@ def serving() -> Iterator[Server]:
         def send(self, status: int, data: Any) -> None:
             self.send_raw(status, json.dumps(data).encode())
 
-        def send_raw(self, status: int, data: bytes, length: int | None = None) -> None:
+        def send_bit_by_bit(self, bit: bytes, pause: float) -> None:
+            """Send a body that never ends."""
+            with suppress(OSError):
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                while not server.ended.wait(pause):
+                    self.wfile.write(bit)
+            self.close_connection = True
+
+        def send_raw(
+            self, status: int, data: bytes, length: int | None = None, encoding: str = ""
+        ) -> None:
             try:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(length or len(data)))
                 self.send_header("retry-after-ms", "10")
+                if encoding:
+                    self.send_header("Content-Encoding", encoding)
                 self.end_headers()
                 self.wfile.write(data)
             except OSError:  # the client went away

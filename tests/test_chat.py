@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +28,11 @@ from maxi.method.captioning import captioning_cost
 from maxi.method.captioning import question as picture
 from maxi.method.expansion import ExpandContext, expand, expansion_costs, question
 from maxi.records import Caption, read_jsonl
-from maxi.settings import load_config
-from maxi.text.chat import KEY, Chat, tell
+from maxi.settings import dump_config, load_config
+from maxi.text.chat import Chat, tell, tokens_of
+from maxi.text.chat_server import KEY
 from maxi.text.reply_parser import parse, sentence
-from server import GOOD, Server, serving
+from server import GOOD, Raw, Server, serving
 
 SECRET = "sk-verysecret123"
 
@@ -127,6 +133,164 @@ def test_refusals_and_attacks_are_told_and_left_out(
     assert "2 of 5 replies without usable phrases (sitting, walking)" in caplog.text
 
 
+def body(**message: Any) -> bytes:
+    return json.dumps({"choices": [{"message": message}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"", "an empty body"),
+        (b"pong", "not JSON"),
+        (b"[]", "JSON of another kind"),
+        (b'"yes"', "JSON of another kind"),
+        (b"null", "JSON of another kind"),
+        (b"{}", "JSON without `choices`"),
+        (b'{"choices": {"0": 1}}', "JSON without `choices`"),
+        (b'{"choices": [7]}', "a choice without `message`"),
+        (b'{"choices": [{"text": "hm"}]}', "a choice without `message`"),
+        (body(content={"a": 1}), "`content` is no text"),
+        (b'{"error": {"message": "no such model"}, "choices": []}', "an error: no such model"),
+        (b'{"error": "overloaded"}', "an error: overloaded"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_is_no_chat_answer_is_told_and_not_kept(
+    server: Server, tmp_path: Path, sent: bytes, why: str
+) -> None:
+    server.script = [Raw(sent)]
+    asked = context(server, parallel=1)
+    with pytest.raises(MaxiError, match=r"no chat answer \(.+\); check --base-url") as caught:
+        expand(["waving", "bowing"], "openai:small", context=asked)
+    assert why in str(caught.value)
+    assert list((tmp_path / "cache").rglob("*.json")) == []
+    assert len(expand(["waving"], "openai:small", context=asked)[0].texts) == 5
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"choices": []}',
+        body(content=None),
+        body(content="", refusal="no"),
+        body(),
+        body(content=[]),
+        body(content=" \n"),
+        body(content="x" * 30_000),
+        b" " * (2**20 + 1),
+    ],
+)
+def test_an_empty_reply_is_not_kept_and_nothing_but_them_fails(
+    server: Server, tmp_path: Path, sent: bytes
+) -> None:
+    server.per_question = {"bowing": Raw(sent)}
+    asked = context(server)
+    assert texts(expand(["waving", "bowing"], "openai:small", context=asked))["bowing"] == ()
+    assert asked.unanswered == ["bowing"]
+    with pytest.raises(MaxiError, match=r"all replies \(1\) were empty"):
+        expand(["bowing"], "openai:small", context=context(server))
+    server.per_question = {}
+    assert len(expand(["bowing"], "openai:small", context=context(server))[0].texts) == 5
+
+
+def test_a_cut_off_reply_is_used_and_not_kept(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = {"finish_reason": "length", "message": {"content": '{"phrases": ["raising an arm", "mo'}}
+    server.script = [Raw(json.dumps({"choices": [cut]}).encode())]
+    rows = expand(["waving"], "openai:small", context=context(server))
+    assert rows[0].texts == ("raising an arm",)
+    assert "a reply was cut off" in caplog.text
+    assert len(expand(["waving"], "openai:small", context=context(server))[0].texts) == 5
+
+
+def test_content_may_come_in_parts_and_compressed(server: Server) -> None:
+    parts = [{"type": "text", "text": GOOD[:20]}, {"type": "text", "text": GOOD[20:]}, 7]
+    server.script = [Raw(gzip.compress(body(content=parts)), "gzip")]
+    assert len(expand(["waving"], "openai:small", context=context(server))[0].texts) == 5
+
+
+@pytest.mark.parametrize("sent", ["ENDLESS", Raw(gzip.compress(b" " * 10**8), "gzip")])
+def test_an_endless_reply_is_none(server: Server, sent: Any) -> None:
+    server.per_question = {"bowing": sent}
+    asked = context(server, timeout=600.0, retries=0)
+    assert texts(expand(["waving", "bowing"], "openai:small", context=asked))["bowing"] == ()
+
+
+def test_a_reply_that_drips_is_late(server: Server) -> None:
+    server.per_question = {"bowing": "SLOW"}
+    with pytest.raises(MaxiError, match=r"raise chat\.timeout"):
+        expand(["bowing"], "openai:small", context=context(server, timeout=1.0, retries=0))
+
+
+def test_equal_questions_are_asked_once(server: Server) -> None:
+    names = ["waving", "bowing", "waving", "bowing"]
+    script = (
+        "import sys\n"
+        "from maxi.config import ChatConfig\n"
+        "from maxi.method.expansion import question\n"
+        "from maxi.text.chat import Chat\n"
+        "chat = Chat('small', ChatConfig(base_url=sys.argv[1]))\n"
+        "list(chat.ask_all([question(name, 5) for name in sys.argv[2:]]))\n"
+    )
+    others = [
+        subprocess.Popen([sys.executable, "-c", script, server.url, *names]) for _ in range(2)
+    ]
+    chats = [Chat("small", ChatConfig(base_url=server.url)) for _ in range(2)]
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(chats[i % 2].ask, question(names[i % 4], 5)) for i in range(32)]
+    assert {job.result() for job in jobs} == {GOOD}
+    assert [process.wait() for process in others] == [0, 0]
+    assert len(server.asked) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_ends_it_though_the_server_never_answers(
+    server: Server, videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    server.hangs_after = 0
+    line = [sys.executable, "-m", "maxi", "-q", "adapt", str(videos), "--actions", str(actions)]
+    line += ["-o", str(tmp_path / "run"), "--backbone", f"clip:{tiny_clip}"]
+    line += ["--base-url", server.url, "--expander", "openai:small", "-s", "chat.timeout=80000"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE)
+    while not server.asked and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=600) != 0
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_password_is_used_and_written_nowhere(server: Server, tmp_path: Path) -> None:
+    address = server.url.replace("http://", "http://me:hush@")
+    config = load_config(None, [f"chat.base_url={address}?token=hush"])
+    assert "hush" not in dump_config(config)
+    assert "hush" not in json.dumps(config.chat.decisive())
+    assert config.chat.server == f"{address}?token=hush"
+    asked = ExpandContext(chat=ChatConfig(base_url=address))
+    assert expand(["waving"], "openai:small", context=asked)
+    expand(["waving"], "openai:small", context=context(server))
+    assert len(server.asked) == 1  # the same server
+    server.script = [Raw(json.dumps({"error": f"what is {address}?"}).encode())]
+    with pytest.raises(MaxiError, match="what is") as caught:
+        expand(["bowing"], "openai:small", context=asked)
+    assert "hush" not in str(caught.value)
+    with pytest.raises(MaxiError, match="must be an address such as"):
+        load_config(None, ["chat.base_url=localhost:80"])
+
+
+def test_the_address_of_the_environment_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = ChatConfig().decisive()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    assert ChatConfig().decisive() != before
+    assert expand(["waving"], "openai:small", context=ExpandContext())
+    assert f"asks {server.url}, which OPENAI_BASE_URL names" in caplog.text
+    expand(["waving"], "openai:small", context=context(server))
+    assert len(server.asked) == 1
+
+
 def test_gaps_are_filled_by_the_next_source(server: Server) -> None:
     server.script = ["I cannot do that."]
     rows = expand(["running"], "openai:small+shipped", context=context(server))
@@ -183,6 +347,11 @@ def test_a_key_is_needed_and_a_server_of_ones_own_needs_none(
         ('{"phrases": []}', 0),
         ("1. waving\n2. Waving.\n3. “waving”", 1),
         ("\u202ewaving\u202c", 0),
+        ("Sure [as asked]:\n1. raising an arm\n2. moving it", 2),
+        ('[Note] {here} it is: ["raising an arm", "moving it"]', 2),
+        ("[1] raising an arm\n[2] moving it\n[3] greeting", 3),
+        ("1. raising an arm\n2. moving it [slowly]\n3. greeting", 2),
+        ('Sure [yes]: {"phrases": ["raising an arm", "moving the ha', 1),
     ],
 )
 def test_phrases_are_found_in_any_form(reply: str, phrases: int) -> None:
@@ -198,7 +367,7 @@ def test_a_vision_model_is_asked_about_each_picture(server: Server) -> None:
     frame = np.zeros((700, 900, 3), np.uint8)
     (message,) = picture(frame).messages
     assert message["content"][1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    n_in, n_out = picture(frame).estimate()
+    n_in, n_out = tokens_of(picture(frame))
     cost = captioning_cost("openai:eyes", 16, ChatConfig(prices=(1.0, 1.0)))
     assert cost is not None
     assert cost.calls == 16

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 # No video or machine has use for more, and memory would end first.
 MANY_FRAMES, MANY = 4096, 2**20
@@ -377,6 +387,13 @@ class EvalConfig(Stage):
         return self
 
 
+def without_secrets(url: str) -> str:
+    """Return an address without user, password, query and fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
 class ChatConfig(Stage):
     """Chat: call models behind the OpenAI protocol, `openai:MODEL` as expander or captioner."""
 
@@ -408,9 +425,29 @@ class ChatConfig(Stage):
     )
     max_calls: int | None = Field(None, ge=0, description="Stop after this number of calls.")
 
+    @property
+    def server(self) -> str | None:
+        """The address that is asked: `base_url`, else that of the environment; None for OpenAI's."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]", url):
+            raise ValueError("must be an address such as http://localhost:8000/v1")
+        return url
+
+    @field_serializer("base_url")
+    def _without_secrets(self, url: str | None) -> str | None:
+        """Leave out of an address, wherever it is written, what may be a password."""
+        return url and without_secrets(url)
+
     def decisive(self) -> dict[str, Any]:
         """Return the settings on which replies depend."""
-        return self.model_dump(mode="json", include={"base_url", "temperature"})
+        return {
+            "base_url": self.server and without_secrets(self.server),
+            "temperature": self.temperature,
+        }
 
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> ChatConfig:
@@ -445,7 +482,7 @@ class Config(Stage):
         60.0,
         gt=0,
         le=86400,
-        description="Seconds after which the decoding of a video is given up, at the second try; one more for each MiB on disk.",
+        description="Seconds after which decoding a video is given up, at the second try; one more for a MiB on disk.",
     )
     index: IndexConfig = IndexConfig()
     match: MatchConfig = MatchConfig()

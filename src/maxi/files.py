@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from maxi.errors import MaxiError
 
@@ -27,7 +29,8 @@ def given_path(text: str) -> Path:
 def write_text(path: Path, pieces: Iterable[str]) -> None:
     """Write text through a temporary file in the same folder, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
+    # A name of its own for each writer, since several may write one file at the same time.
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with part.open("w", encoding="utf-8", errors=ESCAPED) as file:
             file.writelines(pieces)
@@ -37,6 +40,30 @@ def write_text(path: Path, pieces: Iterable[str]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+class WithoutLocksError(OSError):
+    """A file system, such as some network ones, has no locks."""
+
+
+def try_lock(path: Path) -> IO[str]:
+    """Lock a file, which is made where it is missing, until the returned file is closed.
+
+    Raises BlockingIOError when another holds the lock, and WithoutLocksError.
+    """
+    file = path.open("a", encoding="utf-8")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows has no flock
+        pass
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
+            raise WithoutLocksError(*error.args) from error
+        raise
+    return file
 
 
 def refuse_full(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import IO, Any
 
 from maxi.documents import Record, read_document
 from maxi.errors import MaxiError
-from maxi.files import file_digest, refuse_full, write_json
+from maxi.files import WithoutLocksError, file_digest, refuse_full, try_lock, write_json
 from maxi.records import write_jsonl
 from maxi.settings import read_settings
 
@@ -27,37 +26,24 @@ UNFINISHED = "unfinished"
 """The input that is written into a record when videos are missing that another try may read."""
 
 
-# What `flock` fails with where a file system, such as some network ones, has no locks.
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-
-
 def lock(folder: Path) -> IO[str]:
     """Keep other processes out of a run's folder until the returned file is closed.
 
     Where the file system has no locks, there is a warning instead. Raises MaxiError when another process works in the
     folder.
     """
-    file = (folder / ".lock").open("a", encoding="utf-8")
+    path = folder / ".lock"
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows has no flock
-        pass
-    except OSError as error:
-        if error.errno in WITHOUT_LOCKS:
-            logger.warning(
-                "%s is on a file system without locks; see to it that no other maxi works there",
-                folder,
-            )
-            return file
-        file.close()
-        if isinstance(error, BlockingIOError):
-            raise MaxiError(
-                f"{folder} is in use by another maxi; wait for it, or choose another -o"
-            ) from error
-        raise
-    return file
+        return try_lock(path)
+    except WithoutLocksError:
+        logger.warning(
+            "%s is on a file system without locks; see to it that no other maxi works there", folder
+        )
+        return path.open("a", encoding="utf-8")
+    except BlockingIOError as error:
+        raise MaxiError(
+            f"{folder} is in use by another maxi; wait for it, or choose another -o"
+        ) from error
 
 
 class Run:

@@ -28,7 +28,8 @@ from maxi.models.text_embeddings import embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Caption, Video, read_jsonl
 from maxi.text import reply_parser as replies
-from maxi.text.chat import Chat, Cost, Question
+from maxi.text.chat import Chat, Cost, tokens_of
+from maxi.text.chat_server import Question
 from maxi.text.clean import clean
 from maxi.video.decode import centre_indices
 from maxi.video.workers import Decoder, Request
@@ -168,7 +169,7 @@ def captioning_cost(spec: str, n_frames: int, config: ChatConfig) -> Cost | None
     name, _, model = spec.partition(":")
     if name != "openai":
         return None
-    n_read, n_written = question(np.zeros((8, 8, 3), np.uint8)).estimate()  # tokens of one frame
+    n_read, n_written = tokens_of(question(np.zeros((8, 8, 3), np.uint8)))  # of one frame
     n_read, n_written = n_frames * n_read, n_frames * n_written
     return Cost(n_frames, 0, n_read, n_written, _chat(model, config).price(n_read, n_written))
 

@@ -15,7 +15,8 @@ from maxi.files import given_path
 from maxi.progress import Progress, silent
 from maxi.records import Phrases
 from maxi.text import reply_parser as replies
-from maxi.text.chat import Chat, Cost, Question
+from maxi.text.chat import Chat, Cost
+from maxi.text.chat_server import Question
 from maxi.text.clean import clean
 from maxi.text.phrase_rule import describe
 from maxi.text.phrasebook import Phrasebook, read_book, shipped_book, split_words
@@ -27,12 +28,13 @@ MAX_WORDS = 20  # a longer text is a paragraph, not a phrase
 
 @dataclass(frozen=True, slots=True)
 class ExpandContext:
-    """What an expander may need beyond the names."""
+    """What an expander may need beyond the names; in `unanswered` it notes the names of which a server said nothing."""
 
     n_phrases: int = 5
     chat: ChatConfig = field(default_factory=ChatConfig)
     device: str = "cpu"
     progress: Progress = silent
+    unanswered: list[str] = field(default_factory=list)
 
 
 Expander = Callable[[Sequence[str], ExpandContext], list[Phrases]]
@@ -179,7 +181,15 @@ def _openai(argument: str) -> Expander:
     def describe_names(names: Sequence[str], context: ExpandContext) -> list[Phrases]:
         chat = Chat(argument, context.chat)
         questions = [question(name, context.n_phrases) for name in names]
-        answers = context.progress(chat.ask_all(questions), len(questions), "expand")
+        answers = list(context.progress(chat.ask_all(questions), len(questions), "expand"))
+        if answers and not any(answers):
+            raise MaxiError(
+                f"openai:{argument}: all replies ({len(answers)}) were empty; check the model's name and the log of "
+                "the server, or name another expander"
+            )
+        context.unanswered.extend(
+            name for name, answer in zip(names, answers, strict=True) if not answer
+        )
         return _parsed(names, answers, context, "openai")
 
     return describe_names

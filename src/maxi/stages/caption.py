@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -44,8 +44,13 @@ def caption_run(job: Job) -> list[Caption]:
     captioner, sees = captioning.make_captioner(config.captioner, context)
     source = config.captioner.partition(":")[0]
     earlier = read_jsonl(run.captions, Caption) if made_from(run.captions, of_each_video) else []
+
+    def unanswered(captions: Sequence[str]) -> bool:
+        """Tell whether a server said nothing of a video; it is asked again by the next run."""
+        return source == "openai" and not captions
+
     journal = Journal(run.journal(run.captions), Caption, digest(of_each_video))
-    done = {row.video: row for row in (*earlier, *journal.done)}
+    done = {r.video: r for r in (*earlier, *journal.done) if not unanswered(r.captions)}
     size = captioner.n_videos if isinstance(captioner, captioning.Together) else 1
     todo = captioning.unfinished(videos, done, size)
     requests = [captioning.request(v, config.n_frames) for v in todo] if sees else []
@@ -61,14 +66,22 @@ def caption_run(job: Job) -> list[Caption]:
             for (video, _), captions in zip(readable, described, strict=True):
                 if video.id not in done:
                     done[video.id] = Caption(video.id, captions, source)
-                    journal.add(done[video.id])
+                    if not unanswered(captions):
+                        journal.add(done[video.id])
     finally:
         journal.close()
     without(job, videos, failed)
     rows = [done[video.id] for video in videos if video.id in done]
-    if (n_silent := sum(not row.captions for row in rows)) > MAX_SILENT * len(rows):
+    n_silent = sum(not row.captions for row in rows)
+    if source == "openai" and rows and n_silent == len(rows):
+        raise MaxiError(
+            f"{config.captioner}: all replies were empty; check that the model sees images, and the log of the server, "
+            "or name another captioner"
+        )
+    if n_silent > MAX_SILENT * len(rows):
         logger.warning("%s said nothing of %d of %d videos", config.captioner, n_silent, len(rows))
-    write_signed(run.captions, rows, inputs.used())
+    is_whole = not any(unanswered(row.captions) for row in rows)
+    write_signed(run.captions, rows, inputs.used(whole=is_whole))
     journal.path.unlink(missing_ok=True)
     return rows
 

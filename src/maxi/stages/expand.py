@@ -21,10 +21,10 @@ def expand_run(job: Job) -> list[Phrases]:
     inputs.files(*expansion.source_files(config.expander))
     if inputs.made(run.phrases):
         return read_jsonl(run.phrases, Phrases)
-    rows = expansion.expand(
-        names, config.expander, config.n_phrases, context=expansion_context(job)
-    )
-    write_signed(run.phrases, rows, inputs.key)
+    context = expansion_context(job)
+    rows = expansion.expand(names, config.expander, config.n_phrases, context=context)
+    # What a server did not answer is asked again by the next run.
+    write_signed(run.phrases, rows, inputs.used(whole=not context.unanswered))
     return rows
 
 

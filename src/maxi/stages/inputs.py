@@ -78,9 +78,12 @@ class Inputs:
         """Note anything else by a name, which messages about a change call it by."""
         self.key[name] = digest(value)
 
-    def used(self) -> dict[str, str]:
-        """Return the key to write; one that is never current where videos failed that another try may read."""
-        return self.key | ({UNFINISHED: "videos"} if self._job.unfinished else {})
+    def used(self, *, whole: bool = True) -> dict[str, str]:
+        """Return the key to write; it is never current where the output is not `whole`, or where videos could not be
+        read for a reason that may pass.
+        """
+        is_whole = whole and not self._job.unfinished
+        return self.key | ({} if is_whole else {UNFINISHED: "more may come"})
 
     def made(self, path: Path) -> bool:
         """Return whether a file is made from these inputs as they are now; see `run.is_current`."""

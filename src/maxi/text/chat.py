@@ -1,42 +1,26 @@
-"""Models behind the OpenAI chat protocol: every reply kept on disk, failures retried, spending stopped in time."""
+"""Models behind the OpenAI chat protocol: good replies are kept on disk, spending stops in time."""
 
 from __future__ import annotations
 
-import os
-import re
+import asyncio
+import logging
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from maxi.config import ChatConfig
 from maxi.errors import MaxiError
+from maxi.text.chat_server import ChatServer, Question, SchemaError
 from maxi.text.reply_store import Replies
 
-KEY = "OPENAI_API_KEY"
+logger = logging.getLogger(__name__)
+
 CHARACTERS_PER_TOKEN = 4  # of English text, to estimate what a call will cost
 MAX_REPLY = 20_000  # characters; a longer reply is no answer to these questions
 TOKENS_PER_IMAGE = 800  # what a picture of at most 512 pixels costs with most models, roughly
-
-
-class Question(NamedTuple):
-    """What a model is asked: its messages, the JSON schema wanted, and the longest reply in tokens."""
-
-    messages: Sequence[dict[str, Any]]
-    schema: dict[str, Any] | None = None
-    max_tokens: int = 400
-
-    def estimate(self) -> tuple[int, int]:
-        """Tokens in and at most out, roughly."""
-        text, images = 0, 0
-        for message in self.messages:
-            parts = message["content"]
-            for part in [{"text": parts}] if isinstance(parts, str) else parts:
-                text += len(part.get("text", ""))
-                images += "image_url" in part
-        return text // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE, self.max_tokens
+POLL = 0.05  # seconds after which it is looked again whether another has the reply to the same question
 
 
 class Cost(NamedTuple):
@@ -49,9 +33,20 @@ class Cost(NamedTuple):
     dollars: float | None
 
 
+def tokens_of(question: Question) -> tuple[int, int]:
+    """Return the tokens in, and at most out, of a question, roughly."""
+    text, images = 0, 0
+    for message in question.messages:
+        parts = message["content"]
+        for part in [{"text": parts}] if isinstance(parts, str) else parts:
+            text += len(part.get("text", ""))
+            images += "image_url" in part
+    return text // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE, question.max_tokens
+
+
 @dataclass
 class Chat:
-    """One model of one server. `ask` may be called from several threads.
+    """One model of one server, which any thread may ask; all calls are made in an event loop of their own thread.
 
     Raises MaxiError when the server refuses, cannot be reached after the retries, or a limit is reached; replies that
     came before are kept, so the next run goes on from there.
@@ -61,143 +56,136 @@ class Chat:
     config: ChatConfig
     n_calls: int = 0
     cost: float = 0.0
-    _plain: bool = False  # the server knows no schemas
+    _knows_schemas: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, question: Question) -> str:
-        """The reply's text, from disk where the same was asked before; empty where the model refuses by protocol."""
-        kept = self._kept.find(question)
-        if kept is None:
-            self._spend(question)
-            kept = self._call(question)
-            kept = "" if len(kept) > MAX_REPLY else kept
-            if kept.strip():  # an empty reply is no answer, so the next run asks again
-                self._kept.keep(question, kept)
-        return kept
-
-    def check(self) -> None:
-        """MaxiError when nothing can be asked: no client, or no key."""
-        _ = self._client
+        """Return the reply to one question; see `ask_all`."""
+        return next(self.ask_all([question]))
 
     def ask_all(self, questions: Sequence[Question]) -> Iterator[str]:
-        """Replies in the questions' order, `chat.parallel` of them under way at a time."""
-        with ThreadPoolExecutor(self.config.parallel) as pool:
-            try:
-                yield from pool.map(self.ask, questions)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        """Yield replies in the order of the questions, `chat.parallel` of them under way at a time.
+
+        A reply is taken from disk where the same was asked before; "" stands for none, where the model says nothing or
+        refuses by protocol. When the reader goes away, as after Ctrl-C, what is under way is given up at once.
+        """
+        loop = self._loop
+        futures = [asyncio.run_coroutine_threadsafe(self._reply(q), loop) for q in questions]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def check(self) -> None:
+        """Raise MaxiError when nothing can be asked: no client, or no key."""
+        self._server.check()
 
     def cost_of(self, questions: Sequence[Question]) -> Cost:
-        """What `ask_all` would cost, without asking."""
+        """Return what `ask_all` would cost, without asking."""
         new = [q for q in questions if self._kept.find(q) is None]
-        tokens = [q.estimate() for q in new]
+        tokens = [tokens_of(q) for q in new]
         n_in, n_out = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
         return Cost(len(new), len(questions) - len(new), n_in, n_out, self.price(n_in, n_out))
 
     def price(self, tokens_in: int, tokens_out: int) -> float | None:
-        """Dollars for so many tokens; None without `chat.prices`."""
+        """Return dollars for so many tokens; None without `chat.prices`."""
         if self.config.prices is None:
             return None
         of_in, of_out = self.config.prices
         return (tokens_in * of_in + tokens_out * of_out) / 1e6
 
-    @property
+    @cached_property
     def _kept(self) -> Replies:
-        return Replies(["openai", self.config.base_url, self.model, self.config.temperature])
-
-    def _spend(self, question: Question) -> None:
-        """Count a call before it is made, at its highest cost; MaxiError where it would pass a limit."""
-        limits = self.config
-        cost = self.price(*question.estimate()) or 0.0
-        with self._lock:
-            if limits.max_calls is not None and self.n_calls >= limits.max_calls:
-                raise MaxiError(
-                    f"openai:{self.model}: stopped after {self.n_calls} calls (chat.max_calls); raise it and run again:"
-                    " replies so far are kept"
-                )
-            if limits.max_cost is not None and self.cost + cost > limits.max_cost:
-                raise MaxiError(
-                    f"openai:{self.model}: stopped at {self.cost:.2f} dollars, the next call could pass chat.max_cost;"
-                    " raise it and run again: replies so far are kept"
-                )
-            self.n_calls += 1
-            self.cost += cost
-
-    def _call(self, question: Question) -> str:
-        import openai
-
-        options: dict[str, Any] = {}
-        if question.schema and not self._plain:
-            options["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "strict": True, "schema": question.schema},
-            }
-        try:
-            completion = self._client.chat.completions.create(
-                model=self.model,
-                messages=list(question.messages),
-                temperature=self.config.temperature,
-                max_tokens=question.max_tokens,
-                **options,
-            )
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if options:  # many servers speak the protocol without schemas
-                self._plain = True
-                self._spend(question)
-                return self._call(question)
-            raise self._failed(error) from None
-        except (openai.OpenAIError, ValueError) as error:
-            raise self._failed(error) from None
-        message = completion.choices[0].message if completion.choices else None
-        if usage := completion.usage:  # what it did cost, in place of the most it could
-            used = (usage.prompt_tokens, usage.completion_tokens)
-            with self._lock:
-                self.cost += (self.price(*used) or 0.0) - (self.price(*question.estimate()) or 0.0)
-        return (message.content or "") if message else ""
+        decisive = self.config.decisive()
+        return Replies(["openai", decisive["base_url"], self.model, decisive["temperature"]])
 
     @cached_property
-    def _client(self) -> Any:
-        try:
-            import openai
-        except ImportError as error:
-            raise MaxiError(
-                'openai: needs the official client; run `pip install "maxi[openai]"`'
-            ) from error
-        key = os.environ.get(KEY)
-        if not key and not self.config.base_url:
-            raise MaxiError(
-                f"openai:{self.model}: needs an API key in the environment variable {KEY},"
-                " or --base-url for a server of your own"
+    def _server(self) -> ChatServer:
+        if not self.config.base_url and self.config.server:
+            logger.warning(
+                "openai:%s: asks %s, which OPENAI_BASE_URL names",
+                self.model,
+                self.config.decisive()["base_url"],
             )
-        return openai.OpenAI(
-            api_key=key or "none",
-            base_url=self.config.base_url,
-            timeout=self.config.timeout,
-            max_retries=self.config.retries,
-        )
+        return ChatServer(self.model, self.config)
 
-    def _failed(self, error: Exception) -> MaxiError:
-        import openai
+    @cached_property
+    def _room(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.config.parallel)
 
-        text = str(getattr(error, "message", None) or error)
-        text = " ".join(self._without_key(text).split())[:300].rstrip(".")
-        advice = "check the model's name and --base-url, then run again"
-        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            advice = f"check {KEY} in the environment, then run again"
-        elif isinstance(error, openai.APITimeoutError):
-            advice = "raise chat.timeout or try again later"
-        elif isinstance(error, (openai.RateLimitError, openai.InternalServerError)):
-            advice = "try again later"
-        return MaxiError(f"openai:{self.model}: {text}; {advice}: replies so far are kept")
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            return self._started_loop
 
-    def _without_key(self, text: str) -> str:
-        key = os.environ.get(KEY)
-        text = text.replace(key, "...") if key else text
-        return re.sub(r"\bsk-[\w*-]+", "...", text)  # servers quote parts of it
+    @cached_property
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, name="maxi-chat", daemon=True).start()
+        return loop
+
+    async def _reply(self, question: Question) -> str:
+        """Return a reply from disk, or ask for it; others with the same question, also in other processes, wait."""
+        async with self._room:
+            while (kept := self._kept.find(question)) is None:
+                give_up = self._kept.claim(question)
+                if give_up is None:
+                    await asyncio.sleep(POLL)
+                    continue
+                try:
+                    if (kept := self._kept.find(question)) is None:
+                        kept = await self._ask(question)
+                finally:
+                    give_up()
+                break
+        return kept
+
+    async def _ask(self, question: Question) -> str:
+        """Ask the server, and keep its reply where it is a good one: whole, and neither empty nor endless."""
+        self._spend(question)
+        try:
+            answer = await self._server.answer(question, with_schema=self._knows_schemas)
+        except SchemaError:
+            self._knows_schemas = False
+            self._spend(question)
+            answer = await self._server.answer(question, with_schema=False)
+        if answer.used:  # what it did cost, in place of the most it could
+            self.cost += (self.price(*answer.used) or 0.0) - (
+                self.price(*tokens_of(question)) or 0.0
+            )
+        if not answer.text.strip() or len(answer.text) > MAX_REPLY:
+            return ""
+        if answer.is_whole:
+            self._kept.keep(question, answer.text)
+        else:
+            logger.warning(
+                "openai:%s: a reply was cut off by the model's limit; what came is used and not kept",
+                self.model,
+            )
+        return answer.text
+
+    def _spend(self, question: Question) -> None:
+        """Count a call before it is made, at its highest cost; raises MaxiError where it would pass a limit."""
+        limits = self.config
+        cost = self.price(*tokens_of(question)) or 0.0
+        if limits.max_calls is not None and self.n_calls >= limits.max_calls:
+            raise MaxiError(
+                f"openai:{self.model}: stopped after {self.n_calls} calls (chat.max_calls); raise it and run again:"
+                " replies so far are kept"
+            )
+        if limits.max_cost is not None and self.cost + cost > limits.max_cost:
+            raise MaxiError(
+                f"openai:{self.model}: stopped at {self.cost:.2f} dollars, the next call could pass chat.max_cost;"
+                " raise it and run again: replies so far are kept"
+            )
+        self.n_calls += 1
+        self.cost += cost
 
 
 def tell(cost: Cost) -> str:
-    """A cost in one line."""
+    """Return a cost in one line."""
     price = (
         "price unknown: set chat.prices"
         if cost.dollars is None

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["phrases", "refusal", "nothing"]
@@ -28,6 +30,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 MAX_CHARACTERS = 120
+MAX_BRACKETS = 50  # of chatter, at which JSON is looked for
 
 _REFUSAL = re.compile(
     r"\b(?:i'?m|i am) (?:sorry|unable|not able)|\bi (?:can'?t|cannot|won'?t) |\bas an ai\b|\bapologi[sz]e\b",
@@ -46,7 +49,7 @@ _THOUGHT = re.compile(
     r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think|thinking|thought|reasoning)>",
     re.I | re.S,
 )
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,2}[.):])\s+")
+_BULLET = re.compile(r"^\s*(?:[-*•–]|[(\[]?\d{1,2}[.):\]])\s+")
 _PLAIN = re.compile(r"[^\W_](?:[^\W_]|[\s,.'’()/&!-])*")
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
@@ -97,16 +100,16 @@ def _harmless(text: str) -> bool:
 
 def _texts(text: str) -> Iterator[str]:
     """Yield the single texts of a reply: the strings of its JSON, else its lines."""
-    start = re.search(r"[{\[]", text)
-    if start:
-        try:
-            data, _ = json.JSONDecoder().raw_decode(text[start.start() :])
-        except (ValueError, RecursionError):
-            # The reply was cut off in the middle: the strings before the cut are whole.
-            quoted = _QUOTED.findall(text[start.start() :])
-            yield from (phrase for phrase in quoted if phrase != "phrases")
-            return
-        yield from _strings(data)
+    for start in islice(re.finditer(r"[{\[]", text), MAX_BRACKETS):
+        with suppress(ValueError, RecursionError):
+            data, _ = json.JSONDecoder().raw_decode(text, start.start())
+            if strings := list(_strings(data)):
+                yield from strings
+                return
+    if cut := re.search(r'[{\[]\s*"', text):
+        # The reply was cut off in the middle: the strings before the cut are whole.
+        quoted = _QUOTED.findall(text, cut.start())
+        yield from (phrase for phrase in quoted if phrase != "phrases")
         return
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) == 1 and lines[0].count(",") >= 2:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxi.files import digest, write_text
+from maxi.files import WithoutLocksError, digest, parse_json, try_lock, write_text
+
+_claimed: set[Path] = set()
+_guard = threading.Lock()
 
 
 def cache_folder() -> Path:
@@ -27,7 +33,7 @@ class Replies:
     def find(self, question: Any) -> str | None:
         """The reply that was kept, if any; a damaged file is none."""
         try:
-            kept = json.loads(self._path(question).read_text(encoding="utf-8"))
+            kept = parse_json(self._path(question).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         reply = kept.get("reply") if isinstance(kept, dict) else None
@@ -38,6 +44,35 @@ class Replies:
         path = self._path(question)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, [json.dumps({"reply": reply})])
+
+    def claim(self, question: Any) -> Callable[[], None] | None:
+        """Take the right to ask a question, and return the function that gives it up.
+
+        Returns None while another thread or process has it. On a file system without locks, only threads are kept out.
+        """
+        path = self._path(question).with_suffix(".lock")
+        with _guard:
+            if path in _claimed:
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = try_lock(path)
+            except WithoutLocksError:
+                file = None
+            except BlockingIOError:
+                return None
+            _claimed.add(path)
+
+        def give_up() -> None:
+            with _guard, suppress(OSError):
+                _claimed.discard(path)
+                path.unlink(
+                    missing_ok=True
+                )  # while it is locked, so that no other's lock is removed
+                if file:
+                    file.close()
+
+        return give_up
 
     def _path(self, question: Any) -> Path:
         key = digest(self.asker, question)
