@@ -26,7 +26,7 @@ ROOMS = {
     "demo": "method miniature models reports stages video",
     "cli": "demo method models reports stages video",
 }
-GROUND = "config documents errors files memory progress randomness records run settings"
+GROUND = "config documents errors files memory progress randomness records run settings trust"
 
 
 def imports(path: Path) -> set[str]:

@@ -407,7 +407,7 @@ class ChatConfig(Stage):
         60.0,
         gt=0,
         le=86400,
-        description="Seconds without a reply after which a call is tried again.",
+        description="Seconds without a whole reply after which a call is tried again.",
     )
     retries: int = Field(
         6,

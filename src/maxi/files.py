@@ -21,6 +21,13 @@ ESCAPED = "backslashreplace"
 LONGEST_LINE = 1 << 22  # bytes of a row of a table
 
 
+def cache_folder() -> Path:
+    """Return the folder for what all runs of a user share: `MAXI_CACHE`, else `maxi` in the user's cache folder."""
+    if own := os.environ.get("MAXI_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxi"
+
+
 def given_path(text: str) -> Path:
     """Return the path that a setting names; `~` is the home folder, and blanks around the path are none of it."""
     return Path(os.path.expanduser(text.strip()))

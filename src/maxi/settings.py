@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from maxi import trust
 from maxi.config import Config, Stage
 from maxi.errors import MaxiError
 from maxi.files import read_json
@@ -121,12 +122,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     if path is not None:
         file = path if path.exists() else recipe(str(path)) or path
         _merge(chosen, read_settings(file, str(path)), str(path))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise MaxiError(f"-s {override}: write it as key=value")
-        _merge(chosen, {key.strip(): _parse(key.strip(), value)}, "-s")
-    _merge(chosen, {k: v for k, v in options.items() if v is not None}, "options")
+    _merge_given(chosen, overrides, options)
     merged: dict[str, Any] = {}
     family = _family(str(chosen.get("backbone", "")))
     name = RECIPES.get(family, family)
@@ -135,6 +131,29 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), **optio
     for key, value in chosen.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_config(merged)
+
+
+def _merge_given(into: dict[str, Any], overrides: Sequence[str], options: dict[str, Any]) -> None:
+    """Put what the command line states into settings by stage."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise MaxiError(f"-s {override}: write it as key=value")
+        _merge(into, {key.strip(): _parse(key.strip(), value)}, "-s")
+    _merge(into, {k: v for k, v in options.items() if v is not None}, "options")
+
+
+def load_run(path: Path, overrides: Sequence[str] = (), **options: Any) -> Config:
+    """Return the settings of a run's folder, with the changes that the user asks for; see `load_config`.
+
+    Raises MaxiError when the folder names code or a server that the user has never named (`trust`).
+    """
+    config = load_config(path, overrides, **options)
+    given: dict[str, Any] = {}
+    _merge_given(given, overrides, options)
+    trust.remember(trust.named(given))
+    trust.require(trust.named(config.model_dump(mode="json")), path)
+    return config
 
 
 def _family(backbone: str) -> str:

@@ -190,10 +190,10 @@ def open_run(
     With `save` the changes stay in the run's `config.yaml`. Raises MaxiError when there is no run in the folder.
     """
     from maxi.run import Run
-    from maxi.settings import load_config
+    from maxi.settings import load_run
     from maxi.stages.job import open_job
 
-    config = load_config(Run(folder).existing().config, settings, **options)
+    config = load_run(Run(folder).existing().config, settings, **options)
     with open_job(folder, config, progress_of(context), together=together) as job:
         if save:
             job.save_settings()

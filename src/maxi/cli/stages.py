@@ -34,13 +34,11 @@ def index(
 
     Example: maxi index videos/ --actions actions.txt -o runs/mine
     """
-    from maxi.settings import load_config
     from maxi.stages.index import index_run, start_run
-    from maxi.stages.job import open_job, settings_to_resume
+    from maxi.stages.job import load_to_resume, open_job
     from maxi.video.sources import read_names
 
-    config_file = config_file or settings_to_resume(out, options["backbone"])
-    config = load_config(config_file, settings, **options)
+    config = load_to_resume(out, config_file, settings, **options)
     names = read_names(actions)
     with open_job(out, config, progress_of(context)) as job:
         start_run(job, names)

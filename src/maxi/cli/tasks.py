@@ -52,14 +52,11 @@ def adapt(
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine --backbone objects
     """
-    from maxi.settings import load_config
     from maxi.stages.adapt import adapt
-    from maxi.stages.job import settings_to_resume
+    from maxi.stages.job import load_to_resume
     from maxi.stages.report import summary_of
 
-    if resume and config_file is None:
-        config_file = settings_to_resume(out, options["backbone"])
-    config = load_config(config_file, settings, **options)
+    config = load_to_resume(out if resume else None, config_file, settings, **options)
 
     run = adapt(
         videos,

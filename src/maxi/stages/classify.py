@@ -9,7 +9,7 @@ from maxi.errors import MaxiError
 from maxi.method.classification import Classifier, Prediction
 from maxi.progress import Progress, bar
 from maxi.run import Run
-from maxi.settings import load_config
+from maxi.settings import load_config, load_run
 from maxi.stages.job import fresh_model
 from maxi.text.names import words
 from maxi.text.phrasebook import shipped_book
@@ -38,8 +38,10 @@ def classify_videos(
     if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
         run = Run(run.folder.parent)  # the model folder of a run
     is_run = run.config.is_file()
-    config = load_config(
-        run.config if is_run else None, backbone=None if is_run else spec, device=device
+    config = (
+        load_run(run.config, device=device)
+        if is_run
+        else load_config(backbone=spec, device=device)
     )
     if actions is None and not run.actions.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")

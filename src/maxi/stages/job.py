@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 
+from maxi import trust
 from maxi.config import Config
 from maxi.errors import MaxiError
 from maxi.features.embedding import embeddings, store_embeddings, trunk_digest
@@ -24,7 +25,7 @@ from maxi.models.video_clip import VideoCLIP, load_model
 from maxi.progress import Progress, bar, silent, under
 from maxi.records import Skipped, Video
 from maxi.run import Run, lock
-from maxi.settings import dump_config, load_config
+from maxi.settings import dump_config, load_config, load_run
 from maxi.training.distributed import World, n_processes, world
 from maxi.video.sources import read_names
 from maxi.video.workers import Decoder
@@ -81,6 +82,7 @@ class Job:
     def save_settings(self) -> None:
         """Write the settings to the run's `config.yaml`, unless it says the same in the user's own form."""
         same = self.run.config.is_file() and load_config(self.run.config) == self.config
+        trust.remember(trust.named(self.config.model_dump(mode="json")))
         if self.world.first and not same:
             write_text(self.run.config, [dump_config(self.config)])
 
@@ -111,15 +113,17 @@ def open_job(
                 job._lock.close()
 
 
-def settings_to_resume(out: Path, backbone: str | None) -> Path | None:
-    """Return the settings file of the run in `out`, so that its options need not be repeated.
+def load_to_resume(
+    out: Path | None, config_file: Path | None, settings: Sequence[str], **options: Any
+) -> Config:
+    """Return the settings that a command states, on top of those of the run in `out`, which need not be repeated.
 
-    None when there is no run, or when another backbone is asked for.
+    They are not taken from the run where the user names a file of settings, or another backbone.
     """
-    run = Run(out)
-    if not run.config.is_file():
-        return None
-    return run.config if backbone in (None, load_config(run.config).backbone) else None
+    file = Run(out).config if out and config_file is None else None
+    if file and file.is_file() and options["backbone"] in (None, load_config(file).backbone):
+        return load_run(file, settings, **options)
+    return load_config(config_file, settings, **options)
 
 
 def n_workers(config: Config) -> int:

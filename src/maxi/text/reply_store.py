@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,17 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxi.files import WithoutLocksError, digest, parse_json, try_lock, write_text
+from maxi.files import WithoutLocksError, cache_folder, digest, parse_json, try_lock, write_text
 
 _claimed: set[Path] = set()
 _guard = threading.Lock()
-
-
-def cache_folder() -> Path:
-    """`MAXI_CACHE`, else `maxi` in the user's cache folder."""
-    if own := os.environ.get("MAXI_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maxi"
 
 
 @dataclass(frozen=True)
