@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from maxi.cli.output import Formatter, drop_output, is_of_output, say
 from maxi.errors import MaxiError
 from maxi.progress import heed_interrupts
 
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
     from maxi.stages.job import Job
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+
+CURES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "change the permissions",
+    errno.EPERM: "change the permissions",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "check the disk",
+}
+"""What to do about an error of the system, by its number."""
 
 
 class Group(click.Group):
@@ -35,17 +50,26 @@ class Group(click.Group):
         except click.exceptions.Exit as stop:
             code = stop.exit_code
         except click.ClickException as error:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            for line in shown.getvalue().splitlines():
+                say(line, err=True)
             code = error.exit_code
         except (KeyboardInterrupt, click.Abort):
             sentence = "interrupted; finished work is kept, `adapt` goes on with --resume"
-            click.echo(f"\nmaxi: {sentence}", err=True)
+            say("", err=True)
+            say(f"maxi: {sentence}", err=True)
             code = INTERRUPTED
+        except SystemExit:  # so click ends it when the reader, such as `head`, has enough
+            code = CLOSED_PIPE
         except Exception as error:
             if debug:
                 raise
-            click.echo(f"maxi: {_sentence(error)}", err=True)
-            code = 1
+            if is_of_output(error):
+                drop_output()
+            code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else 1
+            with suppress(OSError):
+                say(f"maxi: {_sentence(error)}", err=True)
         status = code if isinstance(code, int) else 0
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             # All files are written. To end as usual is not safe: threads of gloo now and then abort the process.
@@ -60,11 +84,17 @@ def _sentence(error: BaseException) -> str:
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if out_of_memory or "allocate memory" in str(error):
         return "out of memory; lower `train.micro_batch` or `train.batch_size`, then add --resume"
+    if is_of_output(error):
+        reason = getattr(error, "strerror", None) or "it is closed"
+        return (
+            f"what the command prints cannot be written ({reason}); make room, or send it elsewhere"
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename or 'the folder of the run'}: "
+        cure = CURES.get(error.errno or 0, "see to it that this path can be read and written")
         return (
-            f"{where}{error.strerror}; finished stages are kept: mend this and run the command again "
-            "(`adapt` with --resume)"
+            f"{where}{error.strerror}; {cure}, then run the command again (`adapt` with --resume); finished stages "
+            "are kept"
         )
     if isinstance(error, MaxiError):
         return " ".join(str(error).split())
@@ -84,7 +114,9 @@ def main(context: click.Context, /, debug: bool, quiet: bool) -> None:
 
     Example: maxi adapt videos/ --actions actions.txt -o runs/mine
     """
-    logging.basicConfig(stream=sys.stderr, format="maxi: %(message)s", level=logging.ERROR)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter("maxi: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.ERROR)
     logging.getLogger("maxi").setLevel(logging.ERROR if quiet else logging.WARNING)
     for stream in (sys.stdout, sys.stderr):  # a file name need not be valid UTF-8
         if isinstance(stream, io.TextIOWrapper):

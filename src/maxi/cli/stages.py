@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from maxi.cli.group import NewFolder, main, open_run, progress_of, shared_options
+from maxi.cli.output import say
 
 NOTHING_TO_PAY = "no server is asked, so there is nothing to pay"
 
@@ -43,7 +44,7 @@ def index(
     with open_job(out, config, progress_of(context)) as job:
         start_run(job, names)
         indexed = index_run(job, videos)
-    click.echo(f"{len(indexed)} videos in {job.run.manifest}")
+    say(f"{len(indexed)} videos in {job.run.manifest}")
 
 
 @main.command()
@@ -59,7 +60,7 @@ def match(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> No
 
     with open_run(context, run, settings) as job:
         matches = match_run(job)
-    click.echo(f"{sum(m.kept for m in matches)} of {len(matches)} kept in {job.run.matches}")
+    say(f"{sum(m.kept for m in matches)} of {len(matches)} kept in {job.run.matches}")
 
 
 @main.command()
@@ -77,10 +78,11 @@ def expand(
 
     with open_run(context, run, settings, save=not dry_run, **options) as job:
         if dry_run:
-            click.echo("\n".join(plan_expand(job)) or NOTHING_TO_PAY)
+            for line in plan_expand(job) or [NOTHING_TO_PAY]:
+                say(line)
             return
         phrases = expand_run(job)
-    click.echo(f"{sum(len(row.texts) for row in phrases)} phrases in {job.run.phrases}")
+    say(f"{sum(len(row.texts) for row in phrases)} phrases in {job.run.phrases}")
 
 
 @main.command()
@@ -98,10 +100,11 @@ def caption(
 
     with open_run(context, run, settings, save=not dry_run, **options) as job:
         if dry_run:
-            click.echo("\n".join(plan_caption(job)) or NOTHING_TO_PAY)
+            for line in plan_caption(job) or [NOTHING_TO_PAY]:
+                say(line)
             return
         captions = caption_run(job)
-    click.echo(f"{len(captions)} videos captioned in {job.run.captions}")
+    say(f"{len(captions)} videos captioned in {job.run.captions}")
 
 
 @main.command()
@@ -133,7 +136,7 @@ def bag(
     options: dict[str, Any] = {"bag.caption_parts": parts, "bag.weights": weights and str(weights)}
     with open_run(context, run, settings, **options) as job:
         bags = bag_run(job)
-    click.echo(f"{len(bags)} bags in {job.run.bags}")
+    say(f"{len(bags)} bags in {job.run.bags}")
 
 
 @main.command()
@@ -172,13 +175,14 @@ def cache(
     options: dict[str, Any] = {"cache.format": format_of(run, settings, kind)}
     with open_run(context, run, settings, save=not (dry_run or check), **options) as job:
         if dry_run:
-            click.echo(f"{plan_cache(job)} to be written to {job.run.frames}")
+            say(f"{plan_cache(job)} to be written to {job.run.frames}")
             return
         if check:
             damaged = check_cache(job)
-            click.echo("\n".join(damaged) or "nothing is damaged")
+            for line in damaged or ["nothing is damaged"]:
+                say(line)
             context.exit(1 if damaged else 0)
-        click.echo(f"{cache_run(job)} in {job.run.frames}")
+        say(f"{cache_run(job)} in {job.run.frames}")
 
 
 @main.command()
@@ -195,7 +199,7 @@ def train(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> No
     with open_run(context, run, settings, together=True) as job:
         outcome = train_run(job)
         if job.world.first:
-            click.echo(
+            say(
                 f"{outcome['steps']} steps, {outcome['data_share']:.1%} of the time waiting for data; "
                 f"the adapted model is {job.run.model}"
             )
@@ -227,7 +231,7 @@ def plan(
     with open_run(context, run, settings, save=False) as job:
         planned = plan_run(job, tflops=tflops)
     for line in [json.dumps(planned)] if as_json else lines_of(planned):
-        click.echo(line)
+        say(line)
 
 
 @main.command("eval")
@@ -264,7 +268,7 @@ def evaluate(
             index_run(job, labelled, job.run.eval)
         evaluate_run(job, names=read_names(names) if names else None)
     for line in summary_of(job.run):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
@@ -279,7 +283,7 @@ def report(context: click.Context, /, run: Path, settings: tuple[str, ...]) -> N
     from maxi.stages.report import report_run
 
     with open_run(context, run, settings) as job:
-        click.echo(f"the report is {report_run(job)}")
+        say(f"the report is {report_run(job)}")
 
 
 @main.command()
@@ -313,13 +317,13 @@ def ensemble(
     with open_run(context, run, settings, save=False) as job:
         if alpha is not None and out is not None:
             save_between(job, alpha, out)
-            click.echo(f"the model with alpha {alpha:g} is {out}")
+            say(f"the model with alpha {alpha:g} is {out}")
             return
         if labelled:
             index_run(job, labelled, job.run.eval)
         curve = ensemble_run(job)
     for line in [json.dumps(curve)] if as_json else lines_of(curve):
-        click.echo(line)
+        say(line)
 
 
 @main.group("bags")
@@ -342,7 +346,7 @@ def show(run: Path, video: str) -> None:
     from maxi.run import Run
 
     for line in inspection.show(Run(run).existing(), video):
-        click.echo(line)
+        say(line)
 
 
 @bags_group.command()
@@ -361,7 +365,7 @@ def stats(run: Path, as_json: bool) -> None:
         [json.dumps(figures, ensure_ascii=False)] if as_json else inspection.lines_of(figures)
     )
     for line in as_lines:
-        click.echo(line)
+        say(line)
 
 
 @bags_group.command()
@@ -382,7 +386,7 @@ def lint(run: Path, names: Path | None) -> None:
 
     signs = inspection.lint(Run(run).existing(), read_names(names) if names else None)
     for sign in signs:
-        click.echo(sign)
+        say(sign)
     if signs:
-        raise SystemExit(1)
-    click.echo("nothing found")
+        raise click.exceptions.Exit(1)
+    say("nothing found")

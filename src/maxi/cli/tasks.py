@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from maxi.cli.group import main, open_run, progress_of, shared_options
+from maxi.cli.output import say
 from maxi.errors import MaxiError
 
 
@@ -69,7 +70,7 @@ def adapt(
         progress=progress_of(context),
     )
     for line in summary_of(run):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
@@ -131,7 +132,7 @@ def demo(
         progress=progress_of(context, Parts(parts_of(full)) if seeds == 1 else bar),
     )
     for line in demonstration.outcome(out):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
@@ -147,7 +148,7 @@ def check(context: click.Context, /, videos: str, max_skipped: float | None, as_
 
     checked = check_videos(videos, progress=progress_of(context))
     for line in checked.json_lines() if as_json else checked.lines():
-        click.echo(line)
+        say(line)
     checked.refuse(max_skipped)
 
 
@@ -191,13 +192,13 @@ def classify(context: click.Context, /, videos: str, spec: str, **options: Any) 
     answers = classify_videos(videos, spec, progress=progress_of(context), **options)
 
     for line in lines_of(_with_errors_shown(answers), form):
-        click.echo(line)
+        say(line, data=as_csv)
 
 
 def _with_errors_shown(answers: Iterator[Any]) -> Iterator[Any]:
     for answer in answers:
         if isinstance(answer, MaxiError):
-            click.echo(f"maxi: {answer}", err=True)
+            say(f"maxi: {answer}", err=True)
         yield answer
 
 
@@ -225,7 +226,7 @@ def convert_model(source: str, out: Path, to: str, base: str | None) -> None:
     """
     from maxi.models.export import convert
 
-    click.echo(convert(source, out, to, base))
+    say(convert(source, out, to, base))
 
 
 @main.command()
@@ -240,4 +241,4 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
     from maxi.stages.report import verify_run
 
     with open_run(context, run, save=False) as job:
-        click.echo(f"open {verify_run(job, n)} in a browser")
+        say(f"open {verify_run(job, n)} in a browser")
