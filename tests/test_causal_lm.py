@@ -9,7 +9,9 @@ import torch
 
 from maxi.errors import MaxiError
 from maxi.method.expansion import expand
+from maxi.models import chat_template
 from maxi.models.causal_lm import Language, load_language
+from maxi.models.chat_template import framed
 from maxi.models.hugging_face import quiet_transformers
 from models import tiny_tokenizer, write_tiny_clip
 
@@ -52,6 +54,39 @@ def test_replies_follow_from_the_question(folder: Path) -> None:
     assert language.write("bowing", temperature=0.4, max_tokens=12) != first
     with pytest.raises(MaxiError, match="context of 512 tokens is too short"):
         language.write("waving " * 600, temperature=0.4, max_tokens=12)
+
+
+def test_the_template_frames_the_question() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
+    messages = [{"role": "user", "content": "how does {{ one }} wave?"}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert framed(tokenizer, "how does {{ one }} wave?", "hf:x") == whole
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "ran for",
+        ),
+        ("{{ raise_exception('no') }}", "fails"),
+        ("{{ messages[0]['content'] * 2 }}", "does not hold the message once"),
+        ("{{ 'x' * 99999999999 }}", "fails"),
+        ("{{ messages.__class__ }}", "does not hold the message once|fails"),
+        ("{% if %}", "fails"),
+    ],
+)
+def test_a_template_that_does_harm_is_one_sentence(
+    template: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A good one may be late on a busy machine, but none is here.
+    monkeypatch.setattr(chat_template, "SECONDS", 5 if fault == "ran for" else 600)
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(MaxiError, match=f"hf:x: its chat template ({fault})"):
+        framed(tokenizer, "hello", "hf:x")
 
 
 def test_an_expander_asks_it_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

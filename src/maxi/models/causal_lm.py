@@ -10,6 +10,7 @@ import torch
 
 from maxi.errors import MaxiError, first_line, is_own_mistake
 from maxi.files import digest, file_digest
+from maxi.models.chat_template import framed
 from maxi.models.hugging_face import (
     SAFELY,
     check_files,
@@ -50,10 +51,7 @@ class Language:
         Raises MaxiError when the model's context has no room for the text.
         """
         if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": text}]
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
+            text = framed(self.tokenizer, text, self.where)
             tokens = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
         else:  # a model without chat continues a list that has been begun
             tokens = self.tokenizer(text + "\n1.", return_tensors="pt")
