@@ -196,11 +196,12 @@ def test_an_empty_reply_is_not_kept_and_nothing_but_them_fails(
 def test_a_cut_off_reply_is_used_and_not_kept(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cut = {"finish_reason": "length", "message": {"content": '{"phrases": ["raising an arm", "mo'}}
-    server.script = [Raw(json.dumps({"choices": [cut]}).encode())]
-    rows = expand(["waving"], "openai:small", context=context(server))
-    assert rows[0].texts == ("raising an arm",)
-    assert "a reply was cut off" in caplog.text
+    for content in ('{"phrases": ["raising an arm", "mo', "1. raising an arm\n2. mo"):
+        cut = {"finish_reason": "length", "message": {"content": content}}
+        server.script = [Raw(json.dumps({"choices": [cut]}).encode())]
+        rows = expand(["waving"], "openai:small", context=context(server))
+        assert rows[0].texts == ("raising an arm",)
+        assert "a reply was cut off" in caplog.text
     assert len(expand(["waving"], "openai:small", context=context(server))[0].texts) == 5
 
 

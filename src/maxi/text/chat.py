@@ -159,12 +159,13 @@ class Chat:
             return ""
         if answer.is_whole:
             self._kept.keep(question, answer.text)
-        else:
-            logger.warning(
-                "openai:%s: a reply was cut off by the model's limit; what came is used and not kept",
-                self.model,
-            )
-        return answer.text
+            return answer.text
+        logger.warning(
+            "openai:%s: a reply was cut off by the model's limit; what came is used and not kept",
+            self.model,
+        )
+        whole_lines, _, cut_line = answer.text.rpartition("\n")
+        return whole_lines or cut_line
 
     def _spend(self, question: Question) -> None:
         """Count a call before it is made, at its highest cost; raises MaxiError where it would pass a limit."""
