@@ -30,6 +30,7 @@ def test_what_was_joined_goes_on() -> None:
 
 def test_missing_and_odd_stamps() -> None:
     assert times_of([0.0, None, 0.2, 0.3]) == [0, 0.1, 0.2, 0.3, 0.4]
+    assert times_of([None, 0.1, None, None, 0.7, None], last=0.5) == [0, 0.2, 0.4, 0.6, 0.8, 1, 1.5]
     assert times_of([None, None, None], last=0) == [0, 0.1, 0.2, 0.3]
     assert times_of([None, None], last=0, rate=0) == [0, 0, 0]
     assert times_of([0.0, 0.2, 0.1, 0.3]) == [0, 0.2, 0.2, 0.3, 0.4]

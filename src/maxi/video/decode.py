@@ -76,7 +76,8 @@ def probe(path: str | Path) -> Probe:
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
         if size is None:
             raise _no_frame_error(errors)
-        n_frames, rate = len(stamps), float(stream.average_rate or 0)
+        n_frames, seconds = len(stamps), (container.duration or 0) / av.time_base
+        rate = float(stream.average_rate or 0) or (n_frames / seconds if seconds > 0 else 0.0)
         may_jump = bool(container.format.flags & TS_DISCONT)
         times = shown_at(stamps, durations, rate=rate, may_jump=may_jump)
         fps = mean_rate(times, rate)

@@ -26,18 +26,22 @@ def shown_at(
     """Return when each of N frames is shown, and when the last one ends: (N + 1), in seconds from the first frame.
 
     `stamps` and `durations` (0 where unknown) are in seconds, as the file states them; `rate` is the header's in frames
-    per second, or 0. Times never decrease. Where stamps begin anew, are missing or, with `may_jump`, leave a gap, the
-    next frame follows the last one at the usual distance.
+    per second, or 0. Times never decrease. Where stamps begin anew or, with `may_jump`, leave a gap, the next frame
+    follows the last one at the usual distance. Frames without a stamp are spread evenly between those that have one.
     """
-    steps = np.diff(np.array(stamps, np.float64))  # NaN where a stamp is None
-    is_usual = (steps > 0) & (steps <= GAP)
-    usual = float(np.median(steps[is_usual])) if is_usual.any() else 1 / rate if rate > 0 else 0.0
-    is_wrong = np.isnan(steps) | (steps < -BACK)
-    if may_jump:
-        is_wrong |= steps > GAP
-    steps[is_wrong] = usual
-    last = durations[-1] if durations[-1] > 0 else usual
-    times = np.concatenate([[0.0], np.cumsum(np.append(steps, last))])
+    n_frames, all_stamps = len(stamps), np.array(stamps, np.float64)  # NaN where a stamp is None
+    known = np.flatnonzero(~np.isnan(all_stamps))
+    jumps, n_steps = np.diff(all_stamps[known]), np.diff(known)
+    is_right = (jumps >= -BACK) & ~((jumps > GAP * n_steps) & may_jump)
+    shares = jumps / n_steps  # of each step from one known stamp to the next
+    usual_shares = shares[is_right & (shares > 0)]
+    usual = float(np.median(usual_shares)) if len(usual_shares) else 1 / rate if rate > 0 else 0.0
+    steps = np.full(n_frames, usual)
+    if len(known):
+        steps[known[0] : known[-1]] = np.repeat(np.where(is_right, shares, usual), n_steps)
+    if durations[-1] > 0:
+        steps[-1] = durations[-1]
+    times = np.concatenate([[0.0], np.cumsum(steps)])
     return np.maximum.accumulate(times)
 
 
