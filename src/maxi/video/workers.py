@@ -74,9 +74,10 @@ class Decoder:
         self, n_workers: int | None = None, deadline: float = 60.0, *, max_tasks: int = 500
     ) -> None:
         n_workers = n_workers or min(8, os.cpu_count() or 1)
-        half = (total_memory() or 4 * MOST_MEMORY) // 4
-        self._workers = [_Worker(deadline, max_tasks, half // n_workers) for _ in range(n_workers)]
-        self._large = _Worker(deadline, 1, half)
+        budget = (total_memory() or 4 * MOST_MEMORY) // 2
+        share = budget // 2 // n_workers
+        self._workers = [_Worker(deadline, max_tasks, share) for _ in range(n_workers)]
+        self._large = _Worker(deadline, 1, budget // 2)
         self._large_lock = threading.Lock()
         self._idle: queue.LifoQueue[_Worker] = (
             queue.LifoQueue()
