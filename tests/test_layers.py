@@ -17,6 +17,7 @@ ROOMS = {
     "miniature": "",
     "text": "",
     "video": "text",
+    "datasets": "text video",
     "models": "text",
     "features": "models video",
     "method": "features models text video",
@@ -24,7 +25,7 @@ ROOMS = {
     "reports": "method text video",
     "stages": "features method models reports text training video",
     "demo": "method miniature models reports stages video",
-    "cli": "demo method models reports stages video",
+    "cli": "datasets demo method models reports stages video",
 }
 GROUND = "config documents errors files memory progress randomness records run settings trust"
 
@@ -85,6 +86,7 @@ def test_only_sources_reads_directory_names() -> None:
     # These list checkpoints, weights and folders to be written, never videos.
     own_folders = {
         "files",
+        "datasets/files",
         "training/checkpoints",
         "models/hugging_face",
         "models/saving",

@@ -1,6 +1,6 @@
 """The `maxi` command."""
 
-from maxi.cli import stages, tasks
+from maxi.cli import data, stages, tasks
 from maxi.cli.group import main
 
-__all__ = ["main", "stages", "tasks"]
+__all__ = ["data", "main", "stages", "tasks"]

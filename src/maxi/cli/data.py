@@ -1,0 +1,64 @@
+"""Verbs of the `maxi` command for the field's datasets: what there is, and what of it a folder holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from maxi.cli.group import main, shared_options
+from maxi.cli.output import say
+
+
+@main.group("data")
+def data_group() -> None:
+    """Look at the field's datasets: which there are, and what of them is on disk.
+
+    Example: maxi data check ucf101 /data/UCF-101 --lists lists
+    """
+
+
+@data_group.command("list")
+@shared_options("json")
+def list_presets(as_json: bool) -> None:
+    """List the datasets that have a preset, with their official numbers of videos, and the lists that are read.
+
+    Example: maxi data list
+    """
+    from maxi.datasets.presets import PRESETS
+
+    for preset in PRESETS.values():
+        if as_json:
+            row = {"name": preset.name, "title": preset.title, "names": preset.n_names}
+            say(json.dumps(row | {"videos": dict(preset.counts), "lists": preset.needs}))
+            continue
+        counts = ", ".join(f"{split}: {n:,}" for split, n in preset.counts.items())
+        say(f"{preset.name:10} {preset.title}: {preset.n_names} names; videos of split {counts}")
+        say(f"{'':10} lists: {preset.needs}")
+
+
+@data_group.command()
+@click.argument("name")
+@click.argument("root")
+@click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    help="Folder of the dataset's lists and names (ROOT if left out).",
+)
+@shared_options("json")
+def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
+    """Compare what ROOT holds of the dataset NAME with its official lists, split by split and name by name.
+
+    NAME is one of `maxi data list`, or `own` for class folders or a csv with path and label. The exit code is 1 when
+    something is missing.
+
+    Example: maxi data check ucf101 /data/UCF-101 --lists lists
+    """
+    from maxi.datasets.check import check_dataset
+
+    checked = check_dataset(name, root, lists)
+    for line in checked.json_lines() if as_json else checked.lines():
+        say(line)
+    if not checked.is_complete:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,64 @@
+"""HMDB51 (Kuehne et al. 2011): 51 actions, three test splits of 30 videos each action."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maxi.datasets.files import ListFolder
+from maxi.datasets.lists import Item, lines_of
+from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.errors import MaxiError
+
+COUNTS = {"1": 1530, "2": 1530, "3": 1530}
+NAMES = ("hmdb51.csv", "hmdb_51_labels.csv")
+
+SWAPPED = (("kick ball", "kick"), ("sword exercise", "sword"))
+"""Pairs of names that stand in each other's place in the table that is handed around; published figures use it."""
+
+
+def corrected(names: list[str]) -> list[str]:
+    """Return the names of the table that is handed around, with the swapped ones put right."""
+    places = {name: k for k, name in enumerate(names)}
+    right = list(names)
+    for first, second in SWAPPED:
+        if places[first] < places[second]:  # as handed around
+            right[places[first]], right[places[second]] = second, first
+    return right
+
+
+def read(lists: ListFolder) -> list[Split]:
+    """Read the field's lists, else the authors' `<action>_test_split1.txt`, in which 2 marks a test video."""
+    if lists.find(*NAMES):
+        endings = {k: (f"hmdb51_val{k}.txt", f"hmdb_splits/val{k}.txt") for k in COUNTS}
+        return field_splits(lists, NAMES, endings)
+    files = {k: lists.all(f"_test_split{k}.txt") for k in COUNTS}
+    if not all(files.values()):
+        raise MaxiError(
+            f"{lists.root} holds no lists of HMDB51; looked for {', '.join(NAMES)} with val1.txt to val3.txt, and for "
+            "brush_hair_test_split1.txt and so on: copy them there, or name another folder with --lists"
+        )
+    splits = []
+    for k, unordered in files.items():
+        paths = sorted(unordered, key=_stem)
+        names = [_stem(path).replace("_", " ") for path in paths]
+        items = []
+        for label, path in enumerate(paths):
+            rows = (line.split() for _, line in lines_of(path))
+            items += [Item(f"{_stem(path)}/{row[0]}", (label,)) for row in rows if row[1:] == ["2"]]
+        splits.append(Split(k, names, items, paths))
+    return splits
+
+
+def _stem(path: Path) -> str:
+    """Return the name of an action as it stands in the name of its list."""
+    return path.name.lower().partition("_test_split")[0]
+
+
+PRESET = Preset(
+    "hmdb51",
+    "HMDB51",
+    51,
+    COUNTS,
+    "`path label` lists val1.txt to val3.txt with hmdb_51_labels.csv, or brush_hair_test_split1.txt and so on",
+    read,
+)

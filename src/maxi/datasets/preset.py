@@ -1,0 +1,106 @@
+"""What a preset of a dataset is, and what of it a user has on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxi.datasets.files import ListFolder, VideoTree
+from maxi.datasets.lists import Item, read_id_names, read_items
+from maxi.errors import MaxiError
+
+
+@dataclass(frozen=True)
+class Split:
+    """A test split: its name, the names to choose from, its videos, and the files in which both are listed."""
+
+    name: str
+    names: Sequence[str]
+    items: Sequence[Item]
+    sources: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A dataset of the field.
+
+    `counts` are the official numbers of videos of each test split, `n_names` that of the names of each. `read` returns
+    the splits that the lists in a folder give. With `several_labels` a video may show several actions. `needs` says in
+    words which lists are read.
+    """
+
+    name: str
+    title: str
+    n_names: int
+    counts: Mapping[str, int]
+    needs: str
+    read: Callable[[ListFolder], list[Split]]
+    several_labels: bool = False
+
+
+def field_splits(
+    lists: ListFolder, names: Sequence[str], splits: Mapping[str, Sequence[str]]
+) -> list[Split]:
+    """Return splits from `path label` lists, found by their endings in `splits`, and an `id,name` table.
+
+    Raises MaxiError, which says what was expected, when some are missing.
+    """
+    table = lists.require("table of names (id,name)", *names)
+    all_names = read_id_names(table)
+    found = []
+    for split, endings in splits.items():
+        path = lists.require(f"list of split {split} (`path label` rows)", *endings)
+        found.append(Split(split, all_names, read_items(path, len(all_names)), (table, path)))
+    return found
+
+
+@dataclass(frozen=True)
+class Found:
+    """The videos of a split that are on disk, each with the item that lists it, and the items that are missing."""
+
+    split: Split
+    videos: Sequence[tuple[Path, Item]]
+    missing: Sequence[Item]
+
+    def missing_by_name(self) -> list[tuple[str, int, int]]:
+        """Return each name with missing videos, how many are missing, and how many are listed; most missing first."""
+        listed = Counter(label for item in self.split.items for label in item.labels)
+        missing = Counter(label for item in self.missing for label in item.labels)
+        order = sorted(missing, key=lambda label: (-missing[label], label))
+        return [(self.split.names[k], missing[k], listed[k]) for k in order]
+
+
+def locate(preset: Preset, root: Path, lists: Path | None = None) -> list[Found]:
+    """Return what of each split is on disk below `root`; the lists are read from `lists`, by default from `root`.
+
+    Raises MaxiError when a list is missing or broken, when the number of names is not the official one, or when none of
+    the videos is there.
+    """
+    splits = preset.read(ListFolder(lists or root))
+    for split in splits:
+        if len(split.names) != preset.n_names:
+            raise MaxiError(
+                f"{split.sources[0]}: {len(split.names)} names, and {preset.title} has {preset.n_names}; "
+                "name the folder of its own lists with --lists"
+            )
+    tree = VideoTree(root)
+    found = [_locate(split, tree) for split in splits]
+    if not any(part.videos for part in found):
+        raise MaxiError(
+            f"{root} holds none of the {sum(preset.counts.values()):,} videos of {preset.title}, such as "
+            f"{splits[0].items[0].path} ({len(tree):,} other videos are there); check the folder"
+        )
+    return found
+
+
+def _locate(split: Split, tree: VideoTree) -> Found:
+    videos, missing = [], []
+    for item in split.items:
+        path = tree.find(item.path)
+        if path is None:
+            missing.append(item)
+        else:
+            videos.append((path, item))
+    return Found(split, videos, missing)

@@ -1,0 +1,53 @@
+"""Something-Something v2 (Goyal et al. 2017), its validation videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maxi.datasets.files import ListFolder
+from maxi.datasets.lists import indexed, text_of
+from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.errors import MaxiError
+from maxi.files import parse_json
+
+COUNTS = {"val": 24777}
+NAMES = ("ssv2.csv", "ssv2_labels.csv")
+
+
+def read(lists: ListFolder) -> list[Split]:
+    """Read the field's list, else the authors' `validation.json` and `labels.json`."""
+    if lists.find(*NAMES):
+        return field_splits(lists, NAMES, {"val": ("ssv2_val.txt", "ssv2_splits/validation.txt")})
+    table = lists.require(
+        "names", *NAMES, "something-something-v2-labels.json", "labels/labels.json", "labels.json"
+    )
+    path = lists.require(
+        "list of split val",
+        *("something-something-v2-validation.json", "labels/validation.json", "validation.json"),
+    )
+    try:
+        ids: Any = parse_json(text_of(table))
+        rows: Any = parse_json(text_of(path))
+        names = [name for name, _ in sorted(ids.items(), key=lambda pair: int(pair[1]))]
+        videos = [(f"{row['id']}.webm", _plain(row["template"])) for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MaxiError(
+            f"{path} and {table} are not the authors' lists of videos and names; copy them again"
+        ) from error
+    return [Split("val", names, indexed(videos, names, path), (table, path))]
+
+
+def _plain(template: str) -> str:
+    """Return a template without the brackets of its places."""
+    return template.replace("[", "").replace("]", "")
+
+
+PRESET = Preset(
+    "ssv2",
+    "Something-Something v2",
+    174,
+    COUNTS,
+    "the `path label` list validation.txt with ssv2_labels.csv, or something-something-v2-validation.json with "
+    "something-something-v2-labels.json",
+    read,
+)
