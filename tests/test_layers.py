@@ -23,7 +23,7 @@ ROOMS = {
     "method": "features models text video",
     "training": "features method models text video",
     "reports": "method text video",
-    "stages": "features method models reports text training video",
+    "stages": "datasets features method models reports text training video",
     "demo": "method miniature models reports stages video",
     "cli": "datasets demo method models reports stages video",
 }

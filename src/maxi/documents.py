@@ -77,6 +77,19 @@ class Measured(Document):
 Results = Annotated[list[Measured], Field(min_length=1)]
 """`results.json`."""
 
+
+class DatasetRow(Document):
+    """A row of a dataset's results: the figures of one model, of one split, under one naming, and their conditions."""
+
+    dataset: str
+    split: str
+    names: str
+    model: str
+    n: Annotated[Count, Field(gt=0)]
+    missing: Count
+    conditions: dict[str, Any]
+
+
 Answers = list[Annotated[tuple[str, float], Strict(False)]]
 """The best names of a model for one video, with their cosines."""
 

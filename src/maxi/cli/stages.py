@@ -235,40 +235,81 @@ def plan(
 
 
 @main.command("eval")
-@RUN
+@click.argument("model", metavar="RUN_OR_MODEL")
 @click.option(
-    "--on", "labelled", help="Labelled videos: class folders, or a csv with path and label."
+    "--on",
+    "labelled",
+    multiple=True,
+    help="Labelled videos: class folders, a csv with path and label, or NAME:ROOT of a dataset; several times.",
 )
 @click.option(
     "--names",
     type=click.Path(path_type=Path),
-    help="Names to choose from (the labels, if left out).",
+    help="Names to choose from on class folders or a csv (the labels, if left out).",
+)
+@click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    help="Folder of the datasets' lists and names (each ROOT, if left out).",
+)
+@click.option(
+    "-o",
+    "out",
+    type=NewFolder(path_type=Path),
+    help="Folder of the datasets' results.json (RUN/datasets, if left out).",
 )
 @shared_options("set")
 @click.pass_context
 def evaluate(
     context: click.Context,
     /,
-    run: Path,
-    labelled: str | None,
+    model: str,
+    labelled: tuple[str, ...],
     names: Path | None,
+    lists: Path | None,
+    out: Path | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Compare the frozen and the adapted model of RUN: predictions.jsonl, and with labelled videos results.json.
+    """Compare the frozen and the adapted model of a run, or measure any model, on labelled videos and datasets.
 
-    Example: maxi eval runs/mine --on heldout.csv
+    Of a run: predictions.jsonl, and with class folders or a csv results.json. Of datasets: results.json in -o.
+
+    Example: maxi eval runs/mine --on ucf101:/data/UCF-101 --lists lists
     """
+    from maxi.datasets.check import is_preset
+    from maxi.run import Run
+    from maxi.settings import load_config
+    from maxi.stages.datasets import evaluate_datasets, evaluate_model, models_of_run, table_of
     from maxi.stages.evaluate import evaluate_run
     from maxi.stages.index import index_run
     from maxi.stages.report import summary_of
     from maxi.video.sources import read_names
 
-    with open_run(context, run, settings) as job:
-        if labelled:
-            index_run(job, labelled, job.run.eval)
-        evaluate_run(job, names=read_names(names) if names else None)
-    for line in summary_of(job.run):
-        say(line)
+    if not Run(model).is_run():
+        if not (labelled and out):
+            raise click.UsageError(f"{model} is no run; to measure a model, give --on and -o")
+        config = load_config(None, settings, backbone=model)
+        rows = evaluate_model(
+            model, config, labelled, out, lists=lists, progress=progress_of(context)
+        )
+        for line in table_of(rows):
+            say(line)
+        return
+    datasets = [spec for spec in labelled if is_preset(spec)]
+    own = [spec for spec in labelled if not is_preset(spec)]
+    with open_run(context, Path(model), settings) as job:
+        if own or not datasets:
+            if own:
+                index_run(job, own[0], job.run.eval)
+            evaluate_run(job, names=read_names(names) if names else None)
+            for line in summary_of(job.run):
+                say(line)
+        if others := [*datasets, *own[1:]]:
+            place = out or job.run.folder / "datasets"
+            for line in table_of(
+                evaluate_datasets(job, models_of_run(job), others, place, lists=lists)
+            ):
+                say(line)
 
 
 @main.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxi.datasets.own import locate_own
-from maxi.datasets.preset import Found, locate
+from maxi.datasets.preset import Found, Preset, locate
 from maxi.datasets.presets import PRESETS
 from maxi.errors import choose
 
@@ -68,5 +68,19 @@ def check_dataset(name: str, root: str, lists: Path | None = None) -> Checked:
     """
     if name == "own":
         return Checked(root, locate_own(root), {})
-    preset = choose({**PRESETS}, name, "dataset")
+    preset = choose(PRESETS, name, "dataset")
     return Checked(preset.title, locate(preset, Path(root), lists), preset.counts)
+
+
+def is_preset(spec: str) -> bool:
+    """Return whether a spec is `NAME:ROOT` with the name of a preset."""
+    name, colon, _ = spec.partition(":")
+    return bool(colon) and name in PRESETS
+
+
+def located(spec: str, lists: Path | None = None) -> tuple[str, Preset | None, Sequence[Found]]:
+    """Return the name of a dataset, its preset and its videos: of `NAME:ROOT`, or of labelled videos of one's own."""
+    if is_preset(spec):
+        name, _, root = spec.partition(":")
+        return name, PRESETS[name], locate(PRESETS[name], Path(root), lists)
+    return Path(spec).stem, None, locate_own(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from maxi.datasets.files import ListFolder
@@ -16,7 +17,7 @@ SWAPPED = (("kick ball", "kick"), ("sword exercise", "sword"))
 """Pairs of names that stand in each other's place in the table that is handed around; published figures use it."""
 
 
-def corrected(names: list[str]) -> list[str]:
+def corrected(names: Sequence[str]) -> list[str]:
     """Return the names of the table that is handed around, with the swapped ones put right."""
     places = {name: k for k, name in enumerate(names)}
     right = list(names)
@@ -61,4 +62,5 @@ PRESET = Preset(
     COUNTS,
     "`path label` lists val1.txt to val3.txt with hmdb_51_labels.csv, or brush_hair_test_split1.txt and so on",
     read,
+    corrected=corrected,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from maxi.datasets.files import ListFolder, VideoTree
 from maxi.datasets.lists import Item, read_id_names, read_items
 from maxi.errors import MaxiError
+from maxi.text.names import words
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Preset:
 
     `counts` are the official numbers of videos of each test split, `n_names` that of the names of each. `read` returns
     the splits that the lists in a folder give. With `several_labels` a video may show several actions. `needs` says in
-    words which lists are read.
+    words which lists are read. `corrected` puts names right that are wrong as they are handed around.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Preset:
     needs: str
     read: Callable[[ListFolder], list[Split]]
     several_labels: bool = False
+    corrected: Callable[[Sequence[str]], Sequence[str]] | None = None
 
 
 def field_splits(
@@ -54,6 +56,24 @@ def field_splits(
         path = lists.require(f"list of split {split} (`path label` rows)", *endings)
         found.append(Split(split, all_names, read_items(path, len(all_names)), (table, path)))
     return found
+
+
+def namings(split: Split, preset: Preset | None = None) -> dict[str, list[str]]:
+    """Return the names of a split in each form in which figures are published, all of one order, by what is said of it.
+
+    `as listed` are those of the list, `in words` have blanks and CamelCase as words where that is another form, and
+    `corrected` are put right where the list is known to be wrong.
+    """
+    forms = {"as listed": list(split.names)}
+    if (plain_words := [words(name) for name in split.names]) != forms["as listed"]:
+        forms["in words"] = plain_words
+    if preset and preset.corrected:
+        forms["corrected"] = list(preset.corrected(split.names))
+    return {
+        form: names
+        for form, names in forms.items()
+        if form == "as listed" or names != forms["as listed"]
+    }
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from maxi.errors import MaxiError
 from maxi.method.metrics import (
     majority_rate,
+    mean_average_precision,
     mean_per_class,
     paired_difference,
     ranks,
@@ -69,6 +70,33 @@ def evaluate(
             names[k]: [int((rank[labels == k] == 0).sum()), int((labels == k).sum())]
             for k in np.unique(labels)
         },
+    }
+
+
+def evaluate_several(
+    scores: Scores, labels: Sequence[Sequence[int]], names: Sequence[str], scale: float
+) -> dict[str, Any]:
+    """Return the mean average precision of one model in percent, where a video may show several actions.
+
+    `scores` are cosines (V, K), `labels` the indices of each video's names. `map_cosine` ranks the videos of a name by
+    the cosines. `map_softmax` ranks them, as the released code does, by the softmax over all names of the cosines times
+    `scale`, the model's 1 / sigma; it depends on the scale.
+    """
+    truth = np.zeros(scores.shape, dtype=bool)
+    for row, labels_of_video in zip(truth, labels, strict=True):
+        row[list(labels_of_video)] = True
+    logits = scores.astype(np.float64) * scale
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    by_cosine, n_right = mean_average_precision(scores, truth)
+    by_softmax, _ = mean_average_precision(shares, truth)
+    return {
+        "n": len(scores),
+        "n_names": len(names),
+        "names_that_occur": n_right,
+        "map_softmax": round(by_softmax, 2),
+        "map_cosine": round(by_cosine, 2),
+        "softmax_scale": round(scale, 3),
     }
 
 

@@ -40,6 +40,35 @@ def mean_per_class(rank: NDArray[np.integer], labels: NDArray[np.integer]) -> fl
     return 100.0 * float(np.mean([(rank[labels == k] == 0).mean() for k in np.unique(labels)]))
 
 
+def average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """Return the average precision of scores (V,) for one name, which is right for the videos in `truth` (V,).
+
+    That is the sum over all thresholds of the precision there, times the recall that the threshold adds; videos of
+    equal score are above it together. It is not interpolated. Raises ValueError when no video is right.
+    """
+    if not truth.any():
+        raise ValueError("average precision needs a right video")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(truth[order])
+    is_last = np.append(np.diff(scores[order]) != 0, True)  # of the videos with one score
+    hits, n_above = hits[is_last], np.flatnonzero(is_last) + 1
+    return float((np.diff(hits, prepend=0) / hits[-1] * (hits / n_above)).sum())
+
+
+def mean_average_precision(
+    scores: NDArray[np.floating], truth: NDArray[np.bool_]
+) -> tuple[float, int]:
+    """Return the mean over names of the average precision in percent, and over how many names: scores, truth (V, K).
+
+    Names that are right for no video are left out. Raises MaxiError for scores that are not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise MaxiError("scores are not finite; check the model's weights")
+    right = np.flatnonzero(truth.any(0))
+    precisions = [average_precision(scores[:, k], truth[:, k]) for k in right]
+    return 100.0 * float(np.mean(precisions)), len(right)
+
+
 def majority_rate(labels: NDArray[np.integer]) -> float:
     """Return the top-1 accuracy of always answering the commonest label, in percent."""
     return 100.0 * float(np.bincount(labels).max() / len(labels))

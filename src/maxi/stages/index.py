@@ -57,6 +57,11 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
     sources = list_videos(where)
     if run.folder != job.run.folder:
         check_labels(where, sources)
+    return index_sources(job, sources, run)
+
+
+def index_sources(job: Job, sources: Sequence[Source], run: Run) -> list[Video]:
+    """Write `manifest.jsonl` and `skipped.jsonl` into the folder of `run`, and return the videos; see `index_run`."""
     run.create()
     inputs = {"files": listing(sources)}
     if is_current(run.manifest, inputs):

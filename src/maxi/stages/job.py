@@ -66,6 +66,13 @@ class Job:
             self._models[saved] = fresh_model(self.config, saved)
         return self._models[saved]
 
+    def model_of(self, spec: str) -> VideoCLIP:
+        """Return any model, such as a saved one or another backbone; one of them is in memory at a time."""
+        if spec not in self._models:
+            self._models.clear()
+            self._models[spec] = fresh_model(self.config, spec)
+        return self._models[spec]
+
     def release(self) -> None:
         """Free the memory of the model; `model` loads it again."""
         self._models.clear()
