@@ -62,3 +62,20 @@ def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
         say(line)
     if not checked.is_complete:
         raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option(
+    "--anyway", is_flag=True, help="Subtract figures that were measured on different things."
+)
+def compare(first: Path, second: Path, anyway: bool) -> None:
+    """Compare two results.json of `maxi eval --on`, FIRST and SECOND: what differs in conditions, then the figures.
+
+    Example: maxi compare results/frozen results/adapted
+    """
+    from maxi.reports.comparison import compare_files
+
+    for line in compare_files(first, second, anyway=anyway):
+        say(line)
