@@ -25,7 +25,8 @@ CONDITIONS = {
 
 
 def row(top1: float = 50.0, model: str = "model", **conditions: Any) -> dict[str, Any]:
-    found = {"dataset": "ucf101", "split": "1", "names": "as listed", "model": model, "n": 100}
+    found = {"dataset": "ucf101", "split": "1", "names": "as listed", "part": "all"}
+    found |= {"model": model, "n": 100}
     found |= {"missing": 0, "top1": top1, "top1_interval": [top1 - 10, top1 + 10], "top5": 90.0}
     return {**found, "conditions": {**CONDITIONS, **conditions}}
 
@@ -41,7 +42,7 @@ def test_models_on_the_same_things(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["compare", str(a), str(b)])
     assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "ucf101 · 1 · as listed · model and adapted",
+        "ucf101 · 1 · as listed · all · model and adapted",
         "  versions.torch: 2.13.0 | 2.14.1",
         "  weights: w | x",
         "  top-1: 50.00 | 56.00   +6.0 [-8.1, +20.1]",

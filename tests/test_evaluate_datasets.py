@@ -20,9 +20,12 @@ from maxi.datasets.presets import PRESETS
 from maxi.errors import MaxiError
 from maxi.method.evaluation import evaluate_several
 from maxi.method.metrics import average_precision, mean_average_precision
+from maxi.progress import silent
+from maxi.stages.adapt import adapt
 from maxi.video.decode import centre_indices, decode_frames, probe
 from maxi.video.workers import Answer, Decoder, Request
 from media import write_video
+from test_adapt import settings
 
 NAMES = ["RunFast", "jumping", "SitDown"]
 
@@ -113,6 +116,35 @@ def test_every_split_and_naming_from_one_decoding(
     assert decoded == []
     assert len(rows_of(tiny / "out")) == 12
     assert rows_of(tiny / "out")[:6] == rows
+
+
+def test_both_models_of_a_run_side_by_side(tiny: Path, tiny_clip: Path) -> None:
+    (tiny / "actions.txt").write_text("jump\nwaving\nclapping\n")
+    config = settings(tiny_clip, "epochs=1", "eval.n_frames=4")
+    run = adapt(str(tiny / "videos"), tiny / "actions.txt", tiny / "run", config, progress=silent)
+    before = {
+        path.relative_to(run.folder): path.read_bytes()
+        for path in run.folder.rglob("*")
+        if path.is_file() and path.suffix not in (".f32", ".ids")
+    }
+    words = ["-q", "eval", str(run.folder), "--on", f"tiny:{tiny / 'videos'}", "--lists", str(tiny)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    assert all((run.folder / path).read_bytes() == content for path, content in before.items())
+    rows = rows_of(run.folder / "datasets")
+    of_split = [(r["part"], r["model"], r["n"]) for r in rows if r["split"] == "1"]
+    # "jump" and "jumping" are one name; of the four videos one shows it.
+    assert of_split[:6] == [
+        *(("all", "frozen", 4), ("all", "adapted", 4)),
+        *(("seen", "frozen", 1), ("seen", "adapted", 1)),
+        *(("unseen", "frozen", 3), ("unseen", "adapted", 3)),
+    ]
+    for row in rows:
+        is_split = not row["split"].startswith("mean")
+        assert ("gain" in row) == (row["model"] == "adapted" and is_split)
+    weights = {r["conditions"]["weights"] for r in rows}
+    assert len(weights) == 2
+    assert "6 distinct videos" in done.stdout
 
 
 def test_the_figures_of_an_independent_script(tiny: Path, tiny_clip: Path) -> None:

@@ -84,6 +84,7 @@ class DatasetRow(Document):
     dataset: str
     split: str
     names: str
+    part: str
     model: str
     n: Annotated[Count, Field(gt=0)]
     missing: Count

@@ -36,7 +36,7 @@ def compare_files(first: Path, second: Path, *, anyway: bool = False) -> list[st
         )
     lines, unlike = [], []
     for a, b in pairs:
-        title = " · ".join(str(a[name]) for name in ("dataset", "split", "names"))
+        title = " · ".join(_key(a)[:4])
         models = a["model"] if a["model"] == b["model"] else f"{a['model']} and {b['model']}"
         lines.append(f"{title} · {models}")
         for name, one, other in _differences(a["conditions"], b["conditions"]):
@@ -62,14 +62,14 @@ def _pairs(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, R
     """Yield the rows that belong together; of rows that were added later, the last."""
     tables = [{_key(row): row for row in rows} for rows in (first, second)]
     if all(len({row["model"] for row in rows}) == 1 for rows in (first, second)):
-        tables = [{key[:3]: row for key, row in table.items()} for table in tables]  # type: ignore[misc]
+        tables = [{key[:4]: row for key, row in table.items()} for table in tables]
     for key, row in tables[0].items():
         if key in tables[1]:
             yield row, tables[1][key]
 
 
-def _key(row: Row) -> tuple[str, str, str, str]:
-    return row["dataset"], row["split"], row["names"], row["model"]
+def _key(row: Row) -> tuple[str, ...]:
+    return row["dataset"], row["split"], row["names"], row["part"], row["model"]
 
 
 def _differences(first: Row, second: Row, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -5,23 +5,23 @@ Each distinct video is decoded and embedded once for each model, whatever the nu
 
 from __future__ import annotations
 
-import logging
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from maxi.config import Config
 from maxi.datasets.check import located
-from maxi.datasets.preset import Found, Preset, namings
+from maxi.datasets.preset import namings
 from maxi.documents import DatasetRow, read_document
 from maxi.errors import MaxiError
 from maxi.files import digest, refuse_full, write_json
-from maxi.method import evaluation
+from maxi.method.evaluation import compare, evaluate, evaluate_several
 from maxi.method.metrics import with_interval
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP
@@ -33,9 +33,8 @@ from maxi.stages.index import index_sources
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, embed, open_job
 from maxi.stages.train import training_inputs
+from maxi.text.phrasebook import canonical_keys
 from maxi.video.sources import Source
-
-logger = logging.getLogger(__name__)
 
 MANY_MISSING = 0.01  # a larger share of videos that are not measured is told beside the figures
 MEANS = ("top1", "top5", "mean_per_class", "map_softmax", "map_cosine")
@@ -63,90 +62,121 @@ def evaluate_datasets(
     return rows
 
 
+class Embedded(NamedTuple):
+    """What one model makes of a dataset: z_v (D,) by path, z_l (K, D) by names, and the model's conditions."""
+
+    z_v: dict[str, np.ndarray]
+    z_l: dict[tuple[str, ...], np.ndarray]
+    conditions: dict[str, Any]
+
+    def scores(self, videos: Sequence[Video], names: Sequence[str]) -> np.ndarray:
+        """Return the cosines of videos and names, (V, K)."""
+        cosines: np.ndarray = (
+            np.stack([self.z_v[v.path] for v in videos]) @ self.z_l[tuple(names)].T
+        )
+        return cosines
+
+
 def _evaluate(
     job: Job, models: Mapping[str, str], spec: str, out: Path, lists: Path | None
 ) -> list[dict[str, Any]]:
     """Return the rows of one dataset: for each model, split and naming, and their means where there are more splits."""
     began = time.monotonic()
     name, preset, found = located(spec, lists)
+    folder = Run(out / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)}-{digest(spec)[:6]}")
     paths = dict.fromkeys(path for part in found for path, _ in part.videos)
-    folder = Run(out / digest(name, str(spec)))
     videos = index_sources(job, [Source(path) for path in paths], folder)
-    z_v: dict[str, dict[str, np.ndarray]] = {}
-    z_l: dict[str, dict[tuple[str, ...], np.ndarray]] = {}
-    loaded: dict[str, dict[str, Any]] = {}
-    all_namings = [namings(part.split, preset) for part in found]
-    for kind, model_spec in models.items():
-        model = job.model_of(model_spec)
-        readable, embeddings = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
-        z_v[kind] = {v.path: z for v, z in zip(readable, embeddings, strict=True)}
-        texts = {tuple(names) for forms in all_namings for names in forms.values()}
-        z_l[kind] = {names: class_embeddings(job, model, names) for names in texts}
-        loaded[kind] = _of_model(job, model, model_spec)
-    common = set.intersection(*(set(table) for table in z_v.values()))
+    forms_of_splits = [namings(part.split, preset) for part in found]
+    texts = {tuple(names) for forms in forms_of_splits for names in forms.values()}
+    embedded = {kind: _embed(job, model_spec, videos, texts) for kind, model_spec in models.items()}
+    common = set.intersection(*(set(one.z_v) for one in embedded.values()))
     by_path = {video.path: video for video in videos if video.path in common}
-    logger.info("%s: %d distinct videos were decoded for %d rows", name, len(videos), len(paths))
+    shared = {"date": date.today().isoformat(), "distinct_videos": len(videos)}
     rows: list[dict[str, Any]] = []
-    for part, forms in zip(found, all_namings, strict=True):
-        kept = [(by_path[str(p)], item) for p, item in _absolute(part) if str(p) in by_path]
+    for part, forms in zip(found, forms_of_splits, strict=True):
+        pairs = [(by_path.get(str(path.absolute())), item) for path, item in part.videos]
+        kept = [(video, item.labels) for video, item in pairs if video]
         if not kept:
             raise MaxiError(
                 f"{spec}: no video of split {part.split.name} can be read; see {folder.skipped}"
             )
+        of = {
+            "dataset": name,
+            "split": part.split.name,
+            "missing": len(part.split.items) - len(kept),
+        }
         for form, names in forms.items():
-            labels = [item.labels for _, item in kept]
-            scores = {
-                kind: np.stack([table[v.path] for v, _ in kept]) @ z_l[kind][tuple(names)].T
-                for kind, table in z_v.items()
-            }
-            for kind in models:
-                measured = _measure(preset, scores, kind, labels, names, loaded[kind])
-                conditions = _conditions(job, [v for v, _ in kept], names) | loaded[kind]
-                conditions |= {"date": date.today().isoformat(), "distinct_videos": len(videos)}
-                of = {"dataset": name, "split": part.split.name, "names": form, "model": kind}
-                missing = len(part.split.items) - len(kept)
-                rows.append({**of, **measured, "missing": missing, "conditions": conditions})
+            several = bool(preset and preset.several_labels)
+            for row in _rows_of(job, embedded, kept, names, several=several):
+                rows.append({**of, "names": form, **row})
+                rows[-1]["conditions"] |= shared
     rows += _means(rows)
     for row in rows:
         row["conditions"]["seconds"] = round(time.monotonic() - began, 1)
     return rows
 
 
-def _absolute(part: Found) -> Iterator[tuple[Path, Any]]:
-    return ((path.absolute(), item) for path, item in part.videos)
+def _embed(
+    job: Job, spec: str, videos: Sequence[Video], texts: Iterable[tuple[str, ...]]
+) -> Embedded:
+    """Embed all videos, and all lists of names, by one model."""
+    model = job.model_of(spec)
+    readable, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
+    return Embedded(
+        {video.path: z for video, z in zip(readable, z_v, strict=True)},
+        {names: class_embeddings(job, model, names) for names in texts},
+        _of_model(model, spec),
+    )
 
 
-def _measure(
-    preset: Preset | None,
-    scores: Mapping[str, np.ndarray],
-    kind: str,
-    labels: Sequence[Sequence[int]],
+def _rows_of(
+    job: Job,
+    embedded: Mapping[str, Embedded],
+    kept: Sequence[tuple[Video, Sequence[int]]],
     names: Sequence[str],
-    loaded: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the figures of one model, with its gain over `frozen` where that is measured too."""
-    if preset and preset.several_labels:
-        return evaluation.evaluate_several(scores[kind], labels, names, loaded["scale"])
-    single = np.array([label for label, *_ in labels])
-    measured = evaluation.evaluate(scores[kind], single, names)
-    if kind != "frozen" and "frozen" in scores:
-        measured["gain"] = evaluation.compare(scores["frozen"], scores[kind], single)
-    return measured
+    *,
+    several: bool,
+) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each model for the videos of a split, and apart for names that a run has and has not."""
+    videos, labels = [video for video, _ in kept], [labels for _, labels in kept]
+    known = (
+        {canonical_keys(name)[0] for name in job.names()} if job.run.actions.is_file() else set()
+    )
+    is_known = np.array([canonical_keys(names[first])[0] in known for first, *_ in labels])
+    parts = {"all": np.ones(len(videos), dtype=bool)}
+    if is_known.any() and not is_known.all() and not several:
+        parts |= {"seen": is_known, "unseen": ~is_known}
+    scores = {kind: one.scores(videos, names) for kind, one in embedded.items()}
+    for part, chosen in parts.items():
+        own_videos = [video for video, is_in in zip(videos, chosen, strict=True) if is_in]
+        own_labels = [label for label, is_in in zip(labels, chosen, strict=True) if is_in]
+        first_labels = np.array([first for first, *_ in own_labels])
+        for kind, one in embedded.items():
+            own = scores[kind][chosen]
+            if several:
+                figures = evaluate_several(own, own_labels, names, one.conditions["scale"])
+            else:
+                figures = evaluate(own, first_labels, names)
+                if kind != "frozen" and "frozen" in scores:
+                    figures["gain"] = compare(scores["frozen"][chosen], own, first_labels)
+            conditions = _conditions(job, own_videos, names) | one.conditions
+            yield {"part": part, "model": kind, **figures, "conditions": conditions}
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each model and naming with the mean and the standard deviation (n - 1) over several splits."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["names"], row["model"]), []).append(row)
+        groups.setdefault((row["names"], row["part"], row["model"]), []).append(row)
     means = []
-    for (form, kind), group in groups.items():
+    for (form, part, kind), group in groups.items():
         if len(group) < 2:
             continue
         mean: dict[str, Any] = {
             "dataset": group[0]["dataset"],
             "split": f"mean of {len(group)}",
             "names": form,
+            "part": part,
             "model": kind,
             "n": sum(row["n"] for row in group),
             "missing": sum(row["missing"] for row in group),
@@ -163,7 +193,7 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return means
 
 
-def _of_model(job: Job, model: VideoCLIP, spec: str) -> dict[str, Any]:
+def _of_model(model: VideoCLIP, spec: str) -> dict[str, Any]:
     """Return the conditions that belong to a model."""
     backbone = model.backbone
     return {
@@ -206,7 +236,9 @@ def _add(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _key(row: Mapping[str, Any]) -> str:
     conditions = {k: v for k, v in row["conditions"].items() if k not in PASSING}
-    return digest([row[name] for name in ("dataset", "split", "names", "model")], conditions)
+    return digest(
+        [row[name] for name in ("dataset", "split", "names", "part", "model")], conditions
+    )
 
 
 def models_of_run(job: Job) -> dict[str, str]:
@@ -239,24 +271,30 @@ def evaluate_model(
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield rows as lines of a table for the terminal; a share of missing videos over 1 % is told in the same line."""
-    yield f"{'dataset':10} {'split':9} {'names':10} {'model':9} {'n':>6} {'top-1':>12} {'top-5':>12} {'per class':>10}"
+    head = f"{'dataset':10} {'split':9} {'names':10} {'part':7} {'model':9} {'n':>6}"
+    yield f"{head} {'top-1':>12} {'top-5':>12} {'per class':>10}"
     for row in rows:
-        figures = [_figure(row, "top1"), _figure(row, "top5")]
-        last = f"{row['mean_per_class']:10.1f}" if "mean_per_class" in row else ""
-        if "map_softmax" in row:
-            figures = [f"mAP {row['map_softmax']:.2f} (softmax), {row['map_cosine']:.2f} (cosine)"]
-        if gain := row.get("gain", {}).get("top1"):
-            last += f"   top-1 {with_interval(gain['gain'], gain['interval'])}"
-        if row["missing"] > MANY_MISSING * (row["n"] + row["missing"]):
-            last += f"   {row['missing']:,} of {row['n'] + row['missing']:,} videos missing"
-        yield (
-            f"{row['dataset']:10} {row['split']:9} {row['names']:10} {row['model']:9} {row['n']:6,} "
-            f"{' '.join(f'{figure:>12}' for figure in figures)} {last}"
+        place = f"{row['dataset']:10} {row['split']:9} {row['names']:10} {row['part']:7} {row['model']:9}"
+        yield f"{place} {row['n']:6,} {_figures(row)}"
+    for name, n in {row["dataset"]: row["conditions"]["distinct_videos"] for row in rows}.items():
+        yield f"{name}: {n:,} distinct videos"
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    if "map_softmax" in row:
+        text = f"mAP {row['map_softmax']:.2f} (softmax), {row['map_cosine']:.2f} (cosine)"
+    else:
+        text = (
+            f"{_figure(row, 'top1'):>12} {_figure(row, 'top5'):>12} {row['mean_per_class']:10.1f}"
         )
+    if gain := row.get("gain", {}).get("top1"):
+        text += f"   top-1 {with_interval(gain['gain'], gain['interval'])}"
+    listed = row["n"] + row["missing"]
+    if row["missing"] > MANY_MISSING * listed:
+        text += f"   {row['missing']:,} of {listed:,} videos missing"
+    return text
 
 
 def _figure(row: Mapping[str, Any], name: str) -> str:
-    if name not in row:
-        return ""
     std = f" ± {row[f'{name}_std']:.1f}" if f"{name}_std" in row else ""
     return f"{row[name]:.1f}{std}"
