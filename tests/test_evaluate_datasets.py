@@ -17,12 +17,19 @@ from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import read_items
 from maxi.datasets.preset import Preset, Split
 from maxi.datasets.presets import PRESETS
+from maxi.datasets.published import PUBLISHED
 from maxi.errors import MaxiError
+from maxi.features.embedding import prepare
+from maxi.features.store import FeatureStore
 from maxi.method.evaluation import evaluate_several
 from maxi.method.metrics import average_precision, mean_average_precision
+from maxi.models.video_clip import load_model
 from maxi.progress import silent
+from maxi.records import Video, read_jsonl
+from maxi.reports.datasets import dataset_tables
 from maxi.stages.adapt import adapt
-from maxi.video.decode import centre_indices, decode_frames, probe
+from maxi.video.decode import centre_indices, clip_indices, decode_frames, probe
+from maxi.video.transforms import eval_transform
 from maxi.video.workers import Answer, Decoder, Request
 from media import write_video
 from test_adapt import settings
@@ -144,6 +151,15 @@ def test_both_models_of_a_run_side_by_side(tiny: Path, tiny_clip: Path) -> None:
         assert ("gain" in row) == (row["model"] == "adapted" and is_split)
     weights = {r["conditions"]["weights"] for r in rows}
     assert len(weights) == 2
+    (tiny / "videos" / "SitDown" / "v2.mp4").unlink()
+    assert CliRunner().invoke(main, [*words, "-o", str(tiny / "part")]).exit_code == 0
+    missing = {r["part"]: r["missing"] for r in rows_of(tiny / "part") if r["split"] == "1"}
+    assert missing == {"all": 1, "seen": 0, "unseen": 1}
+    # The report shows the means over splits, apart from what the paper publishes.
+    assert CliRunner().invoke(main, ["-q", "report", str(run.folder)]).exit_code == 0
+    page = run.report.read_text(encoding="utf-8")
+    assert '<h2 id="datasets">Datasets</h2>' in page
+    assert "mean of 2" in page
     assert "6 distinct videos" in done.stdout
 
 
@@ -174,6 +190,46 @@ def test_the_figures_of_an_independent_script(tiny: Path, tiny_clip: Path) -> No
             right.append(int((z_l @ z_v).argmax()) == k % 3)
     first = next(r for r in rows_of(tiny / "out") if (r["split"], r["names"]) == ("1", "as listed"))
     assert first["top1"] == 100 * sum(right) / 4
+
+
+def test_several_views_count_by_their_mean(tiny: Path, tiny_clip: Path) -> None:
+    more = ("-s", "eval.n_clips=2", "-s", "eval.n_crops=3")
+    assert CliRunner().invoke(main, line(tiny, tiny_clip, "out", *more)).exit_code == 0
+    assert rows_of(tiny / "out")[0]["conditions"]["views"] == "2 clips x 3 crops"
+    model = load_model(f"clip:{tiny_clip}")
+    path = tiny / "videos" / NAMES[0] / "v0.mp4"
+    n_frames = probe(path).n_frames
+    with torch.no_grad():
+        z_v = torch.stack(
+            [
+                model.encode_video(prepare(model, decode_frames(path, clip), place)[None])[0]
+                for clip in clip_indices(n_frames, 4, 2)
+                for place in (0.0, 0.5, 1.0)
+            ]
+        )
+    (manifest,) = (tiny / "out").glob("tiny-*/manifest.jsonl")
+    (video,) = [v for v in read_jsonl(manifest, Video) if v.path == str(path)]
+    (stored,) = (tiny / "out" / "features").glob("*.f32")
+    store = FeatureStore(stored.parent, stored.stem)
+    np.testing.assert_allclose(store.gather([video.id])[0], z_v.mean(0), atol=1e-5)
+    store.close()
+    # Under one view these are other features, and rows of their own.
+    assert CliRunner().invoke(main, line(tiny, tiny_clip)).exit_code == 0
+    assert len(list((tiny / "out" / "features").glob("*.f32"))) == 2
+    assert len(rows_of(tiny / "out")) == 12
+
+
+def test_clips_share_the_segments_and_not_the_frames() -> None:
+    assert clip_indices(100, 4, 1) == [centre_indices(100, 4)]
+    assert clip_indices(100, 2, 3) == [[8, 58], [25, 75], [41, 91]]
+
+
+def test_crops_lie_along_the_longer_side() -> None:
+    wide = torch.arange(40, dtype=torch.uint8).expand(1, 3, 20, 40)
+    lefts = [int(eval_transform(wide, 20, place=p)[0, 0, 0, 0]) for p in (0.0, 0.5, 1.0)]
+    assert lefts == [0, 10, 20]
+    high = wide.transpose(-1, -2)
+    assert [int(eval_transform(high, 20, place=p)[0, 0, 0, 0]) for p in (0.0, 1.0)] == [0, 20]
 
 
 def test_what_is_missing_is_counted_in_the_row_and_told(tiny: Path, tiny_clip: Path) -> None:
@@ -225,6 +281,21 @@ def test_average_precision_is_scikit_learns() -> None:
             truth[rng.integers(n)] = True
             expected = sklearn.average_precision_score(truth, scores)
             assert average_precision(scores, truth) == pytest.approx(expected)
+
+
+def test_published_figures_stand_beside_ones_own() -> None:
+    row = {
+        "dataset": "hmdb51",
+        "split": "1",
+        "names": "as listed",
+        "part": "all",
+        "model": "frozen",
+    }
+    row |= {"n": 9, "missing": 1, "top1": 40.0, "top5": 60.0, "conditions": {"n_frames": 16}}
+    (table,) = dataset_tables([row])
+    assert table["rows"][0]["first"] == "40.0"
+    assert ("CLIP", "38.0 ± 1.7") in table["published"]
+    assert set(PUBLISHED) <= set(PRESETS)
 
 
 def test_softmax_ranks_by_the_scale() -> None:

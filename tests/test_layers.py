@@ -22,7 +22,7 @@ ROOMS = {
     "features": "models video",
     "method": "features models text video",
     "training": "features method models text video",
-    "reports": "method text video",
+    "reports": "datasets method text video",
     "stages": "datasets features method models reports text training video",
     "demo": "method miniature models reports stages video",
     "cli": "datasets demo method models reports stages video",

@@ -361,13 +361,19 @@ class TrainConfig(Stage):
 
 
 class EvalConfig(Stage):
-    """Evaluate: zero-shot recognition with one view and one prompt (section 4.2)."""
+    """Evaluate: zero-shot recognition, by default with one view and one prompt (section 4.2)."""
 
     n_frames: int = Field(
         16,
         ge=1,
         le=MANY_FRAMES,
-        description="Frames per video, at the centres of equal segments.",
+        description="Frames per clip, at the centres of equal segments.",
+    )
+    n_clips: int = Field(
+        1, ge=1, le=64, description="Clips per video, each with other frames of the same segments."
+    )
+    n_crops: Literal[1, 3] = Field(
+        1, description="Crops per clip: the centre, or three along the longer side."
     )
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
     name_texts: Literal["prompt", "templates", "phrases"] = Field(
@@ -379,6 +385,16 @@ class EvalConfig(Stage):
         ge=1,
         description="Unlabelled videos on which the frozen and the adapted model are compared.",
     )
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """The number of clips, and of crops of each."""
+        return self.n_clips, self.n_crops
+
+    def tell_views(self) -> str:
+        """Return the views in words, as they stand in the conditions of a figure."""
+        crops = "1 centre crop" if self.n_crops == 1 else f"{self.n_crops} crops"
+        return f"{self.n_clips} clip{'s' * (self.n_clips > 1)} x {crops}"
 
     @model_validator(mode="after")
     def _prompt_has_a_name(self) -> EvalConfig:

@@ -67,6 +67,7 @@ class Run:
         self.training = self.folder / "training.json"
         self.predictions = self.folder / "predictions.jsonl"
         self.results = self.folder / "results.json"
+        self.datasets = self.folder / "datasets" / "results.json"
         self.ensemble = self.folder / "ensemble.json"
         self.report = self.folder / "report.html"
         self.verify = self.folder / "verify.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from maxi.models.text_embeddings import finite
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress
 from maxi.records import Skipped, Video
-from maxi.video.decode import Probe, centre_indices
+from maxi.video.decode import Probe, centre_indices, clip_indices
 from maxi.video.transforms import eval_transform, normalise
 from maxi.video.workers import Decoder, Request
 
@@ -30,6 +31,10 @@ def trunk_digest(backbone: Backbone) -> str:
 
 
 Frames = NDArray[np.uint8]
+
+ONE_VIEW = (1, 1)
+CROPS = {1: (0.5,), 3: (0.0, 0.5, 1.0)}
+"""Where crops lie along the longer side of a frame, by their number."""
 
 
 def read_frames(path: str | Path, n_frames: int = 16) -> Tensor:
@@ -44,12 +49,15 @@ def read_frames(path: str | Path, n_frames: int = 16) -> Tensor:
     return torch.from_numpy(np.asarray(frames)).permute(0, 3, 1, 2)
 
 
-def prepare(model: VideoCLIP, frames: Frames) -> Tensor:
-    """Resize, centre-crop and normalise decoded frames (T, H, W, 3) to the model's pixels (T, 3, S, S)."""
+def prepare(model: VideoCLIP, frames: Frames, place: float = 0.5) -> Tensor:
+    """Resize, crop and normalise decoded frames (T, H, W, 3) to the model's pixels (T, 3, S, S).
+
+    The crop is in the centre, or at another `place` along the longer side; see `eval_transform`.
+    """
     backbone = model.backbone
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, H, W, 3) -> (T, 3, H, W)
-    cropped = eval_transform(images, backbone.image_size, resize_to=backbone.resize_to)
-    return to_pixels(model, cropped)
+    size, resize_to = backbone.image_size, backbone.resize_to
+    return to_pixels(model, eval_transform(images, size, resize_to=resize_to, place=place))
 
 
 def to_pixels(model: VideoCLIP, images: Tensor) -> Tensor:
@@ -84,19 +92,27 @@ def store_embeddings(
     n_frames: int,
     trunk: bool,
     progress: Progress,
+    views: tuple[int, int] = ONE_VIEW,
 ) -> list[Skipped]:
     """Store z_v (D,) of each video, or with `trunk` the trunk features of its frames (T, F).
 
-    The frames are at the centres of `n_frames` equal segments. Each video has its own forward pass, so that its row
-    never depends on other videos. Returns the videos that can no longer be decoded.
+    The frames are at the centres of `n_frames` equal segments. With several `views` (clips, and crops of each) a
+    video's row is the mean of the z_v of its views, so that its cosines are the means of theirs. Each video has its own
+    forward passes, so that its row never depends on other videos. Returns the videos that can no longer be decoded.
     """
+    n_clips, n_crops = views
+    places = CROPS[n_crops]
 
     def indices(video: Video) -> list[int]:
-        return centre_indices(video.n_frames, n_frames)
+        return list(chain(*clip_indices(video.n_frames, n_frames, n_clips)))
 
     def row(frames: Frames, _: Video) -> Tensor:
-        pixels = prepare(model, frames)
-        return (model.video_trunk if trunk else model.encode_video)(pixels[None])[0]
+        if trunk:
+            return model.video_trunk(prepare(model, frames)[None])[0]
+        clips = np.split(frames, n_clips)
+        pairs = [prepare(model, clip, place) for clip in clips for place in places]
+        z_v = torch.stack([model.encode_video(pixels[None])[0] for pixels in pairs])
+        return z_v.mean(0) if len(z_v) > 1 else z_v[0]
 
     return fill_store(videos, store, decoder, indices, row, "embed", progress)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maxi.documents import Predicted, Results, Stepped, read_document, read_rows
+from maxi.documents import DatasetRow, Predicted, Results, Stepped, read_document, read_rows
 from maxi.errors import MaxiError
 from maxi.files import write_text
 from maxi.method.bags import bag_statistics
@@ -17,6 +17,7 @@ from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Row, Skipped, Video, iterate_jsonl
 from maxi.reports import figures
 from maxi.reports import tables as findings
+from maxi.reports.datasets import dataset_tables
 from maxi.reports.html import previews, render_page
 from maxi.reports.tables import Rows
 from maxi.run import Run
@@ -41,6 +42,7 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
     answers = read_rows(run.eval.predictions, Predicted)
     train = read_rows(run.steps, Stepped)
     results = read_document(run.results, Results) if run.results.is_file() else []
+    measured = read_document(run.datasets, list[DatasetRow]) if run.datasets.is_file() else []
     names = names or sorted({m.name for m in matches})
 
     examples = _examples(matches, seed)
@@ -75,6 +77,7 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
         matching=_matching(matches),
         changes=_changes(predictions, answers, changed, by_id, strips),
         evaluation=_evaluation(results, answers),
+        datasets=dataset_tables(measured),
         bags=_bags(bags),
         skipped=skipped[:N_SKIPPED],
         settings=_text(run.config),

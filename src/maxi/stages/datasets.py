@@ -100,15 +100,11 @@ def _evaluate(
             raise MaxiError(
                 f"{spec}: no video of split {part.split.name} can be read; see {folder.skipped}"
             )
-        of = {
-            "dataset": name,
-            "split": part.split.name,
-            "missing": len(part.split.items) - len(kept),
-        }
+        listed = [item.labels for item in part.split.items]
         for form, names in forms.items():
             several = bool(preset and preset.several_labels)
-            for row in _rows_of(job, embedded, kept, names, several=several):
-                rows.append({**of, "names": form, **row})
+            for row in _rows_of(job, embedded, kept, listed, names, several=several):
+                rows.append({"dataset": name, "split": part.split.name, "names": form, **row})
                 rows[-1]["conditions"] |= shared
     rows += _means(rows)
     for row in rows:
@@ -121,7 +117,8 @@ def _embed(
 ) -> Embedded:
     """Embed all videos, and all lists of names, by one model."""
     model = job.model_of(spec)
-    readable, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
+    config = job.config.eval
+    readable, z_v = embed(job, model, videos, config.n_frames, views=config.views, label="evaluate")
     return Embedded(
         {video.path: z for video, z in zip(readable, z_v, strict=True)},
         {names: class_embeddings(job, model, names) for names in texts},
@@ -133,21 +130,28 @@ def _rows_of(
     job: Job,
     embedded: Mapping[str, Embedded],
     kept: Sequence[tuple[Video, Sequence[int]]],
+    listed: Sequence[Sequence[int]],
     names: Sequence[str],
     *,
     several: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the figures of each model for the videos of a split, and apart for names that a run has and has not."""
+    """Yield the figures of each model for the videos of a split, and apart for names that a run has and has not.
+
+    `kept` are the videos that could be read, with their labels; `listed` are the labels of all.
+    """
     videos, labels = [video for video, _ in kept], [labels for _, labels in kept]
-    known = (
-        {canonical_keys(name)[0] for name in job.names()} if job.run.actions.is_file() else set()
+    run_names = job.names() if job.run.actions.is_file() else []
+    known = {canonical_keys(name)[0] for name in run_names}
+    is_name_known = np.array([canonical_keys(name)[0] in known for name in names])
+    is_known, is_listed_known = (
+        is_name_known[[first for first, *_ in rows]] for rows in (labels, listed)
     )
-    is_known = np.array([canonical_keys(names[first])[0] in known for first, *_ in labels])
-    parts = {"all": np.ones(len(videos), dtype=bool)}
+    parts = {"all": (np.ones(len(labels), dtype=bool), len(listed))}
     if is_known.any() and not is_known.all() and not several:
-        parts |= {"seen": is_known, "unseen": ~is_known}
+        n_seen = int(is_listed_known.sum())
+        parts |= {"seen": (is_known, n_seen), "unseen": (~is_known, len(listed) - n_seen)}
     scores = {kind: one.scores(videos, names) for kind, one in embedded.items()}
-    for part, chosen in parts.items():
+    for part, (chosen, n_listed) in parts.items():
         own_videos = [video for video, is_in in zip(videos, chosen, strict=True) if is_in]
         own_labels = [label for label, is_in in zip(labels, chosen, strict=True) if is_in]
         first_labels = np.array([first for first, *_ in own_labels])
@@ -160,7 +164,8 @@ def _rows_of(
                 if kind != "frozen" and "frozen" in scores:
                     figures["gain"] = compare(scores["frozen"][chosen], own, first_labels)
             conditions = _conditions(job, own_videos, names) | one.conditions
-            yield {"part": part, "model": kind, **figures, "conditions": conditions}
+            of = {"part": part, "model": kind, "missing": n_listed - len(own_videos)}
+            yield {**of, **figures, "conditions": conditions}
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -217,7 +222,7 @@ def _conditions(job: Job, videos: Sequence[Video], names: Sequence[str]) -> dict
         "prompt": config.eval.prompt,
         "name_texts": config.eval.name_texts,
         "n_frames": config.eval.n_frames,
-        "views": "1 clip x 1 centre crop",
+        "views": config.eval.tell_views(),
         "videos": videos_key(videos),
         "names": digest(list(names)),
         "seed": config.seed,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
-from maxi.features.embedding import prepare
+from maxi.features.embedding import ONE_VIEW, prepare
 from maxi.files import refuse_full, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import with_interval
@@ -43,6 +43,10 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
     MaxiError when the run has no labelled videos, or when its last checkpoint is gone.
     """
     run, config = job.run, job.config
+    if config.eval.views != ONE_VIEW:
+        raise MaxiError(
+            "maxi ensemble measures one view of a video; leave out eval.n_clips and eval.n_crops"
+        )
     if not run.eval.manifest.exists():
         raise MaxiError(f"{run.folder} has no labelled videos; name some with --on")
     videos = read_jsonl(run.eval.manifest, Video)

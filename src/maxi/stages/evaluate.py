@@ -111,7 +111,8 @@ def _scores(
 ) -> tuple[list[Video], np.ndarray]:
     """Return the videos that still decode, and their cosines with all names, (B, K)."""
     z_l = class_embeddings(job, model, names)
-    readable, z_v = embed(job, model, videos, job.config.eval.n_frames, label="evaluate")
+    config = job.config.eval
+    readable, z_v = embed(job, model, videos, config.n_frames, views=config.views, label="evaluate")
     return readable, z_v @ z_l.T
 
 
@@ -144,7 +145,7 @@ def _records(
         "prompt": config.eval.prompt,
         "name_texts": config.eval.name_texts,
         "n_frames": config.eval.n_frames,
-        "views": "1 clip x 1 centre crop",
+        "views": config.eval.tell_views(),
         "normalisation": config.normalisation,
         "names": digest(list(names)),
         "n_names": len(names),

@@ -17,7 +17,7 @@ import torch
 from maxi import trust
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.features.embedding import embeddings, store_embeddings, trunk_digest
+from maxi.features.embedding import ONE_VIEW, embeddings, store_embeddings, trunk_digest
 from maxi.features.store import FeatureStore
 from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
@@ -158,16 +158,24 @@ def resolve_device(name: str) -> str:
 
 
 def embed(
-    job: Job, model: VideoCLIP, videos: Sequence[Video], n_frames: int, *, label: str = "embed"
+    job: Job,
+    model: VideoCLIP,
+    videos: Sequence[Video],
+    n_frames: int,
+    *,
+    views: tuple[int, int] = ONE_VIEW,
+    label: str = "embed",
 ) -> tuple[list[Video], np.ndarray]:
     """Return the videos that still decode, and their z_v (B, D), computed once and kept in the store.
 
-    Where only the head is trained, features before the head are stored, so that all models of a run share them. `label`
-    is that of the progress.
+    Where only the head is trained, features before the head are stored, so that all models of a run share them; but not
+    of several `views`. `label` is that of the progress.
     """
-    backbone, trunk = model.backbone, job.config.train.trainable == "head"
+    backbone = model.backbone
+    trunk = job.config.train.trainable == "head" and views == ONE_VIEW
     kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
-    store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk))
+    of_views = () if views == ONE_VIEW else views
+    store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk, *of_views))
     try:
         failed = store_embeddings(
             model,
@@ -176,6 +184,7 @@ def embed(
             job.decoder,
             n_frames=n_frames,
             trunk=trunk,
+            views=views,
             progress=under(label, job.progress),
         )
         kept = without(job, videos, failed)

@@ -134,6 +134,17 @@ def centre_indices(n_total: int, n: int) -> list[int]:
     return [int((i + 0.5) * n_total / n) for i in range(n)]
 
 
+def clip_indices(n_total: int, n: int, n_clips: int) -> list[list[int]]:
+    """Return the indices of `n_clips` clips: each takes one frame of each of `n` equal segments, spread over it.
+
+    A single clip takes the centres, as `centre_indices`.
+    """
+    return [
+        [int((i + (clip + 0.5) / n_clips) * n_total / n) for i in range(n)]
+        for clip in range(n_clips)
+    ]
+
+
 def tsn_indices(n_total: int, n: int, rng: np.random.Generator) -> list[int]:
     """Draw the index of one frame from each of `n` segments of floor(n_total / n) frames (paper Sec. 4.2; TSN).
 

@@ -17,19 +17,22 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey level."""
 
 
-def eval_transform(frames: Tensor, size: int, *, resize_to: int | None = None) -> Tensor:
-    """Resize the short side to `resize_to` (default: `size`) and crop the centre.
+def eval_transform(
+    frames: Tensor, size: int, *, resize_to: int | None = None, place: float = 0.5
+) -> Tensor:
+    """Resize the short side to `resize_to` (default: `size`) and crop the centre, or at another place.
 
-    uint8 (T, C, H, W) -> uint8 (T, C, size, size). Resizing is bicubic with antialiasing and differs
-    from PIL's by at most 1/255 (by 2/255 for one value in 300,000 of pure noise). The long side and the
-    crop's offset are rounded down, as in CLIP's image processor. The released evaluation resizes to 256
-    and crops 224.
+    uint8 (T, C, H, W) -> uint8 (T, C, size, size). `place` is the share of the way along the longer side. Resizing is
+    bicubic with antialiasing and differs from PIL's by at most 1/255 (by 2/255 for one value in 300,000 of pure noise).
+    The long side and the crop's offset are rounded down, as in CLIP's image processor. The released evaluation resizes
+    to 256 and crops 224.
     """
     short_to = resize_to or size
     height, width = frames.shape[-2:]
     short = min(height, width)
     frames = _resize(frames, int(short_to * height / short), int(short_to * width / short))
-    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
+    down, right = (place, 0.5) if height > width else (0.5, place)
+    top, left = int((frames.shape[-2] - size) * down), int((frames.shape[-1] - size) * right)
     return frames[..., top : top + size, left : left + size].contiguous()
 
 
