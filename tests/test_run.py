@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,13 @@ def test_what_a_kill_left_is_removed_by_the_next_command(tmp_path: Path) -> None
     kept = ["mine.tmp", "bags.jsonl", "captions.journal", "../run.tmp", "../run.new"]
     for name in (*left, *kept):
         (run.folder / name).write_text("")
+    # Of two journals one is older than the record of its table, which is finished.
+    for name, when in (("bags", 1), ("matches", 3)):
+        (run.folder / f"{name}.jsonl.meta.json").write_text("{}")
+        (run.folder / f"{name}.journal").write_text("")
+        os.utime(run.folder / f"{name}.jsonl.meta.json", ns=(2, 2))
+        os.utime(run.folder / f"{name}.journal", ns=(when, when))
+    left, kept = [*left, "bags.journal"], [*kept, "matches.journal"]
     with open_job(run.folder, CONFIG, silent):
         pass
     assert not [name for name in left if (run.folder / name).exists()]

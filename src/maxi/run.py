@@ -117,6 +117,10 @@ class Run:
                 for left in (_beside(path, NEW), *path.parent.glob(f"{path.name}*.tmp")):
                     if left.is_file():
                         left.unlink()
+                journal, record = run.journal(path), meta_path(path)
+                # When the table was written after its journal, a kill came before the journal was removed.
+                if journal.is_file() and record.is_file() and _written(record) >= _written(journal):
+                    journal.unlink()
 
     def create(self) -> None:
         """Make the folder. Raises MaxiError when it cannot be made or written to."""
@@ -137,6 +141,11 @@ def meta_path(path: Path) -> Path:
 
 def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
+
+
+def _written(path: Path) -> int:
+    """Return when a file was written, in nanoseconds."""
+    return path.stat().st_mtime_ns
 
 
 def is_current(path: Path, inputs: Mapping[str, str]) -> bool:
