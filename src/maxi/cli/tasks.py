@@ -242,3 +242,32 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
 
     with open_run(context, run, save=False) as job:
         say(f"open {verify_run(job, n)} in a browser")
+
+
+@main.command()
+@click.argument("video")
+@click.option("--text", required=True, help="The text that patches are compared with.")
+@click.option(
+    "--models",
+    required=True,
+    help="Models side by side, separated by commas: runs, saved models or backbones.",
+)
+@click.option(
+    "-o", "out", required=True, type=click.Path(path_type=Path), help="The .png or .mp4 to write."
+)
+@click.option(
+    "-n", "n_frames", default=8, show_default=True, type=click.IntRange(1, 64), help="Frames."
+)
+@shared_options("device")
+def heatmap(
+    video: str, text: str, models: str, out: Path, n_frames: int, device: str | None
+) -> None:
+    """Show where models see a text in the frames of VIDEO, side by side and on one scale of colours.
+
+    Example: maxi heatmap clip.mp4 --text clap --models clip:path/to/clip,runs/mine -o clap.png
+    """
+    from maxi.stages.heatmap import write_heatmap
+
+    specs = [spec.strip() for spec in models.split(",") if spec.strip()]
+    for line in write_heatmap(video, text, specs, out, n_frames=n_frames, device=device):
+        say(line)

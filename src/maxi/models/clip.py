@@ -55,6 +55,16 @@ class Clip(Towers):
         pooled: Tensor = tower.post_layernorm(tokens[:, 0])
         return pooled
 
+    def patch_embeddings(self, pixels: Tensor, *, n_frames: int = 1) -> Tensor:
+        """Return every patch of each frame in the joint space, for heatmaps: (B * T, C, H, W) -> (B * T, P, D).
+
+        Patches are normed and projected as the class token is, for which the model was trained (appendix C.1).
+        """
+        tower = self.model.vision_model
+        tokens = self.run_frames(tower, tower.pre_layrnorm(tower.embeddings(pixels)), n_frames)
+        projected: Tensor = self.model.visual_projection(tower.post_layernorm(tokens[:, 1:]))
+        return projected
+
     def image_head(self, features: Tensor) -> Tensor:
         """Project features into the joint space: (B, F) -> (B, D)."""
         projected: Tensor = self.model.visual_projection(features)
