@@ -44,6 +44,18 @@ def test_official_lists_have_their_official_sizes(name: str, protocols: ListFold
     assert several == preset.several_labels
 
 
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "ssv2"])
+def test_few_shot_lists_have_k_videos_of_each_name(name: str, protocols: ListFolder) -> None:
+    preset = PRESETS[name]
+    tested = {item.path for item in preset.read(protocols)[0].items}
+    assert preset.shots is not None
+    for k in (2, 4, 8, 16):
+        _, items = preset.shots(protocols, k)
+        labels = [item.labels[0] for item in items]
+        assert sorted(labels) == sorted(k * list(range(preset.n_names)))
+        assert not tested & {item.path for item in items}
+
+
 def test_names_and_videos_belong_together(protocols: ListFolder) -> None:
     # UCF101 and HMDB51 say the action in the names of the files.
     for split in PRESETS["ucf101"].read(protocols):

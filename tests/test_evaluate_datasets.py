@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from maxi.cli import main
 from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import read_items
-from maxi.datasets.preset import Preset, Split
+from maxi.datasets.preset import Preset, Split, shot_list
 from maxi.datasets.presets import PRESETS
 from maxi.datasets.published import PUBLISHED
 from maxi.errors import MaxiError
@@ -25,7 +25,7 @@ from maxi.method.evaluation import evaluate_several
 from maxi.method.metrics import average_precision, mean_average_precision
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
-from maxi.records import Video, read_jsonl
+from maxi.records import Bag, Video, read_jsonl
 from maxi.reports.datasets import dataset_tables
 from maxi.stages.adapt import adapt
 from maxi.video.decode import centre_indices, clip_indices, decode_frames, probe
@@ -281,6 +281,57 @@ def test_average_precision_is_scikit_learns() -> None:
             truth[rng.integers(n)] = True
             expected = sklearn.average_precision_score(truth, scores)
             assert average_precision(scores, truth) == pytest.approx(expected)
+
+
+@pytest.fixture
+def few(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words of a few-shot command on a dataset with lists of one and two videos a name."""
+    counts = {"1": 4, "2": 4}
+    preset = Preset("tiny", "Tiny", 3, counts, "", read, shots=shot_list(3, "{k}shot.txt"))
+    monkeypatch.setitem(PRESETS, "tiny", preset)
+    for k in (1, 2):
+        rows = [f"t{n}.avi {n % 3}\n" for n in range(3 * k)]
+        (tiny / f"{k}shot.txt").write_text("".join(rows))
+    for n in range(6):
+        write_video(tiny / "videos" / f"t{n}.mp4", 9, seed=20 + n)
+    words = ["-q", "fewshot", "MODEL", "--on", f"tiny:{tiny / 'videos'}", "--lists", str(tiny)]
+    words += ["--shots", "2,1", "-o", str(tiny / "few")]
+    small = "train.n_frames=2 eval.n_frames=2 match.n_frames=2 epochs=2 warmup_epochs=0 batch_size=4 lr=1e-3"
+    return [*words, *(word for setting in small.split() for word in ("-s", setting))]
+
+
+def test_few_shot_models_beside_their_start(few: list[str], tiny: Path, tiny_clip: Path) -> None:
+    words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    rows = rows_of(tiny / "few")
+    assert {row["split"] for row in rows} == {"1"}  # the lists are drawn beside the first split
+    listed = [row for row in rows if (row["names"], row["part"]) == ("as listed", "all")]
+    assert [row["model"] for row in listed] == ["frozen", "1-shot", "2-shot"]
+    assert ["gain" in row for row in listed] == [False, True, True]
+    assert len({row["conditions"]["weights"] for row in listed}) == 3
+    for k in (1, 2):
+        bags = read_jsonl(tiny / "few" / f"{k}-shot" / "bags.jsonl", Bag)
+        names = sorted(bag.name for bag in bags)
+        assert names == sorted(k * ["Run Fast", "Sit Down", "jumping"])
+    models = sorted((tiny / "few").glob("*-shot/model/model.safetensors"))
+    written = [model.stat().st_mtime_ns for model in models]
+    assert CliRunner().invoke(main, words).exit_code == 0  # once more: nothing is trained
+    assert [model.stat().st_mtime_ns for model in models] == written
+    assert rows_of(tiny / "few") == rows
+
+
+def test_few_shot_needs_all_its_videos(few: list[str], tiny: Path, tiny_clip: Path) -> None:
+    words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
+    (tiny / "videos" / "t5.mp4").unlink()
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "1 of 6 videos are missing" in done.stderr
+    assert not (tiny / "few" / "1-shot").exists()  # before any training
+    own = [str(tiny / "videos") if word.startswith("tiny:") else word for word in words]
+    told = CliRunner().invoke(main, own)
+    assert told.exit_code == 1
+    assert CliRunner().invoke(main, [*words, "--shots", "two"]).exit_code == 2
 
 
 def test_published_figures_stand_beside_ones_own() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from maxi.cli.group import main, shared_options
+from maxi.cli.group import NewFolder, main, progress_of, shared_options
 from maxi.cli.output import say
 
 
@@ -62,6 +62,55 @@ def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
         say(line)
     if not checked.is_complete:
         raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("model", metavar="RUN_OR_MODEL")
+@click.option("--on", "spec", required=True, help="NAME:ROOT of a dataset that has few-shot lists.")
+@click.option(
+    "--shots", default="2,4,8,16", show_default=True, help="Numbers of videos of each name."
+)
+@click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    help="Folder of the dataset's lists and names (ROOT, if left out).",
+)
+@click.option(
+    "-o",
+    "out",
+    required=True,
+    type=NewFolder(path_type=Path),
+    help="Folder of the runs and of results.json.",
+)
+@shared_options("device", "set")
+@click.pass_context
+def fewshot(
+    context: click.Context,
+    /,
+    model: str,
+    spec: str,
+    shots: str,
+    lists: Path | None,
+    out: Path,
+    device: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Train a run's adapted model, or any model, on K labelled videos of each name of a dataset, and measure it.
+
+    Example: maxi fewshot runs/k400 --on hmdb51:/data/hmdb --lists lists --shots 2,4 -o runs/few
+    """
+    from maxi.settings import load_config, recipe
+    from maxi.stages.datasets import table_of
+    from maxi.stages.few_shot import few_shot
+
+    numbers = [part.strip() for part in shots.split(",")]
+    if not all(part.isdigit() and int(part) for part in numbers):
+        raise click.UsageError("--shots is a list of numbers such as 2,4,8,16")
+    config = load_config(recipe("few_shot"), settings, backbone=model, device=device)
+    ks = sorted({int(part) for part in numbers})
+    rows = few_shot(config, spec, ks, out, lists=lists, progress=progress_of(context))
+    for line in table_of(rows):
+        say(line)
 
 
 @main.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import Item, lines_of
-from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.datasets.preset import Preset, Split, field_splits, shot_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 1530, "2": 1530, "3": 1530}
@@ -62,5 +62,6 @@ PRESET = Preset(
     COUNTS,
     "`path label` lists val1.txt to val3.txt with hmdb_51_labels.csv, or brush_hair_test_split1.txt and so on",
     read,
+    shots=shot_list(51, "hmdb51_train1_{k}shot.txt", "hmdb_splits/train1_few_shot_{k}.txt"),
     corrected=corrected,
 )

@@ -30,6 +30,7 @@ class Preset:
     `counts` are the official numbers of videos of each test split, `n_names` that of the names of each. `read` returns
     the splits that the lists in a folder give. With `several_labels` a video may show several actions. `needs` says in
     words which lists are read. `corrected` puts names right that are wrong as they are handed around.
+    `shots` returns the list of K training videos of each name, drawn from the training part of the first split.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Preset:
     read: Callable[[ListFolder], list[Split]]
     several_labels: bool = False
     corrected: Callable[[Sequence[str]], Sequence[str]] | None = None
+    shots: Callable[[ListFolder, int], tuple[Path, list[Item]]] | None = None
 
 
 def field_splits(
@@ -56,6 +58,17 @@ def field_splits(
         path = lists.require(f"list of split {split} (`path label` rows)", *endings)
         found.append(Split(split, all_names, read_items(path, len(all_names)), (table, path)))
     return found
+
+
+def shot_list(n_names: int, *endings: str) -> Callable[[ListFolder, int], tuple[Path, list[Item]]]:
+    """Return the function that reads a list of K videos a name, of which `{k}` stands in the endings of its path."""
+
+    def read(lists: ListFolder, k: int) -> tuple[Path, list[Item]]:
+        own_endings = [ending.format(k=k) for ending in endings]
+        path = lists.require(f"list of {k} training videos a name", *own_endings)
+        return path, read_items(path, n_names)
+
+    return read
 
 
 def namings(split: Split, preset: Preset | None = None) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import indexed, text_of
-from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.datasets.preset import Preset, Split, field_splits, shot_list
 from maxi.errors import MaxiError
 from maxi.files import parse_json
 
@@ -50,4 +50,5 @@ PRESET = Preset(
     "the `path label` list validation.txt with ssv2_labels.csv, or something-something-v2-validation.json with "
     "something-something-v2-labels.json",
     read,
+    shots=shot_list(174, "ssv2_train1_{k}shot.txt", "ssv2_splits/train1_few_shot_{k}.txt"),
 )

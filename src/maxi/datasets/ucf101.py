@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import indexed, lines_of
-from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.datasets.preset import Preset, Split, field_splits, shot_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 3783, "2": 3734, "3": 3696}
@@ -41,4 +41,5 @@ PRESET = Preset(
     "`path label` lists val1.txt to val3.txt with ucf_101_labels.csv, or testlist01.txt to testlist03.txt with "
     "classInd.txt",
     read,
+    shots=shot_list(101, "ucf101_train1_{k}shot.txt", "ucf_splits/train1_few_shot_{k}.txt"),
 )

@@ -48,6 +48,7 @@ def evaluate_datasets(
     out: Path,
     *,
     lists: Path | None = None,
+    splits: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure models on datasets, add the rows to `out/results.json`, and return the new rows.
 
@@ -57,7 +58,7 @@ def evaluate_datasets(
     """
     rows: list[dict[str, Any]] = []
     for spec in specs:
-        rows += _evaluate(job, models, spec, out, lists)
+        rows += _evaluate(job, models, spec, out, lists, splits)
         _add(out / "results.json", rows)
     return rows
 
@@ -78,11 +79,17 @@ class Embedded(NamedTuple):
 
 
 def _evaluate(
-    job: Job, models: Mapping[str, str], spec: str, out: Path, lists: Path | None
+    job: Job,
+    models: Mapping[str, str],
+    spec: str,
+    out: Path,
+    lists: Path | None,
+    splits: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     """Return the rows of one dataset: for each model, split and naming, and their means where there are more splits."""
     began = time.monotonic()
-    name, preset, found = located(spec, lists)
+    name, preset, all_found = located(spec, lists)
+    found = [part for part in all_found if splits is None or part.split.name in splits]
     folder = Run(out / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)}-{digest(spec)[:6]}")
     paths = dict.fromkeys(path for part in found for path, _ in part.videos)
     videos = index_sources(job, [Source(path) for path in paths], folder)
