@@ -73,6 +73,8 @@ def test_rows_that_belong_together(tmp_path: Path) -> None:
     c = write(tmp_path / "c.json", {**row(), "dataset": "hmdb51"})
     with pytest.raises(MaxiError, match="have no dataset, split, form of the names and model"):
         compare_files(a, c)
+    with pytest.raises(MaxiError, match="does not exist; name a results"):
+        compare_files(a, tmp_path / "none.json")
     (tmp_path / "results").mkdir()
     write(tmp_path / "results" / "results.json", *both)
     assert compare_files(tmp_path / "results", a)

@@ -367,6 +367,17 @@ def test_a_model_needs_a_place_and_another_folder_is_kept(tiny: Path, tiny_clip:
     assert "is not empty" in done.stderr
 
 
+def test_results_that_cannot_be_added_to_are_told_before_the_work(
+    tiny: Path, tiny_clip: Path, decoded: list[Request]
+) -> None:
+    (tiny / "out").mkdir()
+    (tiny / "out" / "results.json").write_text('[{"dataset": 3}]')
+    done = CliRunner().invoke(main, line(tiny, tiny_clip))
+    assert done.exit_code == 1
+    assert "results.json: not as maxi writes it" in done.stderr
+    assert decoded == []
+
+
 def test_labelled_videos_of_ones_own(tiny: Path, tiny_clip: Path) -> None:
     words = ["-q", "eval", f"clip:{tiny_clip}", "--on", str(tiny / "videos")]
     done = CliRunner().invoke(main, [*words, "-o", str(tiny / "own"), "-s", "eval.n_frames=4"])

@@ -74,6 +74,9 @@ def test_what_cannot_be_drawn_is_one_sentence(video: Path, tiny_clip: Path, tmp_
     done = CliRunner().invoke(main, [*line, f"clip:{tiny_clip}", "-o", str(tmp_path / "a.gif")])
     assert done.exit_code == 1
     assert "the picture is a .png or an .mp4" in done.stderr
+    for empty in (["--models", " , ", "--text", "clap"], ["--models", "objects", "--text", " "]):
+        words = ["heatmap", str(video), *empty, "-o", str(tmp_path / "a.png")]
+        assert CliRunner().invoke(main, words).exit_code == 2
     pytest.importorskip("efficientnet_lite_pytorch")
     done = CliRunner().invoke(main, [*line, "objects", "-o", str(tmp_path / "a.png")])
     assert done.exit_code == 1

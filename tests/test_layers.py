@@ -86,7 +86,6 @@ def test_only_sources_reads_directory_names() -> None:
     # These list checkpoints, weights and folders to be written, never videos.
     own_folders = {
         "files",
-        "datasets/files",
         "training/checkpoints",
         "models/hugging_face",
         "models/saving",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def test_what_was_never_named_is_refused_until_it_is(tmp_path: Path, text: str, 
     path = settings(tmp_path, text)
     with pytest.raises(MaxiError, match=named) as caught:
         load_run(path)
-    advice = str(caught.value).rpartition("-s ")[2]
-    first = load_run(path, [advice])
+    words = shlex.split(str(caught.value).rpartition("name it once: ")[2])
+    assert words[:4] == ["maxi", "report", str(tmp_path), "-s"]  # a verb that takes -s
+    first = load_run(path, words[4:])
     assert load_run(path) == first  # it is remembered
     other = settings(tmp_path, text.replace("x.example", "y.example").replace("run", "runs"))
     with pytest.raises(MaxiError, match="you have not named on this machine yet"):

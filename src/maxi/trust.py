@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def require(values: dict[str, str], where: Path) -> None:
         if entry not in known:
             what = "asks the server" if key == "chat.base_url" else "runs the code"
             raise MaxiError(
-                f"{where} {what} {value}, which you have not named on this machine yet; if you trust it, repeat the "
-                f"command with -s {key}={value}"
+                f"{where} {what} {value}, which you have not named on this machine yet; if you trust it, name it once: "
+                f"maxi report {shlex.quote(str(where.parent))} -s {shlex.quote(f'{key}={value}')}"
             )
 
 

@@ -269,5 +269,7 @@ def heatmap(
     from maxi.stages.heatmap import write_heatmap
 
     specs = [spec.strip() for spec in models.split(",") if spec.strip()]
+    if not specs or not text.strip():
+        raise click.UsageError("--models and --text must not be empty")
     for line in write_heatmap(video, text, specs, out, n_frames=n_frames, device=device):
         say(line)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from maxi.errors import MaxiError
-from maxi.video.sources import EXTENSIONS
+from maxi.video.sources import EXTENSIONS, walk
 
 
-def _walk(root: Path) -> Iterator[PurePosixPath]:
-    """Yield the files below a folder, relative to it, in a fixed order; each folder is entered once."""
-    entered = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in entered:
-            subfolders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        place = Path(folder).relative_to(root)
-        yield from (PurePosixPath(place.as_posix(), name) for name in sorted(files))
+def _files_below(root: Path) -> Iterator[PurePosixPath]:
+    """Yield the files below a folder, relative to it."""
+    return (PurePosixPath(path.relative_to(root).as_posix()) for path in walk(root))
 
 
 def _existing(root: Path) -> Path:
@@ -36,7 +26,9 @@ class ListFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = _existing(root)
-        self._files = [(path, _key(path)) for path in _walk(root) if path.suffix not in EXTENSIONS]
+        self._files = [
+            (path, _key(path)) for path in _files_below(root) if path.suffix not in EXTENSIONS
+        ]
 
     def find(self, *endings: str) -> Path | None:
         """Return the first file that ends as the first of these paths that one ends as; None when none does."""
@@ -72,7 +64,7 @@ class VideoTree:
     def __init__(self, root: Path) -> None:
         self.root = _existing(root)
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
-        for path in _walk(root):
+        for path in _files_below(root):
             if path.suffix.lower() in EXTENSIONS:
                 self._by_stem[path.stem.lower()].append(path)
 

@@ -54,6 +54,8 @@ def compare_files(first: Path, second: Path, *, anyway: bool = False) -> list[st
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     path = path / "results.json" if path.is_dir() else path
+    if not path.is_file():
+        raise MaxiError(f"{path} does not exist; name a results.json that `maxi eval --on` wrote")
     rows: list[dict[str, Any]] = read_document(path, list[DatasetRow])
     return rows
 

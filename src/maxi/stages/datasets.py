@@ -57,6 +57,7 @@ def evaluate_datasets(
     once more. Raises MaxiError when lists or all videos of a dataset are missing.
     """
     rows: list[dict[str, Any]] = []
+    _earlier(out / "results.json")  # a file that cannot be added to is told before hours of work
     for spec in specs:
         rows += _evaluate(job, models, spec, out, lists, splits)
         _add(out / "results.json", rows)
@@ -239,11 +240,17 @@ def _conditions(job: Job, videos: Sequence[Video], names: Sequence[str]) -> dict
 
 def _add(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows to a file of results, but for those that are there under the same conditions."""
-    old = read_document(path, list[DatasetRow]) if path.is_file() else []
+    old = _earlier(path)
     known = {_key(row) for row in old}
     new = [row for row in rows if _key(row) not in known]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [*old, *new])
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of earlier evaluations. Raises MaxiError when the file is malformed."""
+    rows: list[dict[str, Any]] = read_document(path, list[DatasetRow]) if path.is_file() else []
+    return rows
 
 
 def _key(row: Mapping[str, Any]) -> str:

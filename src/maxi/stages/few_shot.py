@@ -63,6 +63,7 @@ def few_shot(
         run = _train(config, names, videos, out / f"{k}-shot", progress)
         models[f"{k}-shot"] = saved_spec(config.backbone, run.model)
     with open_job(out, config, progress) as job:
+        job.lock()
         splits = [found[0].split.name]
         return evaluate_datasets(job, models, [spec], out, lists=lists, splits=splits)
 

@@ -60,14 +60,10 @@ class Job:
 
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """Return the frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
-        saved = saved_spec(self.config.backbone, folder) if folder else ""
-        if saved not in self._models:
-            self._models.clear()
-            self._models[saved] = fresh_model(self.config, saved)
-        return self._models[saved]
+        return self.model_of(saved_spec(self.config.backbone, folder) if folder else "")
 
     def model_of(self, spec: str) -> VideoCLIP:
-        """Return any model, such as a saved one or another backbone; one of them is in memory at a time."""
+        """Return any model, such as a saved one, or with "" the frozen backbone; one of them is in memory at a time."""
         if spec not in self._models:
             self._models.clear()
             self._models[spec] = fresh_model(self.config, spec)

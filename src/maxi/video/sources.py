@@ -72,7 +72,7 @@ def _folder(root: Path, split: str | None) -> list[Source]:
     _refuse_split(root, split)
     sources = []
     others: Counter[str] = Counter()
-    for path in _walk(root):
+    for path in walk(root):
         parts = path.relative_to(root).parts
         if path.suffix.lower() in EXTENSIONS or path.is_dir():
             sources.append(Source(path, _readable(parts[0]) if len(parts) > 1 else None))
@@ -212,7 +212,7 @@ def _name_column(path: Path) -> list[tuple[int, str]]:
     return [(number, cells[column]) for number, cells in lines[1:] if len(cells) > column]
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk(root: Path) -> Iterator[Path]:
     """Yield the files below a folder in a fixed order, but for hidden ones, then the folders that cannot be read.
 
     Each folder is entered once. Raises MaxiError when `root` itself cannot be read.
