@@ -27,9 +27,10 @@ from maxi.stages.adapt import adapt
 from maxi.stages.bag import bag_run
 from maxi.stages.caption import caption_run
 from maxi.stages.classify import classify_videos
+from maxi.stages.embedding import embed, embed_by, members_of
 from maxi.stages.evaluate import evaluate_run
 from maxi.stages.expand import expand_run
-from maxi.stages.index import index_run, start_run
+from maxi.stages.index import index_run, read_videos, start_run
 from maxi.stages.job import open_job
 from maxi.stages.match import match_run
 from maxi.stages.report import report_run, summary_of, verify_run
@@ -386,16 +387,22 @@ def test_a_video_that_vanishes_midway_costs_only_itself(
     assert job.run.model.is_dir()
 
 
-def test_models_are_compared_on_the_videos_that_both_could_read() -> None:
-    a, b, c = (Video(i, i, 4, 1.0, 1, 1) for i in "abc")
-    tables = {
-        "frozen": ([a, b, c], np.array([[1.0], [2.0], [3.0]])),
-        "adapted": ([a, c], np.array([[4.0], [5.0]])),
-    }
-    videos, scores = evaluate._aligned(tables)
-    assert videos == [a, c]
-    assert scores["frozen"].tolist() == [[1.0], [3.0]]
-    assert scores["adapted"].tolist() == [[4.0], [5.0]]
+def test_models_are_compared_on_the_videos_that_both_could_read(
+    videos: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(videos, tmp_path / "videos")
+    found = read_videos(tmp_path / "videos")
+    with open_job(tmp_path / "run", settings(tiny_clip), silent) as job:
+        embed(job, job.model(), found, 2)  # of the first model all are stored
+        Path(found[0].path).unlink()
+        members = members_of(job, {"frozen": "", "other": f"clip:{tiny_clip}"})
+        with torch.no_grad():
+            for name in members["other"].model.backbone.visual_parameters():
+                members["other"].model.backbone.get_parameter(name).mul_(1.5)
+        kept, z_v = embed_by(job, members, found, 2, views=(1, 1), label="")
+    assert kept == found[1:]
+    assert [len(rows) for rows in z_v.values()] == [7, 7]
+    assert not np.allclose(z_v["frozen"], z_v["other"])
 
 
 def test_a_run_is_held_by_one_process_at_a_time(finished: Run, tiny_clip: Path) -> None:

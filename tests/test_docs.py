@@ -113,6 +113,11 @@ def site(
     shutil.copytree(tiny_clip, tmp_path / "path" / "to" / "clip")
     shutil.copy(sorted(videos.rglob("*.mp4"))[-1], tmp_path / "clip.mp4")
     shutil.copy(actions, tmp_path / "actions.txt")
+    rows = [
+        f"{path.relative_to(tmp_path)},{path.parent.name},{'test' if n % 4 else 'train'}\n"
+        for n, path in enumerate(sorted((tmp_path / "heldout").rglob("*.mp4")))
+    ]
+    (tmp_path / "splits.csv").write_text("".join(["path,label,split\n", *rows]))
     (tmp_path / "other.txt").write_text("swimming\nlifting weights\ncooking\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -62,10 +62,9 @@ def test_a_ratio_does_not_overwrite_what_is_there(finished: Run, tmp_path: Path)
     assert theirs.read_text() == "mine"
 
 
-def test_several_views_are_refused(finished: Run) -> None:
-    done = CliRunner().invoke(main, ["ensemble", str(finished.folder), "-s", "eval.n_clips=2"])
-    assert done.exit_code == 1
-    assert "measures one view of a video" in done.stderr
+def test_ratios_of_several_views(finished: Run) -> None:
+    call(finished.folder, "-s", "eval.n_clips=2")
+    assert read_json(finished.folder / "ensemble.json")["conditions"]["views"].startswith("2 clips")
 
 
 def test_what_is_missing_is_told(finished: Run, tmp_path: Path) -> None:

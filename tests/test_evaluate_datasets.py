@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,17 +16,17 @@ from click.testing import CliRunner
 from maxi.cli import main
 from maxi.datasets.files import ListFolder
 from maxi.datasets.lists import read_items
-from maxi.datasets.preset import Preset, Split, shot_list
+from maxi.datasets.preset import Preset, Split
 from maxi.datasets.presets import PRESETS
 from maxi.datasets.published import PUBLISHED
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
 from maxi.features.store import FeatureStore
 from maxi.method.evaluation import evaluate_several
-from maxi.method.metrics import average_precision, mean_average_precision
+from maxi.method.metrics import answers, average_precision, mean_average_precision
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
-from maxi.records import Bag, Video, read_jsonl
+from maxi.records import Video, read_jsonl
 from maxi.reports.datasets import dataset_tables
 from maxi.stages.adapt import adapt
 from maxi.video.decode import centre_indices, clip_indices, decode_frames, probe
@@ -35,6 +36,7 @@ from media import write_video
 from test_adapt import settings
 
 NAMES = ["RunFast", "jumping", "SitDown"]
+OWN_SPLITS = [(0, "train"), (1, "train"), (2, "train"), (3, "a"), (4, "a"), (5, "b")]
 
 
 def read(lists: ListFolder) -> list[Split]:
@@ -125,7 +127,9 @@ def test_every_split_and_naming_from_one_decoding(
     assert rows_of(tiny / "out")[:6] == rows
 
 
-def test_both_models_of_a_run_side_by_side(tiny: Path, tiny_clip: Path) -> None:
+def test_both_models_of_a_run_side_by_side(
+    tiny: Path, tiny_clip: Path, decoded: list[Request]
+) -> None:
     (tiny / "actions.txt").write_text("jump\nwaving\nclapping\n")
     config = settings(tiny_clip, "epochs=1", "eval.n_frames=4")
     run = adapt(str(tiny / "videos"), tiny / "actions.txt", tiny / "run", config, progress=silent)
@@ -135,9 +139,12 @@ def test_both_models_of_a_run_side_by_side(tiny: Path, tiny_clip: Path) -> None:
         if path.is_file() and path.suffix not in (".f32", ".ids")
     }
     words = ["-q", "eval", str(run.folder), "--on", f"tiny:{tiny / 'videos'}", "--lists", str(tiny)]
+    decoded.clear()
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.stderr
     assert all((run.folder / path).read_bytes() == content for path, content in before.items())
+    # What the run has embedded already is not decoded again.
+    assert not any(isinstance(request.wanted, tuple) for request in decoded)
     rows = rows_of(run.folder / "datasets")
     of_split = [(r["part"], r["model"], r["n"]) for r in rows if r["split"] == "1"]
     # "jump" and "jumping" are one name; of the four videos one shows it.
@@ -158,9 +165,66 @@ def test_both_models_of_a_run_side_by_side(tiny: Path, tiny_clip: Path) -> None:
     # The report shows the means over splits, apart from what the paper publishes.
     assert CliRunner().invoke(main, ["-q", "report", str(run.folder)]).exit_code == 0
     page = run.report.read_text(encoding="utf-8")
+    assert "Names that are taken for others" in page
     assert '<h2 id="datasets">Datasets</h2>' in page
     assert "mean of 2" in page
     assert "6 distinct videos" in done.stdout
+
+
+def test_texts_for_names_and_mixtures_of_weights_in_one_call(
+    tiny: Path, tiny_clip: Path, decoded: list[Request]
+) -> None:
+    (tiny / "actions.txt").write_text("jump\nwaving\nclapping\n")
+    config = settings(tiny_clip, "epochs=1", "eval.n_frames=4", "lr=1e-3")
+    run = adapt(str(tiny / "videos"), tiny / "actions.txt", tiny / "run", config, progress=silent)
+    words = ["-q", "eval", str(run.folder), "--on", f"tiny:{tiny / 'videos'}", "--lists", str(tiny)]
+    decoded.clear()
+    more = ["--texts", "prompt,templates,phrases", "--alphas", "0,0.5,1"]
+    done = CliRunner().invoke(main, [*words, *more])
+    assert done.exit_code == 0, done.stderr
+    assert sum(isinstance(request.wanted, tuple) for request in decoded) == 6
+    rows = rows_of(run.folder / "datasets")
+    of_split = [r for r in rows if (r["split"], r["names"], r["part"]) == ("1", "as listed", "all")]
+    models = ["frozen", "adapted", "alpha 0.0", "alpha 0.5", "alpha 1.0"]
+    assert [(r["texts"], r["model"]) for r in of_split] == [
+        (texts, model) for texts in ("prompt", "templates", "phrases") for model in models
+    ]
+    weights = {r["model"]: r["conditions"]["weights"] for r in of_split}
+    assert weights["alpha 0.0"] == weights["frozen"]
+    assert len(set(weights.values())) == 4
+    assert of_split[3]["conditions"]["alpha"] == 0.5
+    for wrong in (["--texts", "prompts"], ["--alphas", "2"]):
+        assert CliRunner().invoke(main, [*words, *wrong]).exit_code == 2
+    none = CliRunner().invoke(main, ["-q", "eval", str(run.folder), "--alphas", "0.5"])
+    assert none.exit_code == 2
+
+
+def test_what_is_taken_for_what(tiny: Path, tiny_clip: Path) -> None:
+    assert CliRunner().invoke(main, line(tiny, tiny_clip)).exit_code == 0
+    first = rows_of(tiny / "out")[0]
+    lines = list(csv.DictReader((tiny / "out" / first["confusion"]).open()))
+    assert sum(int(row["videos"]) for row in lines) == first["n"]
+    right = sum(int(row["videos"]) for row in lines if row["label"] == row["answer"])
+    assert 100 * right / first["n"] == first["top1"]
+    wrong = [
+        [r["label"], r["answer"], int(r["videos"])] for r in lines if r["label"] != r["answer"]
+    ]
+    assert first["confused"] == wrong
+
+
+def test_answers_are_those_that_top_1_counts() -> None:
+    scores = np.array([[0.5, 0.5, 0.1], [0.1, 0.2, 0.9], [0.3, 0.2, 0.1]], np.float32)
+    assert answers(scores, np.array([0, 1, 0])).tolist() == [1, 2, 0]  # a tie is no right answer
+
+
+def test_frames_are_resized_as_the_released_code_does(tiny: Path, tiny_clip: Path) -> None:
+    done = CliRunner().invoke(main, line(tiny, tiny_clip, "out", "-s", "resize_to=40"))
+    assert done.exit_code == 0, done.stderr
+    row = rows_of(tiny / "out")[0]
+    assert row["conditions"]["preprocessing"]["resize_to"] == 40
+    small = CliRunner().invoke(main, line(tiny, tiny_clip, "small", "-s", "resize_to=8"))
+    assert small.exit_code == 1
+    assert "`resize_to` must not be below that" in small.stderr
 
 
 def test_the_figures_of_an_independent_script(tiny: Path, tiny_clip: Path) -> None:
@@ -283,57 +347,6 @@ def test_average_precision_is_scikit_learns() -> None:
             assert average_precision(scores, truth) == pytest.approx(expected)
 
 
-@pytest.fixture
-def few(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words of a few-shot command on a dataset with lists of one and two videos a name."""
-    counts = {"1": 4, "2": 4}
-    preset = Preset("tiny", "Tiny", 3, counts, "", read, shots=shot_list(3, "{k}shot.txt"))
-    monkeypatch.setitem(PRESETS, "tiny", preset)
-    for k in (1, 2):
-        rows = [f"t{n}.avi {n % 3}\n" for n in range(3 * k)]
-        (tiny / f"{k}shot.txt").write_text("".join(rows))
-    for n in range(6):
-        write_video(tiny / "videos" / f"t{n}.mp4", 9, seed=20 + n)
-    words = ["-q", "fewshot", "MODEL", "--on", f"tiny:{tiny / 'videos'}", "--lists", str(tiny)]
-    words += ["--shots", "2,1", "-o", str(tiny / "few")]
-    small = "train.n_frames=2 eval.n_frames=2 match.n_frames=2 epochs=2 warmup_epochs=0 batch_size=4 lr=1e-3"
-    return [*words, *(word for setting in small.split() for word in ("-s", setting))]
-
-
-def test_few_shot_models_beside_their_start(few: list[str], tiny: Path, tiny_clip: Path) -> None:
-    words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.stderr
-    rows = rows_of(tiny / "few")
-    assert {row["split"] for row in rows} == {"1"}  # the lists are drawn beside the first split
-    listed = [row for row in rows if (row["names"], row["part"]) == ("as listed", "all")]
-    assert [row["model"] for row in listed] == ["frozen", "1-shot", "2-shot"]
-    assert ["gain" in row for row in listed] == [False, True, True]
-    assert len({row["conditions"]["weights"] for row in listed}) == 3
-    for k in (1, 2):
-        bags = read_jsonl(tiny / "few" / f"{k}-shot" / "bags.jsonl", Bag)
-        names = sorted(bag.name for bag in bags)
-        assert names == sorted(k * ["Run Fast", "Sit Down", "jumping"])
-    models = sorted((tiny / "few").glob("*-shot/model/model.safetensors"))
-    written = [model.stat().st_mtime_ns for model in models]
-    assert CliRunner().invoke(main, words).exit_code == 0  # once more: nothing is trained
-    assert [model.stat().st_mtime_ns for model in models] == written
-    assert rows_of(tiny / "few") == rows
-
-
-def test_few_shot_needs_all_its_videos(few: list[str], tiny: Path, tiny_clip: Path) -> None:
-    words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
-    (tiny / "videos" / "t5.mp4").unlink()
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 1
-    assert "1 of 6 videos are missing" in done.stderr
-    assert not (tiny / "few" / "1-shot").exists()  # before any training
-    own = [str(tiny / "videos") if word.startswith("tiny:") else word for word in words]
-    told = CliRunner().invoke(main, own)
-    assert told.exit_code == 1
-    assert CliRunner().invoke(main, [*words, "--shots", "two"]).exit_code == 2
-
-
 def test_published_figures_stand_beside_ones_own() -> None:
     row = {
         "dataset": "hmdb51",
@@ -385,3 +398,17 @@ def test_labelled_videos_of_ones_own(tiny: Path, tiny_clip: Path) -> None:
     assert {(r["dataset"], r["split"], r["n"]) for r in rows_of(tiny / "own")} == {
         ("videos", "all", 6)
     }
+
+
+def test_splits_of_a_table_of_ones_own(tiny: Path, tiny_clip: Path) -> None:
+    rows = [f"videos/{NAMES[k % 3]}/v{k}.mp4,{NAMES[k % 3]},{split}" for k, split in OWN_SPLITS]
+    (tiny / "own.csv").write_text("\n".join(["path,label,split", *rows]))
+    words = ["-q", "eval", f"clip:{tiny_clip}", "--on", str(tiny / "own.csv")]
+    done = CliRunner().invoke(main, [*words, "-o", str(tiny / "own"), "-s", "eval.n_frames=4"])
+    assert done.exit_code == 0, done.stderr
+    rows_of_splits = [r for r in rows_of(tiny / "own") if r["names"] == "as listed"]
+    assert [(r["split"], r["n"], r["n_names"]) for r in rows_of_splits[:2]] == [
+        ("a", 2, 3),
+        ("b", 1, 3),
+    ]
+    assert rows_of_splits[2]["split"] == "mean of 2"  # training videos are not measured

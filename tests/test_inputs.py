@@ -45,7 +45,7 @@ OUTPUTS = {"phrases", "matches", "captions", "bags", "training"}
 WITHOUT_EFFECT = {
     *("device", "workers", "deadline", "index.max_skipped"),
     *("train.checkpoint_seconds", "train.keep_last", "train.wandb"),
-    *("backbone", "normalisation"),  # they are in the fingerprint of the backbone
+    *("backbone", "normalisation", "resize_to"),  # they are in the fingerprint of the backbone
     "train.sigma",  # the temperature that a backbone is loaded with; training has it in its key
     "train.trainable",  # whether features before or after the head are stored; training has it in its key
     "match.supervised",  # `bag` asks it whether to warn of empty bags

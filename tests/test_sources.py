@@ -74,9 +74,9 @@ def test_a_table_with_a_header(tmp_path: Path) -> None:
     )
     sources = list_videos(table)
     assert sources == [
-        Source(tmp_path / "v/a, b.mp4", "push up"),
-        Source(Path("/abs/#2 x  y.avi"), None),
-        Source(tmp_path / "v/3.mp4", "run"),
+        Source(tmp_path / "v/a, b.mp4", "push up", "train"),
+        Source(Path("/abs/#2 x  y.avi"), None, "test"),
+        Source(tmp_path / "v/3.mp4", "run", "train"),
     ]
     assert list_videos(f"{table}:train") == [sources[0], sources[2]]
     assert list_videos(f"{table}:test") == [sources[1]]

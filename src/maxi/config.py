@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
@@ -20,6 +20,8 @@ from pydantic import (
 MANY_FRAMES, MANY = 4096, 2**20
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Price = Annotated[float, Field(ge=0)]
+NameTexts = Literal["prompt", "templates", "phrases"]
+NAME_TEXTS: tuple[NameTexts, ...] = get_args(NameTexts)
 
 
 class Stage(BaseModel):
@@ -376,7 +378,7 @@ class EvalConfig(Stage):
         1, description="Crops per clip: the centre, or three along the longer side."
     )
     prompt: str = Field("a photo of {}.", description="Test prompt; `{}` is the action name.")
-    name_texts: Literal["prompt", "templates", "phrases"] = Field(
+    name_texts: NameTexts = Field(
         "prompt",
         description="What stands for a name: the `prompt`, its mean over `match.templates`, or it and `phrases`.",
     )
@@ -484,6 +486,13 @@ class Config(Stage):
     normalisation: Literal["model", "imagenet"] = Field(
         "model",
         description="Pixel mean and std: the model's own, or ImageNet's as in the released code.",
+    )
+    resize_to: int | None = Field(
+        None,
+        ge=1,
+        le=MANY_FRAMES,
+        description="Short side to which frames are resized before the centre is cut out; unset: the model's own. The "
+        "released code: 256, for crops of 224.",
     )
     seed: int = Field(
         0, ge=0, description="All random draws follow from it, the epoch and the video's id."

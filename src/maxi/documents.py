@@ -85,6 +85,7 @@ class DatasetRow(Document):
     split: str
     names: str
     part: str
+    texts: str = "prompt"
     model: str
     n: Annotated[Count, Field(gt=0)]
     missing: Count

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from maxi.cli.group import NewFolder, main, progress_of, shared_options
+from maxi.cli.group import NewFolder, main, numbers_of, progress_of, shared_options
 from maxi.cli.output import say
 
 
@@ -66,9 +67,26 @@ def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
-@click.option("--on", "spec", required=True, help="NAME:ROOT of a dataset that has few-shot lists.")
+@click.option(
+    "--on",
+    "spec",
+    required=True,
+    help="NAME:ROOT of a dataset, or a csv with path, label and split.",
+)
 @click.option(
     "--shots", default="2,4,8,16", show_default=True, help="Numbers of videos of each name."
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(0, 1000),
+    default=0,
+    help="Draw the videos so many times from the training videos, in place of the published list.",
+)
+@click.option(
+    "--base-to-novel",
+    "novel",
+    is_flag=True,
+    help="Train on 16 videos of each base name, and measure on base and on novel names.",
 )
 @click.option(
     "--lists",
@@ -90,6 +108,8 @@ def fewshot(
     model: str,
     spec: str,
     shots: str,
+    draws: int,
+    novel: bool,
     lists: Path | None,
     out: Path,
     device: str | None,
@@ -99,17 +119,19 @@ def fewshot(
 
     Example: maxi fewshot runs/k400 --on hmdb51:/data/hmdb --lists lists --shots 2,4 -o runs/few
     """
+    from maxi.reports.datasets import table_of
     from maxi.settings import load_config, recipe
-    from maxi.stages.datasets import table_of
-    from maxi.stages.few_shot import few_shot
+    from maxi.stages.few_shot import base_to_novel, few_shot
 
-    numbers = [part.strip() for part in shots.split(",")]
-    if not all(part.isdigit() and int(part) for part in numbers):
-        raise click.UsageError("--shots is a list of numbers such as 2,4,8,16")
+    ks = numbers_of("--shots", shots, int, 1, 100_000)
     config = load_config(recipe("few_shot"), settings, backbone=model, device=device)
-    ks = sorted({int(part) for part in numbers})
-    rows = few_shot(config, spec, ks, out, lists=lists, progress=progress_of(context))
-    for line in table_of(rows):
+    options: dict[str, Any] = {"lists": lists, "draws": draws, "progress": progress_of(context)}
+    measured = (
+        base_to_novel(config, spec, out, **options)
+        if novel
+        else few_shot(config, spec, ks, out, **options)
+    )
+    for line in table_of(measured):
         say(line)
 
 

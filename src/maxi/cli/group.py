@@ -7,10 +7,10 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -198,6 +198,35 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
         return function
 
     return add
+
+
+Number = TypeVar("Number", int, float)
+Choice = TypeVar("Choice", bound=str)
+
+
+def numbers_of(
+    option: str, text: str | None, kind: type[Number], low: float, high: float
+) -> list[Number]:
+    """Return the numbers of a list such as `2,4,8`, each once and in order; [] when the option is left out."""
+    try:
+        numbers = sorted({kind(part) for part in text.split(",")}) if text else []
+    except ValueError:
+        numbers = []
+    if text and not (numbers and low <= numbers[0] and numbers[-1] <= high):
+        raise click.UsageError(
+            f"{option} is {text!r}, not numbers from {low:g} to {high:g} with commas between them"
+        )
+    return numbers
+
+
+def chosen_of(option: str, text: str | None, choices: Sequence[Choice]) -> list[Choice]:
+    """Return the choices of a list such as `prompt,templates`; [] when the option is left out."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if unknown := [part for part in parts if part not in choices]:
+        raise click.UsageError(
+            f"{option}: {unknown[0]!r} is none of {', '.join(choices)}; give some of them with commas between them"
+        )
+    return [choice for choice in choices if choice in parts]
 
 
 def progress_of(context: click.Context, shown: Progress | None = None) -> Progress:

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from maxi.cli.group import NewFolder, main, open_run, progress_of, shared_options
+from maxi.cli.group import (
+    NewFolder,
+    chosen_of,
+    main,
+    numbers_of,
+    open_run,
+    progress_of,
+    shared_options,
+)
 from maxi.cli.output import say
 
 NOTHING_TO_PAY = "no server is asked, so there is nothing to pay"
@@ -258,6 +266,14 @@ def plan(
     type=NewFolder(path_type=Path),
     help="Folder of the datasets' results.json (RUN/datasets, if left out).",
 )
+@click.option(
+    "--texts",
+    help="On datasets, what stands for names: some of prompt,templates,phrases, each with its rows.",
+)
+@click.option(
+    "--alphas",
+    help="On datasets, also mixtures of a run's frozen and fine-tuned weights, such as 0.2,0.5,1.",
+)
 @shared_options("set")
 @click.pass_context
 def evaluate(
@@ -268,6 +284,8 @@ def evaluate(
     names: Path | None,
     lists: Path | None,
     out: Path | None,
+    texts: str | None,
+    alphas: str | None,
     settings: tuple[str, ...],
 ) -> None:
     """Compare the frozen and the adapted model of a run, or measure any model, on labelled videos and datasets.
@@ -276,21 +294,28 @@ def evaluate(
 
     Example: maxi eval runs/mine --on ucf101:/data/UCF-101 --lists lists
     """
+    from maxi.config import NAME_TEXTS
     from maxi.datasets.check import is_preset
+    from maxi.reports.datasets import table_of
     from maxi.run import Run
     from maxi.settings import load_config
-    from maxi.stages.datasets import evaluate_datasets, evaluate_model, models_of_run, table_of
+    from maxi.stages.datasets import evaluate_datasets, evaluate_model, models_of_run
     from maxi.stages.evaluate import evaluate_run
     from maxi.stages.index import index_run
     from maxi.stages.report import summary_of
     from maxi.video.sources import read_names
 
+    kinds = chosen_of("--texts", texts, NAME_TEXTS)
+    ratios = numbers_of("--alphas", alphas, float, 0, 1)
     if not Run(model).is_run():
+        if ratios:
+            raise click.UsageError(f"{model} is no run, which --alphas needs")
         if not (labelled and out):
             raise click.UsageError(f"{model} is no run; to measure a model, give --on and -o")
         config = load_config(None, settings, backbone=model)
+        progress = progress_of(context)
         rows = evaluate_model(
-            model, config, labelled, out, lists=lists, progress=progress_of(context)
+            model, config, labelled, out, lists=lists, texts=kinds, progress=progress
         )
         for line in table_of(rows):
             say(line)
@@ -298,6 +323,10 @@ def evaluate(
     datasets = [spec for spec in labelled if is_preset(spec)]
     own = [spec for spec in labelled if not is_preset(spec)]
     with open_run(context, Path(model), settings) as job:
+        if (kinds or ratios) and not (datasets or own[1:]):
+            raise click.UsageError(
+                "--texts and --alphas are for datasets: name one as --on NAME:ROOT"
+            )
         if own or not datasets:
             if own:
                 index_run(job, own[0], job.run.eval)
@@ -306,8 +335,9 @@ def evaluate(
                 say(line)
         if others := [*datasets, *own[1:]]:
             place = out or job.run.folder / "datasets"
+            members = models_of_run(job, ratios)
             for line in table_of(
-                evaluate_datasets(job, models_of_run(job), others, place, lists=lists)
+                evaluate_datasets(job, members, others, place, lists=lists, texts=kinds)
             ):
                 say(line)
 

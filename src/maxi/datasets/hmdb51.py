@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import Item, lines_of
-from maxi.datasets.preset import Preset, Split, field_splits, shot_list
+from maxi.datasets.lists import Item, lines_of, read_items
+from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 1530, "2": 1530, "3": 1530}
@@ -22,7 +22,7 @@ def corrected(names: Sequence[str]) -> list[str]:
     places = {name: k for k, name in enumerate(names)}
     right = list(names)
     for first, second in SWAPPED:
-        if places[first] < places[second]:  # as handed around
+        if places.get(first, -1) < places.get(second, -1):  # as handed around, and both are there
             right[places[first]], right[places[second]] = second, first
     return right
 
@@ -32,22 +32,31 @@ def read(lists: ListFolder) -> list[Split]:
     if lists.find(*NAMES):
         endings = {k: (f"hmdb51_val{k}.txt", f"hmdb_splits/val{k}.txt") for k in COUNTS}
         return field_splits(lists, NAMES, endings)
-    files = {k: lists.all(f"_test_split{k}.txt") for k in COUNTS}
-    if not all(files.values()):
+    return [_authors(lists, k, "2") for k in COUNTS]
+
+
+def training(lists: ListFolder) -> Listed:
+    """Read the training videos of the first split, which the authors' lists mark with 1."""
+    if path := lists.find("hmdb51_train1.txt", "hmdb_splits/train1.txt"):
+        return Listed(path, read_items(path, 51))
+    split = _authors(lists, "1", "1")
+    return Listed(split.sources[0], split.items)
+
+
+def _authors(lists: ListFolder, k: str, mark: str) -> Split:
+    """Read the videos with this mark in the authors' lists of split `k`."""
+    if not (unordered := lists.all(f"_test_split{k}.txt")):
         raise MaxiError(
             f"{lists.root} holds no lists of HMDB51; looked for {', '.join(NAMES)} with val1.txt to val3.txt, and for "
             "brush_hair_test_split1.txt and so on: copy them there, or name another folder with --lists"
         )
-    splits = []
-    for k, unordered in files.items():
-        paths = sorted(unordered, key=_stem)
-        names = [_stem(path).replace("_", " ") for path in paths]
-        items = []
-        for label, path in enumerate(paths):
-            rows = (line.split() for _, line in lines_of(path))
-            items += [Item(f"{_stem(path)}/{row[0]}", (label,)) for row in rows if row[1:] == ["2"]]
-        splits.append(Split(k, names, items, paths))
-    return splits
+    paths = sorted(unordered, key=_stem)
+    names = [_stem(path).replace("_", " ") for path in paths]
+    items = []
+    for label, path in enumerate(paths):
+        rows = (line.split() for _, line in lines_of(path))
+        items += [Item(f"{_stem(path)}/{row[0]}", (label,)) for row in rows if row[1:] == [mark]]
+    return Split(k, names, items, paths)
 
 
 def _stem(path: Path) -> str:
@@ -63,5 +72,7 @@ PRESET = Preset(
     "`path label` lists val1.txt to val3.txt with hmdb_51_labels.csv, or brush_hair_test_split1.txt and so on",
     read,
     shots=shot_list(51, "hmdb51_train1_{k}shot.txt", "hmdb_splits/train1_few_shot_{k}.txt"),
+    training=training,
+    halves=half_lists("hmdb51", "hmdb_51", "hmdb_splits"),
     corrected=corrected,
 )

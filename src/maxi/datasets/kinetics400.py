@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, table_of
-from maxi.datasets.preset import Preset, Split, field_splits
+from maxi.datasets.lists import indexed, read_items, table_of
+from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists
 from maxi.errors import MaxiError
 
 COUNTS = {"val": 19877}
@@ -15,9 +15,21 @@ def read(lists: ListFolder) -> list[Split]:
     """Read the field's list, else the authors' `val.csv` with `label`, `youtube_id`, `time_start` and `time_end`."""
     if lists.find(*NAMES):
         return field_splits(lists, NAMES, {"val": ("kinetics400_val.txt", "k400_splits/val.txt")})
-    path = lists.require(
-        "list", *NAMES, "kinetics400/validate.csv", "kinetics_val.csv", "val.csv", "validate.csv"
-    )
+    endings = ("kinetics400/validate.csv", "kinetics_val.csv", "val.csv", "validate.csv")
+    return [_authors(lists, "val", *NAMES, *endings)]
+
+
+def training(lists: ListFolder) -> Listed:
+    """Read the training videos."""
+    if path := lists.find("kinetics400_train.txt", "k400_splits/train.txt"):
+        return Listed(path, read_items(path, 400))
+    endings = ("kinetics400/train.csv", "kinetics_train.csv", "train.csv")
+    split = _authors(lists, "train", *endings)
+    return Listed(split.sources[0], split.items)
+
+
+def _authors(lists: ListFolder, split: str, *endings: str) -> Split:
+    path = lists.require("list", *endings)
     rows = table_of(path)
     try:
         videos = [
@@ -32,7 +44,7 @@ def read(lists: ListFolder) -> list[Split]:
             f"{path}: not a table with label, youtube_id, time_start and time_end; copy it again"
         ) from error
     names = sorted({label for _, label in videos})
-    return [Split("val", names, indexed(videos, names, path), (path,))]
+    return Split(split, names, indexed(videos, names, path), (path,))
 
 
 PRESET = Preset(
@@ -42,4 +54,6 @@ PRESET = Preset(
     COUNTS,
     "the `path label` list val.txt with kinetics_400_labels.csv, or the authors' val.csv",
     read,
+    training=training,
+    halves=half_lists("kinetics400", "kinetics_400", "k400_splits"),
 )

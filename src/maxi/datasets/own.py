@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maxi.datasets.lists import Item
 from maxi.datasets.preset import Found, Split
 from maxi.errors import MaxiError
 from maxi.text.names import distinct, same
 from maxi.video.sources import list_videos
 
+TRAINING = ("train", "training")
+"""Splits that are trained on, and not measured where there are others."""
+
 
 def locate_own(where: str) -> list[Found]:
-    """Return the labelled videos of a folder or table (`X.csv:SPLIT` for one split), and those that are not there.
+    """Return the labelled videos of a folder or table, split by split, and those that are not there.
 
-    Raises MaxiError when videos have no labels.
+    A table with a column `split` has the splits that stand in it; `X.csv:SPLIT` is one of them. All choose from the
+    same names. Raises MaxiError when videos have no labels.
     """
     sources = list_videos(where)
     if unlabelled := [source for source in sources if source.label is None]:
@@ -22,8 +28,24 @@ def locate_own(where: str) -> list[Found]:
         )
     names = list(distinct(str(source.label) for source in sources))
     places = {same(name): k for k, name in enumerate(names)}
-    items = [Item(str(s.path), (places[same(str(s.label))],)) for s in sources]
-    pairs = list(zip(sources, items, strict=True))
-    videos = [(source.path, item) for source, item in pairs if source.path.exists()]
-    missing = [item for source, item in pairs if not source.path.exists()]
-    return [Found(Split("all", names, items, ()), videos, missing)]
+    found = []
+    for split in dict.fromkeys(source.split or "all" for source in sources):
+        pairs = [
+            (source.path, Item(str(source.path), (places[same(str(source.label))],)))
+            for source in sources
+            if (source.split or "all") == split
+        ]
+        videos = [(path, item) for path, item in pairs if path.exists()]
+        missing = [item for path, item in pairs if not path.exists()]
+        found.append(Found(Split(split, names, [item for _, item in pairs], ()), videos, missing))
+    return found
+
+
+def tested(found: Sequence[Found]) -> list[Found]:
+    """Return the splits that are measured: all, but for those of training videos where there are others."""
+    return [part for part in found if part.split.name.lower() not in TRAINING] or list(found)
+
+
+def trained(found: Sequence[Found]) -> Found | None:
+    """Return the split of training videos, or None."""
+    return next((part for part in found if part.split.name.lower() in TRAINING), None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from maxi.datasets.files import ListFolder, VideoTree
 from maxi.datasets.lists import Item, read_id_names, read_items
 from maxi.errors import MaxiError
+from maxi.randomness import shuffled
 from maxi.text.names import words
 
 
@@ -23,6 +26,21 @@ class Split:
     sources: Sequence[Path]
 
 
+class Listed(NamedTuple):
+    """Training videos, and the file that lists them."""
+
+    path: Path
+    items: Sequence[Item]
+
+
+class Halves(NamedTuple):
+    """The base-to-novel protocol: test videos of base and of novel names, and by seed training videos of the base."""
+
+    base: Split
+    novel: Split
+    training: Mapping[int, Listed]
+
+
 @dataclass(frozen=True)
 class Preset:
     """A dataset of the field.
@@ -30,7 +48,8 @@ class Preset:
     `counts` are the official numbers of videos of each test split, `n_names` that of the names of each. `read` returns
     the splits that the lists in a folder give. With `several_labels` a video may show several actions. `needs` says in
     words which lists are read. `corrected` puts names right that are wrong as they are handed around.
-    `shots` returns the list of K training videos of each name, drawn from the training part of the first split.
+    `shots` returns the list of K training videos of each name, drawn from `training`, the training videos of the first
+    split. `halves` returns the lists of the base-to-novel protocol.
     """
 
     name: str
@@ -41,7 +60,9 @@ class Preset:
     read: Callable[[ListFolder], list[Split]]
     several_labels: bool = False
     corrected: Callable[[Sequence[str]], Sequence[str]] | None = None
-    shots: Callable[[ListFolder, int], tuple[Path, list[Item]]] | None = None
+    shots: Callable[[ListFolder, int], Listed] | None = None
+    training: Callable[[ListFolder], Listed] | None = None
+    halves: Callable[[ListFolder], Halves] | None = None
 
 
 def field_splits(
@@ -60,15 +81,72 @@ def field_splits(
     return found
 
 
-def shot_list(n_names: int, *endings: str) -> Callable[[ListFolder, int], tuple[Path, list[Item]]]:
+def shot_list(n_names: int, *endings: str) -> Callable[[ListFolder, int], Listed]:
     """Return the function that reads a list of K videos a name, of which `{k}` stands in the endings of its path."""
 
-    def read(lists: ListFolder, k: int) -> tuple[Path, list[Item]]:
+    def read(lists: ListFolder, k: int) -> Listed:
         own_endings = [ending.format(k=k) for ending in endings]
         path = lists.require(f"list of {k} training videos a name", *own_endings)
-        return path, read_items(path, n_names)
+        return Listed(path, read_items(path, n_names))
 
     return read
+
+
+def half_lists(dataset: str, table: str, folder: str) -> Callable[[ListFolder], Halves]:
+    """Return the function that reads the lists of the base-to-novel protocol, in which each half has its own names.
+
+    `dataset` begins the names of files, such as `hmdb51_base_val.txt`. Among the lists as they are handed around,
+    `table` begins the names of the tables of names, and `folder` is that of the lists.
+    """
+
+    def read(lists: ListFolder) -> Halves:
+        splits = []
+        for half in ("base", "novel"):
+            names = (f"{dataset}_{half}.csv", f"{table}_{half}_labels.csv")
+            endings = (f"{dataset}_{half}_val.txt", f"{folder}/{half}_val.txt")
+            splits += field_splits(lists, names, {half: endings})
+        base, novel = splits
+        training = {}
+        for seed in (1, 2, 3):
+            endings = (
+                f"{dataset}_base_train_seed{seed}.txt",
+                f"{folder}/fs_base_s{seed}_train.txt",
+            )
+            path = lists.require(f"list of training videos of base names, seed {seed}", *endings)
+            training[seed] = Listed(path, read_items(path, len(base.names)))
+        return Halves(base, novel, training)
+
+    return read
+
+
+def drawn(
+    listed: Sequence[Item],
+    names: Sequence[str],
+    k: int,
+    seed: int,
+    present: Callable[[str], object],
+) -> list[Item]:
+    """Draw K videos of each name by (seed, path); one that is not `present` gives its place to the next.
+
+    The draws of one seed are nested: those of a smaller K are among those of a larger. Raises MaxiError when a name
+    has fewer than K videos.
+    """
+    items = []
+    # Paths from the folder that all have in common, so that a draw is the same wherever the videos lie.
+    paths = [os.path.abspath(item.path) for item in listed]
+    root = os.path.commonpath(paths)
+    by_path = {os.path.relpath(path, root): item for path, item in zip(paths, listed, strict=True)}
+    for label, name in enumerate(names):
+        of_name = {path: item for path, item in by_path.items() if item.labels[0] == label}
+        order = [
+            path for path in shuffled(list(of_name), "shots", seed) if present(of_name[path].path)
+        ]
+        if len(order) < k:
+            raise MaxiError(
+                f"{name!r} has {len(order)} training videos on disk, fewer than {k} shots; add videos or lower --shots"
+            )
+        items += [of_name[path] for path in order[:k]]
+    return items
 
 
 def namings(split: Split, preset: Preset | None = None) -> dict[str, list[str]]:
@@ -119,7 +197,7 @@ def locate(preset: Preset, root: Path, lists: Path | None = None) -> list[Found]
                 "name the folder of its own lists with --lists"
             )
     tree = VideoTree(root)
-    found = [_locate(split, tree) for split in splits]
+    found = [found_of(split, tree) for split in splits]
     if not any(part.videos for part in found):
         raise MaxiError(
             f"{root} holds none of the {sum(preset.counts.values()):,} videos of {preset.title}, such as "
@@ -128,7 +206,8 @@ def locate(preset: Preset, root: Path, lists: Path | None = None) -> list[Found]
     return found
 
 
-def _locate(split: Split, tree: VideoTree) -> Found:
+def found_of(split: Split, tree: VideoTree) -> Found:
+    """Return what of a split is in a tree of videos."""
     videos, missing = [], []
     for item in split.items:
         path = tree.find(item.path)

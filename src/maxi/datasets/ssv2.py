@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, text_of
-from maxi.datasets.preset import Preset, Split, field_splits, shot_list
+from maxi.datasets.lists import indexed, read_items, text_of
+from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
 from maxi.errors import MaxiError
 from maxi.files import parse_json
 
@@ -18,12 +18,24 @@ def read(lists: ListFolder) -> list[Split]:
     """Read the field's list, else the authors' `validation.json` and `labels.json`."""
     if lists.find(*NAMES):
         return field_splits(lists, NAMES, {"val": ("ssv2_val.txt", "ssv2_splits/validation.txt")})
+    return [_authors(lists, "val", "validation")]
+
+
+def training(lists: ListFolder) -> Listed:
+    """Read the training videos."""
+    if path := lists.find("ssv2_train.txt", "ssv2_splits/train.txt"):
+        return Listed(path, read_items(path, 174))
+    split = _authors(lists, "train", "train")
+    return Listed(split.sources[1], split.items)
+
+
+def _authors(lists: ListFolder, split: str, part: str) -> Split:
     table = lists.require(
-        "names", *NAMES, "something-something-v2-labels.json", "labels/labels.json", "labels.json"
+        "names", "something-something-v2-labels.json", "labels/labels.json", "labels.json"
     )
     path = lists.require(
-        "list of split val",
-        *("something-something-v2-validation.json", "labels/validation.json", "validation.json"),
+        f"list of split {split}",
+        *(f"something-something-v2-{part}.json", f"labels/{part}.json", f"{part}.json"),
     )
     try:
         ids: Any = parse_json(text_of(table))
@@ -34,7 +46,7 @@ def read(lists: ListFolder) -> list[Split]:
         raise MaxiError(
             f"{path} and {table} are not the authors' lists of videos and names; copy them again"
         ) from error
-    return [Split("val", names, indexed(videos, names, path), (table, path))]
+    return Split(split, names, indexed(videos, names, path), (table, path))
 
 
 def _plain(template: str) -> str:
@@ -51,4 +63,6 @@ PRESET = Preset(
     "something-something-v2-labels.json",
     read,
     shots=shot_list(174, "ssv2_train1_{k}shot.txt", "ssv2_splits/train1_few_shot_{k}.txt"),
+    training=training,
+    halves=half_lists("ssv2", "ssv2_174", "ssv2_splits"),
 )

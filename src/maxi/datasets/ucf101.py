@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, lines_of
-from maxi.datasets.preset import Preset, Split, field_splits, shot_list
+from maxi.datasets.lists import indexed, lines_of, read_id_names, read_items
+from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 3783, "2": 3734, "3": 3696}
@@ -15,22 +17,39 @@ def read(lists: ListFolder) -> list[Split]:
     if lists.find("ucf101.csv", "ucf_101_labels.csv"):
         endings = {k: (f"ucf101_val{k}.txt", f"ucf_splits/val{k}.txt") for k in COUNTS}
         return field_splits(lists, ("ucf101.csv", "ucf_101_labels.csv"), endings)
+    return [_authors(lists, k, f"testlist0{k}.txt") for k in COUNTS]
+
+
+def training(lists: ListFolder) -> Listed:
+    """Read the training videos of the first split."""
+    if path := lists.find("ucf101_train1.txt", "ucf_splits/train1.txt"):
+        return Listed(path, read_items(path, 101))
+    split = _authors(lists, "1", "trainlist01.txt")
+    return Listed(split.sources[1], split.items)
+
+
+def _authors(lists: ListFolder, k: str, ending: str) -> Split:
     table = lists.require("names", "ucf101.csv", "ucf_101_labels.csv", "classInd.txt")
+    names = _names(table)
+    path = lists.require(f"list of split {k}", ending)
+    videos = [line.split()[0] for _, line in lines_of(path)]
+    # The class of a video is its folder; one class is spelled in two ways.
+    rows = [(video, video.partition("/")[0]) for video in videos]
+    spelled = [(video, name.replace("HandStand", "Handstand")) for video, name in rows]
+    return Split(k, names, indexed(spelled, names, path), (table, path))
+
+
+def _names(table: Path) -> list[str]:
+    """Read the names of a table of the field, or of the authors, which counts from 1."""
+    if table.suffix == ".csv":
+        return read_id_names(table)
     names: list[str] = []
     for number, line in lines_of(table):
         parts = line.split()
         if len(parts) != 2 or parts[0] != str(len(names) + 1):
             raise MaxiError(f"{table}:{number}: not the next number and a name; copy it again")
         names.append(parts[1])
-    splits = []
-    for k in COUNTS:
-        path = lists.require(f"list of split {k}", f"testlist0{k}.txt")
-        videos = [line.split()[0] for _, line in lines_of(path)]
-        # The class of a video is its folder; one class is spelled in two ways.
-        rows = [(video, video.partition("/")[0]) for video in videos]
-        spelled = [(video, name.replace("HandStand", "Handstand")) for video, name in rows]
-        splits.append(Split(k, names, indexed(spelled, names, path), (table, path)))
-    return splits
+    return names
 
 
 PRESET = Preset(
@@ -42,4 +61,6 @@ PRESET = Preset(
     "classInd.txt",
     read,
     shots=shot_list(101, "ucf101_train1_{k}shot.txt", "ucf_splits/train1_few_shot_{k}.txt"),
+    training=training,
+    halves=half_lists("ucf101", "ucf_101", "ucf_splits"),
 )

@@ -29,9 +29,10 @@ from maxi.records import Bag, Caption, Match, Video, read_jsonl
 from maxi.run import Run, meta_path, write_signed
 from maxi.stages.adapt import adapt
 from maxi.stages.bag import bag_run
+from maxi.stages.embedding import embed
 from maxi.stages.index import index_run
 from maxi.stages.inputs import videos_key
-from maxi.stages.job import Job, embed, open_job
+from maxi.stages.job import Job, open_job
 from maxi.stages.train import train_run
 from maxi.video.sources import list_videos
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from maxi.models.text_embeddings import finite
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress
 from maxi.records import Skipped, Video
-from maxi.video.decode import Probe, centre_indices, clip_indices
+from maxi.video.decode import Probe, centre_indices
 from maxi.video.transforms import eval_transform, normalise
 from maxi.video.workers import Decoder, Request
 
@@ -31,6 +32,9 @@ def trunk_digest(backbone: Backbone) -> str:
 
 
 Frames = NDArray[np.uint8]
+Row = Callable[[Frames, Video], Tensor]
+
+CHUNK = 8  # videos whose frames are held while several models read them in turn
 
 ONE_VIEW = (1, 1)
 CROPS = {1: (0.5,), 3: (0.0, 0.5, 1.0)}
@@ -83,28 +87,22 @@ def embed_videos(
     return finite(torch.stack(rows), "videos").numpy()
 
 
-def store_embeddings(
-    model: VideoCLIP,
-    videos: Sequence[Video],
-    store: FeatureStore,
-    decoder: Decoder,
-    *,
-    n_frames: int,
-    trunk: bool,
-    progress: Progress,
-    views: tuple[int, int] = ONE_VIEW,
-) -> list[Skipped]:
-    """Store z_v (D,) of each video, or with `trunk` the trunk features of its frames (T, F).
+class Filler(NamedTuple):
+    """What fills a store: the row of a video's frames, and what must be done before rows are asked for."""
 
-    The frames are at the centres of `n_frames` equal segments. With several `views` (clips, and crops of each) a
-    video's row is the mean of the z_v of its views, so that its cosines are the means of theirs. Each video has its own
-    forward passes, so that its row never depends on other videos. Returns the videos that can no longer be decoded.
+    store: FeatureStore
+    row: Row
+    ready: Callable[[], object] | None = None
+
+
+def embedder(model: VideoCLIP, *, trunk: bool, views: tuple[int, int]) -> Row:
+    """Return the function that turns the frames of a video into its z_v (D,), or with `trunk` their features (T, F).
+
+    With several `views` (clips, and crops of each) z_v is the mean of the z_v of the views, so that its cosines are the
+    means of theirs. Each video has its own forward passes, so that its row never depends on other videos.
     """
     n_clips, n_crops = views
     places = CROPS[n_crops]
-
-    def indices(video: Video) -> list[int]:
-        return list(chain(*clip_indices(video.n_frames, n_frames, n_clips)))
 
     def row(frames: Frames, _: Video) -> Tensor:
         if trunk:
@@ -114,39 +112,53 @@ def store_embeddings(
         z_v = torch.stack([model.encode_video(pixels[None])[0] for pixels in pairs])
         return z_v.mean(0) if len(z_v) > 1 else z_v[0]
 
-    return fill_store(videos, store, decoder, indices, row, "embed", progress)
+    return row
 
 
 @torch.inference_mode()
-def fill_store(
+def fill_stores(
     videos: Sequence[Video],
-    store: FeatureStore,
+    fillers: Sequence[Filler],
     decoder: Decoder,
     indices: Callable[[Video], list[int]],
-    row: Callable[[Frames, Video], Tensor],
     what: str,
     progress: Progress,
 ) -> list[Skipped]:
-    """Store `row(frames, video)` of each video that the store lacks, from the frames at `indices(video)`.
+    """Store the rows of each video that a store lacks, from the frames at `indices(video)`.
 
-    `what` names the work in the progress bar. Returns the videos that can no longer be decoded.
+    Each video is decoded once for all stores. `what` names the work in the progress bar. Returns the videos that can no
+    longer be decoded.
     """
-    missing = [v for v in videos if v.id not in store]
+    missing = [v for v in videos if any(v.id not in filler.store for filler in fillers)]
     requests = (Request(v.path, tuple(indices(v))) for v in missing)
     skipped = []
     results = zip(missing, decoder.map(requests), strict=True)
-    for video, (_, frames) in progress(results, len(missing), what) if missing else ():
-        if isinstance(frames, MaxiError):
-            skipped.append(Skipped.unreadable(video.path, frames))
-            continue
-        assert isinstance(frames, np.ndarray)
-        features = row(frames, video).float().cpu().numpy()
-        if not np.isfinite(features).all():
-            raise MaxiError(
-                f"{video.path}: its features are not finite; check the weights of the backbone"
-            )
-        store.append(video.id, features)
+    shown: Iterator[tuple[Video, tuple[Request, Any]]]
+    shown = iter(progress(results, len(missing), what) if missing else ())
+    # A model that is made ready anew for each video would cost more than the video.
+    size = CHUNK if any(filler.ready for filler in fillers) else 1
+    while chunk := list(islice(shown, size)):
+        skipped += [
+            Skipped.unreadable(video.path, answer)
+            for video, (_, answer) in chunk
+            if isinstance(answer, MaxiError)
+        ]
+        for filler in fillers:
+            if filler.ready:
+                filler.ready()
+            for video, (_, frames) in chunk:
+                if isinstance(frames, np.ndarray) and video.id not in filler.store:
+                    _keep(filler, frames, video)
     return skipped
+
+
+def _keep(filler: Filler, frames: Frames, video: Video) -> None:
+    features = filler.row(frames, video).float().cpu().numpy()
+    if not np.isfinite(features).all():
+        raise MaxiError(
+            f"{video.path}: its features are not finite; check the weights of the backbone"
+        )
+    filler.store.append(video.id, features)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxi.features.embedding import Frames, fill_store, to_pixels
+from maxi.features.embedding import Filler, Frames, fill_stores, to_pixels
 from maxi.features.store import FeatureStore
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress
@@ -88,4 +88,4 @@ def embed_views(
         ]
         return torch.stack([model.video_trunk(to_pixels(model, clip)[None])[0] for clip in clips])
 
-    return fill_store(videos, store, decoder, indices, row, "augmented views", progress)
+    return fill_stores(videos, [Filler(store, row)], decoder, indices, "augmented views", progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
+from maxi.files import csv_text
 from maxi.models.text_embeddings import embed_names, embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.text.clean import with_name
@@ -163,16 +162,7 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
                 yield f"  {score:6.1%}  {name}  (cosine {cosine:.3f})"
 
 
-def _cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula, which would be run when the table is opened."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
 def _csv_lines(row: Prediction) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for rank, best in enumerate(zip(row.names, row.scores, row.cosines, strict=True), 1):
-        name, *numbers = best
-        cells = [_cell(row.path), row.start, row.end, rank, _cell(name), *numbers, row.none]
-        writer.writerow(cells)
-    yield buffer.getvalue().rstrip("\n")
+    answers = enumerate(zip(row.names, row.scores, row.cosines, strict=True), 1)
+    table = ((row.path, row.start, row.end, rank, *best, row.none) for rank, best in answers)
+    yield csv_text(table).rstrip("\n")

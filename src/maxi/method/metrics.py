@@ -30,6 +30,17 @@ def ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
     return rank
 
 
+def answers(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return the name that each video is taken for: scores (V, K), labels (V,) -> (V,).
+
+    That is the true label where its rank is 0, else the nearest of the other names.
+    """
+    others = scores.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    taken: NDArray[np.integer] = np.where(ranks(scores, labels) == 0, labels, others.argmax(1))
+    return taken
+
+
 def top_k(rank: NDArray[np.integer], k: int) -> float:
     """Return the share of videos whose true label is among the `k` best, in percent."""
     return 100.0 * float((rank < k).mean())

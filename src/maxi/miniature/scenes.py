@@ -127,6 +127,13 @@ def frames(
     scene: Scene, size: tuple[int, int], times: NDArray[np.float64]
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of a scene at `times` in seconds, each uint8 (H, W, 3); `size` is (width, height) in pixels."""
+    return (pixels for pixels, _ in shots(scene, size, times))
+
+
+def shots(
+    scene: Scene, size: tuple[int, int], times: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.uint8], dict[str, body.Point]]]:
+    """Yield the frames of a scene, each with the places of joints, object and floor in it, in pixels; see `frames`."""
     width, height = size
     rng = np.random.default_rng(scene.seed)
     backdrop_size = (int(width * FINE * (1 + 2 * MARGIN)), int(height * FINE * (1 + 2 * MARGIN)))
@@ -145,7 +152,8 @@ def frames(
         image = _drawn(scene, backdrop, size, phase(scene, time), (dx, dy))
         light = scene.shift.light * (1 + scene.shift.flicker * sway[2])
         pixels = _developed(image, scene.shift, light, rng, pixels)
-        yield pixels.astype(np.uint8)
+        moved = (dx / FINE, dy / FINE)
+        yield pixels.astype(np.uint8), points(scene, size, phase(scene, time), moved)
 
 
 def phase(scene: Scene, time: float) -> float:

@@ -26,16 +26,26 @@ _OUTSIDE = re.compile(r"(?P<function>[\w.]+:\w+)(?::(?P<folder>.+))?")
 
 
 def load_backbone(
-    spec: str, device: str = "cpu", *, normalisation: Normalisation = "model"
+    spec: str,
+    device: str = "cpu",
+    *,
+    normalisation: Normalisation = "model",
+    resize_to: int | None = None,
 ) -> Backbone:
     """Load `clip:ID_OR_PATH`, `siglip:ID_OR_PATH`, `objects`, a model or run folder, or `module:function[:FOLDER]`.
 
     With `imagenet`, frames are normalised by ImageNet's mean and std, as in the released code, not by the model's own.
-    Raises MaxiError when there is no such backbone, or it cannot be loaded or used.
+    `resize_to` is the short side of a frame before its centre is cut out, by default the model's own. Raises MaxiError
+    when there is no such backbone, or it cannot be loaded or used.
     """
     _check_device(device)
     backbone = _load(spec, device)
     _check(backbone, spec)
+    if resize_to and resize_to < backbone.image_size:
+        raise MaxiError(
+            f"{spec} reads {backbone.image_size} pixels; `resize_to` must not be below that, and is {resize_to}"
+        )
+    backbone.resize_to = resize_to or backbone.resize_to
     if normalisation == "imagenet":
         backbone.mean, backbone.std = IMAGENET_MEAN, IMAGENET_STD
     return backbone

@@ -116,14 +116,17 @@ def load_model(
     *,
     sigma: float | None = None,
     normalisation: Normalisation = "model",
+    resize_to: int | None = None,
 ) -> VideoCLIP:
     """Load a VideoCLIP in eval mode from `clip:ID_OR_PATH`, `siglip:ID_OR_PATH`, `objects`, or a model or run folder.
 
     `sigma` is by default that with which a saved model was trained, or else that of the backbone's recipe.
-    `normalisation` is explained at `load_backbone`. Raises MaxiError when the model cannot be found, loaded or used.
+    `normalisation` and `resize_to` are explained at `load_backbone`. Raises MaxiError when the model cannot be found,
+    loaded or used.
     """
     bound_caches()
-    backbone, saved = load_backbone(spec, device, normalisation=normalisation), saved_beside(spec)
+    backbone = load_backbone(spec, device, normalisation=normalisation, resize_to=resize_to)
+    saved = saved_beside(spec)
     if blocks := backbone.image_blocks:
         blocks.temporal = min(saved.temporal_blocks, blocks.n)
     sigma = sigma or saved.sigma or load_config(backbone=spec).train.sigma

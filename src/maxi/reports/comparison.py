@@ -36,7 +36,7 @@ def compare_files(first: Path, second: Path, *, anyway: bool = False) -> list[st
         )
     lines, unlike = [], []
     for a, b in pairs:
-        title = " · ".join(_key(a)[:4])
+        title = " · ".join((a["dataset"], a["split"], a["names"], a["part"]))
         models = a["model"] if a["model"] == b["model"] else f"{a['model']} and {b['model']}"
         lines.append(f"{title} · {models}")
         for name, one, other in _differences(a["conditions"], b["conditions"]):
@@ -61,17 +61,24 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _pairs(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """Yield the rows that belong together; of rows that were added later, the last."""
-    tables = [{_key(row): row for row in rows} for rows in (first, second)]
-    if all(len({row["model"] for row in rows}) == 1 for rows in (first, second)):
-        tables = [{key[:4]: row for key, row in table.items()} for table in tables]
+    """Yield the rows that belong together; of rows that were added later, the last.
+
+    What is one in each file, such as the model, need not be called alike.
+    """
+    fields = [
+        *("dataset", "split", "names", "part"),
+        *(
+            field
+            for field in ("texts", "model")
+            if any(len({row.get(field) for row in rows}) > 1 for rows in (first, second))
+        ),
+    ]
+    tables = [
+        {tuple(row.get(field) for field in fields): row for row in rows} for rows in (first, second)
+    ]
     for key, row in tables[0].items():
         if key in tables[1]:
             yield row, tables[1][key]
-
-
-def _key(row: Row) -> tuple[str, ...]:
-    return row["dataset"], row["split"], row["names"], row["part"], row["model"]
 
 
 def _differences(first: Row, second: Row, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -16,9 +16,10 @@ from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Caption, Journal, Match, Phrases, read_jsonl
 from maxi.run import require, write_signed
 from maxi.stages.caption import caption_inputs
+from maxi.stages.embedding import embed
 from maxi.stages.expand import expand_inputs
 from maxi.stages.inputs import Inputs, bag_videos
-from maxi.stages.job import Job, embed
+from maxi.stages.job import Job
 from maxi.stages.match import match_inputs
 from maxi.text.clean import with_name
 from maxi.text.verbs import VerbParser, parser_version

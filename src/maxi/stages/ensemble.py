@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
-from maxi.features.embedding import ONE_VIEW, prepare
 from maxi.files import refuse_full, write_json
 from maxi.method import evaluation
 from maxi.method.metrics import with_interval
@@ -24,16 +22,14 @@ from maxi.models.load import saved_beside
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Bag, Video, read_jsonl
 from maxi.run import require
+from maxi.stages.embedding import Member, embed_by
 from maxi.stages.evaluate import class_embeddings
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, fresh_model
 from maxi.stages.train import training_inputs
 from maxi.training.checkpoints import interpolate
-from maxi.video.decode import centre_indices
-from maxi.video.workers import Request
 
 ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
-CHUNK = 32  # videos decoded before the weights change
 
 
 def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, Any]]:
@@ -43,48 +39,29 @@ def ensemble_run(job: Job, alphas: Sequence[float] = ALPHAS) -> list[dict[str, A
     MaxiError when the run has no labelled videos, or when its last checkpoint is gone.
     """
     run, config = job.run, job.config
-    if config.eval.views != ONE_VIEW:
-        raise MaxiError(
-            "maxi ensemble measures one view of a video; leave out eval.n_clips and eval.n_crops"
-        )
     if not run.eval.manifest.exists():
         raise MaxiError(f"{run.folder} has no labelled videos; name some with --on")
     videos = read_jsonl(run.eval.manifest, Video)
     names = sorted({str(v.label) for v in videos})
-    labels = evaluation.label_indices(videos, names)
-    ends = _ends(job)
-    model = ends.model
-    ratios = sorted({0.0, *alphas})
-    z_l = []  # of each ratio
-    for alpha in ratios:
-        ends.become(alpha)
-        z_l.append(class_embeddings(job, model, names))
-    scores = np.zeros((len(ratios), len(videos), len(names)), np.float32)
-    requests = [
-        Request(v.path, tuple(centre_indices(v.n_frames, config.eval.n_frames))) for v in videos
-    ]
-    readable = np.zeros(len(videos), dtype=bool)
-    answers = iter(job.progress(enumerate(job.decoder.map(requests)), len(videos), "ensemble"))
-    while chunk := list(islice(_readable(answers), CHUNK)):
-        for number, alpha in enumerate(ratios):
-            ends.become(alpha)
-            for i, frames in chunk:
-                scores[number, i] = _embed(model, frames) @ z_l[number].T
-        readable[[i for i, _ in chunk]] = True
-    if not readable.any():
-        raise MaxiError(
-            f"{run.eval.manifest}: none of the labelled videos can be read any more; name others with --on"
-        )
-    rows = []
-    for alpha, table in zip(ratios, scores[:, readable], strict=True):
-        row = {"alpha": alpha, **evaluation.evaluate(table, labels[readable], names)}
-        row["gain"] = evaluation.compare(scores[0, readable], table, labels[readable])["top1"]
-        rows.append(row)
+    members = mixtures(job, sorted({0.0, *alphas}))
+    readable, z_v = embed_by(
+        job, members, videos, config.eval.n_frames, views=config.eval.views, label="ensemble"
+    )
+    labels = evaluation.label_indices(readable, names)
+    rows: list[dict[str, Any]] = []
+    frozen = None
+    for kind, member in members.items():
+        scores = z_v[kind] @ class_embeddings(job, member.ready(), names).T
+        frozen = scores if frozen is None else frozen
+        gain = evaluation.compare(frozen, scores, labels)["top1"]
+        row = {"alpha": float(kind), **evaluation.evaluate(scores, labels, names)}
+        rows.append({**row, "gain": gain})
     conditions = {
         "prompt": config.eval.prompt,
         "name_texts": config.eval.name_texts,
         "n_frames": config.eval.n_frames,
-        "videos": videos_key(videos),
+        "views": config.eval.tell_views(),
+        "videos": videos_key(readable),
         "backbone": config.backbone,
     }
     write_json(run.ensemble, {"rows": rows, "conditions": conditions})
@@ -106,6 +83,20 @@ def save_between(job: Job, alpha: float, folder: Path) -> None:
     ends = _ends(job)
     ends.become(alpha)
     ends.model.save(folder)
+
+
+def mixtures(job: Job, alphas: Sequence[float]) -> dict[str, Member]:
+    """Return models between the frozen and the fine-tuned one, by their share alpha of the latter's weights.
+
+    They share the memory of one model. Raises MaxiError when the run's last checkpoint is gone.
+    """
+    ends = _ends(job)
+    return {
+        str(alpha): Member(
+            str(job.run.folder), ends.model, partial(ends.become, alpha), {"alpha": alpha}
+        )
+        for alpha in alphas
+    }
 
 
 @dataclass(frozen=True)
@@ -152,17 +143,3 @@ def _ends(job: Job) -> _Ends:
     before = blocks.temporal if blocks else 0
     after = saved_beside(str(run.model)).temporal_blocks
     return _Ends(model, original, tuned, temporal=(before, after))
-
-
-@torch.inference_mode()
-def _embed(model: VideoCLIP, frames: np.ndarray) -> np.ndarray:
-    """Return z_v (D,) of one video's frames (T, H, W, C)."""
-    z_v: np.ndarray = model.encode_video(prepare(model, frames)[None])[0].float().cpu().numpy()
-    return z_v
-
-
-def _readable(answers: Iterator[Any]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the index and the frames of each video that decodes."""
-    for i, (_, frames) in answers:
-        if isinstance(frames, np.ndarray):
-            yield i, frames

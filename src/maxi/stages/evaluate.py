@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from maxi.config import NameTexts
 from maxi.files import digest, write_json, write_text
 from maxi.method import evaluation, expansion
+from maxi.models.load import saved_spec
 from maxi.models.text_embeddings import embed_names, embed_names_with_phrases
 from maxi.models.video_clip import VideoCLIP
 from maxi.randomness import shuffled
 from maxi.records import Bag, Video, read_jsonl
 from maxi.run import contents, require, signed
+from maxi.stages.embedding import Member, embed_by, members_of
 from maxi.stages.expand import expansion_context
 from maxi.stages.inputs import videos_key
-from maxi.stages.job import Job, embed
+from maxi.stages.job import Job
 from maxi.stages.train import training_inputs
 from maxi.text.names import distinct, words
 from maxi.text.phrasebook import canonical_keys
@@ -36,10 +39,10 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     run, config = job.run, job.config
     inputs = training_inputs(job, read_jsonl(run.bags, Bag))
     require(run.training, "train", inputs.key)
-    models = {"frozen": None, "adapted": run.model}
+    specs = {"frozen": "", "adapted": saved_spec(config.backbone, run.model)}
     if run.control.model.is_dir():
         if inputs.made(run.control.training):
-            models["shuffled"] = run.control.model
+            specs["shuffled"] = saved_spec(config.backbone, run.control.model)
         else:
             logger.warning(
                 "the control was trained on other bags or settings and is left out; "
@@ -52,16 +55,11 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     if not config.keep_camel_case:
         evaluated = [words(name) for name in evaluated]
     evaluation.label_indices(labelled, evaluated)
-    groups = [([v for v in videos if v.id in chosen], job.names()), (labelled, evaluated)]
 
-    scored: list[dict[str, tuple[list[Video], np.ndarray]]] = [{}, {}]  # one of each group
-    for kind, folder in models.items():
-        model = job.model(folder)
-        for tables, (group, group_names) in zip(scored, groups, strict=True):
-            # The answers of a control on videos without labels show nothing.
-            if group and (kind != "shuffled" or group is labelled):
-                tables[kind] = _scores(job, model, group, group_names)
-    sample, scores = _aligned(scored[0])
+    members = members_of(job, specs)
+    # The answers of a control on videos without labels show nothing.
+    on_sample = {kind: member for kind, member in members.items() if kind != "shuffled"}
+    sample, scores = _scores(job, on_sample, [v for v in videos if v.id in chosen], job.names())
     rows = evaluation.predictions(sample, scores, job.names())
     made = {run.training.name: contents(run.training)}
     with signed(run.predictions, made) as file:
@@ -69,7 +67,7 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     if not labelled:
         run.results.unlink(missing_ok=True)
         return []
-    readable, scores = _aligned(scored[1])
+    readable, scores = _scores(job, members, labelled, evaluated)
     write_rows(run.eval.predictions, evaluation.predictions(readable, scores, evaluated))
     records = _records(job, readable, scores, evaluated, videos)
     with signed(run.results, made) as file:
@@ -77,43 +75,35 @@ def evaluate_run(job: Job, *, names: Sequence[str] | None = None) -> list[dict[s
     return records
 
 
-def class_embeddings(job: Job, model: VideoCLIP, names: Sequence[str]) -> np.ndarray:
-    """Return z_l (K, D) of the names among which videos are recognised, as `eval.name_texts` says."""
+def class_embeddings(
+    job: Job, model: VideoCLIP, names: Sequence[str], texts: NameTexts | None = None
+) -> np.ndarray:
+    """Return z_l (K, D) of the names among which videos are recognised; `texts` are by default `eval.name_texts`."""
     config = job.config
-    if config.eval.name_texts == "templates":
+    texts = texts or config.eval.name_texts
+    if texts == "templates":
         return embed_names(model, names, config.match.templates)
-    if config.eval.name_texts == "prompt":
+    if texts == "prompt":
         return embed_names(model, names, [config.eval.prompt])
     phrases = expansion.expand(
         names, config.expand.expander, config.expand.n_phrases, context=expansion_context(job)
     )
-    texts = {row.name: row.texts for row in phrases}
-    return embed_names_with_phrases(model, names, texts, config.eval.prompt)
-
-
-def _aligned(
-    tables: dict[str, tuple[list[Video], np.ndarray]],
-) -> tuple[list[Video], dict[str, np.ndarray]]:
-    """Return the videos that were readable for every model, and each model's scores of them, (B, K).
-
-    `tables` holds, by model, the videos that were readable and their scores.
-    """
-    places = {kind: {v.id: i for i, v in enumerate(videos)} for kind, (videos, _) in tables.items()}
-    first = next(iter(tables.values()))[0]
-    common = [v for v in first if all(v.id in place for place in places.values())]
-    return common, {
-        kind: table[[places[kind][v.id] for v in common]] for kind, (_, table) in tables.items()
-    }
+    by_name = {row.name: row.texts for row in phrases}
+    return embed_names_with_phrases(model, names, by_name, config.eval.prompt)
 
 
 def _scores(
-    job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
-) -> tuple[list[Video], np.ndarray]:
-    """Return the videos that still decode, and their cosines with all names, (B, K)."""
-    z_l = class_embeddings(job, model, names)
+    job: Job, members: Mapping[str, Member], videos: Sequence[Video], names: Sequence[str]
+) -> tuple[list[Video], dict[str, np.ndarray]]:
+    """Return the videos that still decode, and by model their cosines with all names, (V, K)."""
     config = job.config.eval
-    readable, z_v = embed(job, model, videos, config.n_frames, views=config.views, label="evaluate")
-    return readable, z_v @ z_l.T
+    readable, z_v = embed_by(
+        job, members, videos, config.n_frames, views=config.views, label="evaluate"
+    )
+    return readable, {
+        kind: z_v[kind] @ class_embeddings(job, member.ready(), names).T
+        for kind, member in members.items()
+    }
 
 
 def _records(
@@ -147,6 +137,7 @@ def _records(
         "n_frames": config.eval.n_frames,
         "views": config.eval.tell_views(),
         "normalisation": config.normalisation,
+        "resize_to": config.resize_to,
         "names": digest(list(names)),
         "n_names": len(names),
         "names_seen": sum(is_known),

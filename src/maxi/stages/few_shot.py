@@ -1,29 +1,59 @@
-"""Few-shot: train on K labelled videos of each name of a dataset, and measure on its test split (Table 3)."""
+"""Few-shot and base-to-novel: train on K labelled videos of each name of a dataset, and measure (Table 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from maxi.config import Config
 from maxi.datasets.check import located
 from maxi.datasets.files import ListFolder, VideoTree
-from maxi.datasets.preset import Preset
+from maxi.datasets.lists import Item
+from maxi.datasets.own import tested, trained
+from maxi.datasets.preset import Found, Listed, Split, drawn, found_of
 from maxi.errors import MaxiError
-from maxi.files import refuse_full
+from maxi.files import digest, refuse_full
 from maxi.models.load import saved_spec
 from maxi.progress import Progress, bar
 from maxi.run import Run
+from maxi.settings import load_config
 from maxi.stages.bag import bag_run
 from maxi.stages.caption import caption_run
-from maxi.stages.datasets import evaluate_datasets
+from maxi.stages.datasets import Dataset, add, earlier, grouped, mean_of, measure
+from maxi.stages.embedding import members_of
 from maxi.stages.expand import expand_run
 from maxi.stages.index import index_sources, start_run
 from maxi.stages.job import open_job
 from maxi.stages.match import match_run
 from maxi.stages.train import train_run
 from maxi.video.sources import Source
+
+SHOTS = 16  # K of the base-to-novel protocol
+
+
+class Trial(NamedTuple):
+    """One training: what it is called, its K and, where they are several, its seed, its names and its videos."""
+
+    name: str
+    k: int
+    seed: int | None
+    listed: str
+    names: Sequence[str]
+    videos: Sequence[Source]
+
+
+class Place(NamedTuple):
+    """A dataset as it lies on disk, with all that training videos are found by."""
+
+    dataset: Dataset
+    tree: VideoTree | None
+    lists: ListFolder | None
+
+    def path(self, listed: str) -> Path | None:
+        """Return the file of a listed path; None when there is none."""
+        path = self.tree.find(listed) if self.tree else Path(listed)
+        return path if path and path.exists() else None
 
 
 def few_shot(
@@ -33,65 +63,240 @@ def few_shot(
     out: Path,
     *,
     lists: Path | None = None,
+    draws: int = 0,
     progress: Progress = bar,
 ) -> list[dict[str, Any]]:
-    """Train a model for each K on the dataset's own list of K videos a name, and return the rows of all models.
+    """Train a model for each K on K videos of each name, and return the rows of all models.
 
-    All start from `config.backbone`, which is measured beside them, and are measured on the same videos of the first
-    test split, since the lists are drawn from its training part. A run for each K lies in `out/K-shot`, and is gone on
-    with when the command is repeated. Raises MaxiError when a list or one of its videos is missing, and when `out`
-    holds files of others.
+    The videos are those of the dataset's own list of K; with `draws`, models are trained on so many draws from its
+    training videos, with the seeds 0, 1, ..., and a row has their mean. All start from `config.backbone`, which is
+    measured beside them, and are measured on the same videos of the first test split, since the lists are drawn from
+    its training part. A run for each lies in `out`, and is gone on with when the command is repeated. Raises MaxiError
+    when a list or one of its videos is missing, and when `out` holds files of others.
     """
-    _, preset, found = located(spec, lists)
-    if preset is None or preset.shots is None:
-        raise MaxiError(
-            f"{spec}: no lists of few-shot videos are known; give NAME:ROOT of ucf101, hmdb51 or ssv2, or train on a "
-            "table of your own with `maxi adapt --config few_shot -s shots=K`"
-        )
-    if not (out / "results.json").is_file() and not any(
-        (out / f"{k}-shot").is_dir() for k in shots
-    ):
-        refuse_full(out)
+    place = _place(spec, lists)
+    names = place.dataset.found[0].split.names
+    if draws:
+        listed = _training_of(place, spec)
+        trials = [
+            Trial(f"{k}-shot seed {seed}", k, seed, str(listed.path), names, videos)
+            for k in shots
+            for seed in range(draws)
+            for videos in [_sources(drawn(listed.items, names, k, seed, place.path), names, place)]
+        ]
+    else:
+        trials = [
+            Trial(f"{k}-shot", k, None, str(path), names, _all_of(path, items, names, place))
+            for k in shots
+            for path, items in [_published(place, spec, k)]
+        ]
+    first = place.dataset._replace(found=place.dataset.found[:1])
+    rows = _train_and_measure(config, trials, first, out, progress)
+    return _added(out, [*rows, *_means_over_seeds(rows)])
+
+
+def base_to_novel(
+    config: Config,
+    spec: str,
+    out: Path,
+    *,
+    lists: Path | None = None,
+    draws: int = 0,
+    progress: Progress = bar,
+) -> list[dict[str, Any]]:
+    """Train on 16 videos of each base name, and return the rows on base and on novel names, and their harmonic means.
+
+    Base and novel names, test videos and the training videos of three seeds are those of the field's lists; with
+    `draws`, the first half of the names is the base, and so many draws are taken from the training videos. Videos of a
+    half are told apart among its own names. See `few_shot`.
+    """
+    place = _place(spec, lists)
+    if draws:
+        listed = _training_of(place, spec)
+        halves, trials = _drawn_halves(place, listed, draws)
+    else:
+        preset = place.dataset.preset
+        if preset is None or preset.halves is None or place.lists is None:
+            raise MaxiError(
+                f"{spec}: no base-to-novel lists are known; add --draws 3 to draw from its training videos"
+            )
+        base, novel, training = preset.halves(place.lists)
+        assert place.tree is not None
+        halves = [found_of(split, place.tree) for split in (base, novel)]
+        trials = [
+            _base_trial(seed, path, base.names, _all_of(path, items, base.names, place))
+            for seed, (path, items) in training.items()
+        ]
+    if empty := [part.split.name for part in halves if not part.videos]:
+        raise MaxiError(f"{spec}: none of the {empty[0]} videos is on disk; check the folder")
+    dataset = place.dataset._replace(found=halves)
+    rows = _train_and_measure(config, trials, dataset, out, progress)
+    rows += _means_over_seeds(rows)
+    return _added(out, [*rows, *_harmonic(rows)])
+
+
+def _place(spec: str, lists: Path | None) -> Place:
+    """Find a dataset, and for a preset its tree of videos and its folder of lists."""
+    name, preset, found = located(spec, lists)
     root = Path(spec.partition(":")[2])
-    tree, folder = VideoTree(root), ListFolder(lists or root)
-    names = list(found[0].split.names)
-    sources = {
-        k: _videos(preset, folder, tree, names, k) for k in shots
-    }  # all are there before hours of training
-    models = {"frozen": config.backbone}
-    for k, videos in sources.items():
-        run = _train(config, names, videos, out / f"{k}-shot", progress)
-        models[f"{k}-shot"] = saved_spec(config.backbone, run.model)
+    own = Dataset(name, spec, preset, tested(found) if preset is None else found)
+    if preset is None:
+        return Place(own, None, None)
+    return Place(own, VideoTree(root), ListFolder(lists or root))
+
+
+def _published(place: Place, spec: str, k: int) -> Listed:
+    """Return the dataset's own list of K videos of each name."""
+    preset = place.dataset.preset
+    if preset is None or preset.shots is None or place.lists is None:
+        raise MaxiError(
+            f"{spec}: no lists of few-shot videos are known; add --draws 3 to draw from its training videos"
+        )
+    return preset.shots(place.lists, k)
+
+
+def _training_of(place: Place, spec: str) -> Listed:
+    """Return the training videos of a dataset, from which shots are drawn."""
+    preset = place.dataset.preset
+    if preset and preset.training and place.lists:
+        return preset.training(place.lists)
+    part = trained(located(spec)[2]) if preset is None else None
+    if part is None:
+        raise MaxiError(
+            f"{spec}: no training videos are known to draw from; give a csv with path, label and split, "
+            "whose split is `train` for them"
+        )
+    return Listed(Path(spec), part.split.items)
+
+
+def _sources(items: Sequence[Item], names: Sequence[str], place: Place) -> list[Source]:
+    """Return the videos of items that are on disk, with their labels."""
+    pairs = [(place.path(item.path), names[item.labels[0]]) for item in items]
+    return [Source(path, name) for path, name in pairs if path]
+
+
+def _all_of(path: Path, items: Sequence[Item], names: Sequence[str], place: Place) -> list[Source]:
+    """Return the videos of a list. Raises MaxiError when one is missing."""
+    videos = _sources(items, names, place)
+    if len(videos) < len(items):
+        missing = [item.path for item in items if not place.path(item.path)]
+        raise MaxiError(
+            f"{path}: {len(missing)} of {len(items)} videos are missing, first {missing[0]}; K videos a name would not "
+            "be K: add them, or draw others with --draws"
+        )
+    return videos
+
+
+def _drawn_halves(place: Place, listed: Listed, draws: int) -> tuple[list[Found], list[Trial]]:
+    """Return the test videos of both halves of the names, and the trials of the first."""
+    part = place.dataset.found[0]
+    if len(part.split.names) < 4:
+        raise MaxiError(
+            f"{place.dataset.spec} has {len(part.split.names)} names, which leave nothing to tell apart in halves; "
+            "give videos of at least four"
+        )
+    middle = (len(part.split.names) + 1) // 2
+    halves = []
+    for half, labels in (
+        ("base", range(middle)),
+        ("novel", range(middle, len(part.split.names))),
+    ):
+        names = [part.split.names[label] for label in labels]
+        own = {
+            item: item._replace(labels=(item.labels[0] - labels.start,))
+            for item in part.split.items
+            if item.labels[0] in labels
+        }
+        split = Split(half, names, list(own.values()), part.split.sources)
+        videos = [(path, own[item]) for path, item in part.videos if item in own]
+        halves.append(Found(split, videos, [own[item] for item in part.missing if item in own]))
+    base = halves[0].split.names
+    return halves, [
+        _base_trial(seed, listed.path, base, _sources(items, base, place))
+        for seed in range(draws)
+        for items in [drawn(listed.items, base, SHOTS, seed, place.path)]
+    ]
+
+
+def _base_trial(seed: int, path: Path, names: Sequence[str], videos: Sequence[Source]) -> Trial:
+    return Trial(f"{SHOTS}-shot seed {seed}", SHOTS, seed, str(path), names, videos)
+
+
+def _train_and_measure(
+    config: Config, trials: Sequence[Trial], dataset: Dataset, out: Path, progress: Progress
+) -> list[dict[str, Any]]:
+    """Train all trials, each in a run of its own, and return the rows of their models and of their start."""
+    folders = [out / trial.name.replace(" ", "-") for trial in trials]
+    if not (out / "results.json").is_file() and not any(folder.is_dir() for folder in folders):
+        refuse_full(out)
+    earlier(out)
+    start = Run(Path(config.backbone))
+    alpha = load_config(start.config).train.alpha if start.is_run() else None
+    specs = {"frozen": config.backbone}
+    about: dict[str, dict[str, Any]] = {}
+    for trial, folder in zip(trials, folders, strict=True):
+        run = _train(config, trial, folder, progress)
+        specs[trial.name] = saved_spec(config.backbone, run.model)
+        about[trial.name] = {
+            "trained_on": {
+                "shots": trial.k,
+                "seed": trial.seed,
+                "list": trial.listed,
+                "videos": digest(sorted((v.path.name, str(v.label)) for v in trial.videos)),
+                "start": config.backbone,
+                "start_alpha": alpha,
+            }
+        }
     with open_job(out, config, progress) as job:
         job.lock()
-        splits = [found[0].split.name]
-        return evaluate_datasets(job, models, [spec], out, lists=lists, splits=splits)
+        return measure(job, members_of(job, specs, about), dataset, out)
 
 
-def _videos(
-    preset: Preset, lists: ListFolder, tree: VideoTree, names: Sequence[str], k: int
-) -> list[Source]:
-    """Return the K videos of each name with their labels. Raises MaxiError when one is missing."""
-    assert preset.shots is not None
-    path, items = preset.shots(lists, k)
-    videos = [(tree.find(item.path), item) for item in items]
-    if missing := [item.path for found, item in videos if found is None]:
-        raise MaxiError(
-            f"{path}: {len(missing)} of {len(items)} videos are missing below {tree.root}, first {missing[0]}; "
-            "K videos a name would not be K"
-        )
-    return [Source(found, names[item.labels[0]]) for found, item in videos if found]
-
-
-def _train(
-    config: Config, names: Sequence[str], videos: Sequence[Source], folder: Path, progress: Progress
-) -> Run:
+def _train(config: Config, trial: Trial, folder: Path, progress: Progress) -> Run:
     """Train on labelled videos in a run of their own, and return it; a finished run is left as it is."""
     # The list has K videos of each name already.
     match = config.match.model_copy(update={"supervised": True, "shots": None})
     with open_job(folder, config.model_copy(update={"match": match}), progress) as job:
-        start_run(job, names)
-        index_sources(job, videos, job.run)
+        start_run(job, trial.names)
+        index_sources(job, trial.videos, job.run)
         for stage in (expand_run, match_run, caption_run, bag_run, train_run):
             stage(job)
         return job.run
+
+
+def _means_over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean and the deviation over seeds of all models that were trained on as many videos a name."""
+    trained_rows = [
+        {**row, "k": str(about["shots"])}
+        for row in rows
+        if (about := row["conditions"].get("trained_on")) and about["seed"] is not None
+    ]
+    groups = grouped(trained_rows, ("split", "names", "texts", "part", "k"))
+    return [
+        mean_of(group, {"model": f"{group[0]['k']}-shot mean of {len(group)}"})
+        for group in groups
+        if len(group) > 1
+    ]
+
+
+def _harmonic(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the harmonic means of what a model reaches on base and on novel names, in percent.
+
+    That of several seeds is of their means.
+    """
+    harmonic = []
+    for group in grouped(rows, ("names", "texts", "part", "model")):
+        if len(group) != 2:
+            continue
+        mean = mean_of(group, {"split": "harmonic"})
+        for figure in ("top1", "top5", "mean_per_class"):
+            base, novel = (row[figure] for row in group)
+            mean[figure] = round(2 * base * novel / (base + novel), 2) if base + novel else 0.0
+            del mean[f"{figure}_std"]
+        harmonic.append(mean)
+    return harmonic
+
+
+def _added(out: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    add(out, rows)
+    return rows

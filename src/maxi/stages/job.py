@@ -1,4 +1,4 @@
-"""Job: the run, settings, decoders and models that every stage works with, and embeddings through the store."""
+"""Job: the run, settings, decoders and models that every stage works with."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import torch
 
 from maxi import trust
 from maxi.config import Config
 from maxi.errors import MaxiError
-from maxi.features.embedding import ONE_VIEW, embeddings, store_embeddings, trunk_digest
-from maxi.features.store import FeatureStore
-from maxi.files import digest, write_text
+from maxi.files import write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
-from maxi.progress import Progress, bar, silent, under
+from maxi.progress import Progress, bar, silent
 from maxi.records import Skipped, Video
 from maxi.run import Run, lock
 from maxi.settings import dump_config, load_config, load_run
@@ -141,6 +138,7 @@ def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:
         resolve_device(config.device),
         sigma=None if saved else config.train.sigma,
         normalisation=config.normalisation,
+        resize_to=config.resize_to,
     )
 
 
@@ -151,42 +149,6 @@ def resolve_device(name: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def embed(
-    job: Job,
-    model: VideoCLIP,
-    videos: Sequence[Video],
-    n_frames: int,
-    *,
-    views: tuple[int, int] = ONE_VIEW,
-    label: str = "embed",
-) -> tuple[list[Video], np.ndarray]:
-    """Return the videos that still decode, and their z_v (B, D), computed once and kept in the store.
-
-    Where only the head is trained, features before the head are stored, so that all models of a run share them; but not
-    of several `views`. `label` is that of the progress.
-    """
-    backbone = model.backbone
-    trunk = job.config.train.trainable == "head" and views == ONE_VIEW
-    kind = trunk_digest(backbone) if trunk else backbone.fingerprint()
-    of_views = () if views == ONE_VIEW else views
-    store = FeatureStore(job.run.features, digest("segments", kind, n_frames, trunk, *of_views))
-    try:
-        failed = store_embeddings(
-            model,
-            videos,
-            store,
-            job.decoder,
-            n_frames=n_frames,
-            trunk=trunk,
-            views=views,
-            progress=under(label, job.progress),
-        )
-        kept = without(job, videos, failed)
-        return kept, embeddings(model, store, [v.id for v in kept], trunk=trunk)
-    finally:
-        store.close()
 
 
 def check_skipped(

@@ -8,8 +8,9 @@ from maxi.method import matching
 from maxi.models.text_embeddings import embed_names
 from maxi.records import Match, read_jsonl
 from maxi.run import write_signed
+from maxi.stages.embedding import embed
 from maxi.stages.inputs import Inputs
-from maxi.stages.job import Job, embed
+from maxi.stages.job import Job
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that should be a video, and its label where the source states one."""
+    """A file that should be a video, and its label and split where the source states them."""
 
     path: Path
     label: str | None = None
+    split: str | None = None
 
 
 def list_videos(where: str | Path) -> list[Source]:
@@ -121,7 +122,8 @@ def _csv(root: Path, split: str | None) -> list[Source]:
     for number, row in rows:
         if not row.get("path"):
             raise MaxiError(f"{root}:{number}: the path is empty; fill it in or remove the line")
-        sources.append(Source(root.parent / row["path"], plain(row.get("label", "")) or None))
+        label, own_split = plain(row.get("label", "")), row.get("split", "").strip()
+        sources.append(Source(root.parent / row["path"], label or None, own_split or None))
     return sources
 
 
