@@ -83,7 +83,7 @@ def test_no_file_imports_one_that_imports_it() -> None:
 
 def test_only_sources_reads_directory_names() -> None:
     readers = {"iterdir", "glob", "rglob", "walk", "listdir", "scandir"}
-    # These list checkpoints, weights and folders to be written, never videos.
+    # These list checkpoints, weights, phrases and folders to be written, never videos.
     own_folders = {
         "files",
         "training/checkpoints",
@@ -91,6 +91,7 @@ def test_only_sources_reads_directory_names() -> None:
         "models/saving",
         "run",
         "stages/rehearsal",
+        "text/phrasebook",
     }
     without_paths = {
         "method/bags",

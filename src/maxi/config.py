@@ -61,6 +61,11 @@ class MatchConfig(Stage):
         False,
         description="Take the videos' own labels for matches; for few-shot and supervised training alone.",
     )
+    file: str | None = Field(
+        None,
+        description="List of matches that were made elsewhere, `path id` a line, ids being places in the list of names "
+        "from 0; only its videos are matched, and all of them are kept.",
+    )
     shots: int | None = Field(
         None,
         ge=1,
@@ -90,6 +95,8 @@ class MatchConfig(Stage):
     def _shots_need_labels(self) -> MatchConfig:
         if self.shots and not self.supervised:
             raise ValueError("shots and supervised conflict: shots are drawn from labelled videos")
+        if self.file and self.supervised:
+            raise ValueError("file and supervised conflict: matches come from one of them")
         return self
 
 
@@ -127,6 +134,11 @@ class BagConfig(Stage):
     caption_parts: Literal["verbs", "verbs+phrases", "nouns"] = Field(
         "verbs+phrases",
         description="Parts of captions that enter the bag (`verbs`: as in Figure 6; `nouns`: as in Table 6).",
+    )
+    as_given: bool = Field(
+        False,
+        description="Take phrases and captions as they are, such as lists of verbs that were made elsewhere, and add "
+        "no verbs of theirs.",
     )
     weights: str | None = Field(
         None,

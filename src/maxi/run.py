@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from maxi.documents import Record, read_document
 from maxi.errors import MaxiError
-from maxi.files import WithoutLocksError, file_digest, refuse_full, try_lock, write_json
+from maxi.files import WithoutLocksError, digest, file_digest, refuse_full, try_lock, write_json
 from maxi.records import write_jsonl
 from maxi.settings import read_settings
 
@@ -230,5 +230,12 @@ def _record(path: Path) -> Any:
 
 
 def contents(path: Path) -> str:
-    """Return the digest of a file that is an input of a stage; empty when the file does not exist."""
+    """Return the digest of a file that is an input of a stage; empty when the file does not exist.
+
+    Of a folder it is that of the names, sizes and times of change of all files in it.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        states = [(file, file.stat()) for file in files]
+        return digest([(str(f.relative_to(path)), s.st_size, s.st_mtime_ns) for f, s in states])
     return file_digest(path) if path.is_file() else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from maxi.datasets.lists import read_items
 from maxi.errors import MaxiError
+from maxi.records import Match, Video
 from maxi.video.sources import EXTENSIONS, walk
 
 
@@ -58,15 +60,14 @@ def _key(path: PurePosixPath) -> tuple[str, ...]:
     return tuple(part.lower() for part in path.with_name(path.name.removesuffix(".gz")).parts)
 
 
-class VideoTree:
-    """The videos below a folder: flat, in class folders or in any others, with the suffix of any video format."""
+class PathIndex:
+    """Paths below a folder, found by listed ones: names of files decide, without their suffix, and then folders."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = _existing(root)
+    def __init__(self, root: Path, paths: Iterable[PurePosixPath]) -> None:
+        self.root = root
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
-        for path in _files_below(root):
-            if path.suffix.lower() in EXTENSIONS:
-                self._by_stem[path.stem.lower()].append(path)
+        for path in paths:
+            self._by_stem[path.stem.lower()].append(path)
 
     def __len__(self) -> int:
         return sum(map(len, self._by_stem.values()))
@@ -88,6 +89,35 @@ class VideoTree:
                 f"{self.root}: {order[0]} and {order[1]} both fit the listed {listed}; remove one of them"
             )
         return self.root / order[0]
+
+
+class VideoTree(PathIndex):
+    """The videos below a folder: flat, in class folders or in any others, with the suffix of any video format."""
+
+    def __init__(self, root: Path) -> None:
+        paths = _files_below(_existing(root))
+        super().__init__(root, (path for path in paths if path.suffix.lower() in EXTENSIONS))
+
+
+def read_matches(path: Path, names: Sequence[str], videos: Sequence[Video]) -> list[Match]:
+    """Read a list of matches, rows of a path and the place of a name in `names`, as the released code has it.
+
+    Returns those of the videos that it lists, in their order. Raises MaxiError for a row that is malformed, for a path
+    that fits two videos equally well, and when no path is that of a video.
+    """
+    index = PathIndex(Path(), (PurePosixPath(Path(video.path).as_posix()) for video in videos))
+    items = read_items(path, len(names))
+    pairs = ((index.find(item.path), item.labels[0]) for item in items)
+    places = {str(found): place for found, place in pairs if found}
+    if not places:
+        raise MaxiError(
+            f"{path}: none of its {len(items)} paths is one of the videos, such as {items[0].path}; name another list"
+        )
+    return [
+        Match(video.id, names[places[video.path]], 1.0, True)
+        for video in videos
+        if video.path in places
+    ]
 
 
 def _likeness(file: PurePosixPath, listed: PurePosixPath) -> tuple[int, bool]:

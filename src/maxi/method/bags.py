@@ -32,6 +32,18 @@ class Parser(Protocol):
     def phrases(self, texts: Sequence[str]) -> list[list[str]]: ...
 
 
+class AsGiven:
+    """Takes texts as they are; a name gives none."""
+
+    def captions(self, texts: Sequence[str], parts: str) -> list[list[str]]:
+        """Return each caption as the only text of it."""
+        return [[text] for text in texts]
+
+    def phrases(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return each phrase as the only text of it."""
+        return [[text] for text in texts]
+
+
 def build_bags(
     matches: Iterable[Match],
     phrases: Sequence[Phrases],
@@ -44,11 +56,13 @@ def build_bags(
     A bag holds the phrases of the matched name with their verbs, then the verbs of the name, then the texts that
     come from the captions. Each verb appears as lemma and as gerund. A text that several sources give appears once
     and names all of them. The name itself is left out, because it is in every training prompt already ("To avoid
-    duplication, we do not use t_i as text2", appendix B).
+    duplication, we do not use t_i as text2", appendix B). With `config.as_given` no verbs are added.
     """
     config, parser = config or BagConfig(), parser or VerbParser()
     captions_of_videos = {row.video: row for row in captions}
     weights = read_weights(given_path(config.weights)) if config.weights else {}
+    if config.as_given:
+        parser = AsGiven()
     texts_of_name = _texts_of_names(phrases if config.phrases else (), parser)
     kept = (match for match in matches if match.kept)
     while chunk := list(islice(kept, CHUNK)):

@@ -96,6 +96,8 @@ def _retrieval(argument: str, context: CaptionContext) -> Captioner:
 
 def _file(argument: str, context: CaptionContext) -> Captioner:
     path = given_path(argument)
+    if path.is_dir():
+        return lambda video, frames: _lines_of(path, Path(video.path))
     captions = {row.video: row.captions for row in read_jsonl(path, Caption)}
     videos_of_rows: dict[str, str] = {}
 
@@ -114,6 +116,19 @@ def _file(argument: str, context: CaptionContext) -> Captioner:
         return captions[key]
 
     return caption
+
+
+def _lines_of(folder: Path, video: Path) -> Sequence[str]:
+    """Return the lines of a video's own text file, in a folder of the name of the video's folder, or directly."""
+    for file in (folder / video.parent.name / f"{video.stem}.txt", folder / f"{video.stem}.txt"):
+        if file.is_file():
+            try:
+                return file.read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise MaxiError(
+                    f"{file}: cannot be read as UTF-8 text ({error}); mend it"
+                ) from error
+    return ()
 
 
 def _blip(argument: str, context: CaptionContext) -> Captioner:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+from maxi.datasets.files import read_matches
+from maxi.files import given_path
 from maxi.method import matching
 from maxi.models.text_embeddings import embed_names
-from maxi.records import Match, read_jsonl
+from maxi.models.video_clip import VideoCLIP
+from maxi.records import Match, Video, read_jsonl
 from maxi.run import write_signed
 from maxi.stages.embedding import embed
 from maxi.stages.inputs import Inputs
@@ -29,21 +33,44 @@ def match_inputs(job: Job) -> Inputs:
 def match_run(job: Job) -> list[Match]:
     """Write `matches.jsonl`, in which the frozen model matches every video to its nearest name (Eq. 1).
 
-    With `match.supervised` the videos' own labels are the matches. Returns the rows.
+    With `match.supervised` the videos' own labels are the matches, and with `match.file` those of a list. Returns the
+    rows.
     """
     run, inputs = job.run, match_inputs(job)
     videos, names, config = inputs.videos(), inputs.names(), inputs.settings("match")
-    model = None if config.supervised else inputs.backbone()
+    if config.file:
+        inputs.files(given_path(config.file))
+        inputs.note("paths", [v.path for v in videos])
+    model = None if config.supervised or config.file else inputs.backbone()
     if inputs.made(run.matches):
         return read_jsonl(run.matches, Match)
-    if model is None:
+    if model:
+        rows = _nearest(job, model, videos, names)
+    elif config.file:
+        rows = read_matches(given_path(config.file), names, videos)
+        if len(rows) < len(videos):
+            logger.warning(
+                "%d of %d videos are not in %s and are left out",
+                *(len(videos) - len(rows), len(videos), config.file),
+            )
+    else:
         rows = matching.by_labels(videos, names, config.shots, inputs.settings("seed"))
-        write_signed(run.matches, rows, inputs.key)
-        return rows
+    write_signed(run.matches, rows, inputs.used())
+    if model:
+        for warning in matching.warnings(rows, names):
+            logger.warning(warning)
+    return rows
+
+
+def _nearest(
+    job: Job, model: VideoCLIP, videos: Sequence[Video], names: Sequence[str]
+) -> list[Match]:
+    """Match each video that still decodes to its nearest name."""
+    config = job.config.match
     z_l = embed_names(model, names, config.templates)
-    videos, z_v = embed(job, model, videos, config.n_frames)
-    rows = matching.match(
-        [v.id for v in videos],
+    readable, z_v = embed(job, model, videos, config.n_frames)
+    return matching.match(
+        [v.id for v in readable],
         z_v,
         names,
         z_l,
@@ -52,7 +79,3 @@ def match_run(job: Job) -> list[Match]:
         top_k=config.top_k,
         tau=config.tau,
     )
-    write_signed(run.matches, rows, inputs.used())
-    for warning in matching.warnings(rows, names):
-        logger.warning(warning)
-    return rows

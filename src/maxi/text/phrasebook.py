@@ -99,19 +99,30 @@ def shipped_book() -> Phrasebook:
 def read_book(path: Path) -> Phrasebook:
     """Read a user's phrases: {"name", "texts"} rows (.jsonl), an object of lists (.json) or `name<TAB>phrase` lines.
 
-    Raises MaxiError, which names the line, for anything else.
+    A folder has a file `NAME.txt` for each name, with one phrase a line. Raises MaxiError, which names the line, for
+    anything else.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaxiError(
-            f"{path}: cannot be read as UTF-8 text ({error}); name an existing file"
-        ) from error
+    if path.is_dir():
+        if not (found := sorted(path.glob("*.txt"))):
+            raise MaxiError(
+                f"{path} holds no files such as `playing guitar.txt`; name another folder"
+            )
+        return Phrasebook((file.stem, (), _text_of(file).splitlines()) for file in found)
+    text = _text_of(path)
     if path.suffix.lower() == ".json":
         return Phrasebook(_object_rows(path, text))
     read_row = _json_row if path.suffix.lower() == ".jsonl" else _tab_row
     lines = enumerate(text.splitlines(), 1)
     return Phrasebook(read_row(f"{path}:{number}", line) for number, line in lines if line.strip())
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaxiError(
+            f"{path}: cannot be read as UTF-8 text ({error}); name an existing file"
+        ) from error
 
 
 def _row(where: str, name: Any, aliases: Any, texts: Any) -> tuple[str, list[str], list[str]]:
