@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from maxi.demo.proof import demo_config
-from maxi.demo.trial import Row, Split, all_phrases, labelled, scores_of, train_row, truth_of
+from maxi.demo.trial import Row, all_phrases, labelled, scores_of, train_row, truth_of
 from maxi.files import read_json, write_json
 from maxi.method.evaluation import label_indices
 from maxi.method.matching import keep_confident, match
@@ -29,6 +29,7 @@ from maxi.progress import bar
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.job import Job, embed, open_job
+from maxi.studies.collection import Split
 
 KEEP = 0.9
 

@@ -20,7 +20,7 @@ import numpy as np
 from bags import soft, top1
 from maxi.config import Config
 from maxi.demo.proof import demo_config
-from maxi.demo.trial import FULL, Row, Split, labelled, scores_of, train_row, truth_of
+from maxi.demo.trial import FULL, Row, labelled, scores_of, train_row, truth_of
 from maxi.files import write_json
 from maxi.method.metrics import mean_interval, with_interval
 from maxi.miniature.actions import partition
@@ -35,6 +35,7 @@ from maxi.stages.index import index_run, start_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.match import match_run
 from maxi.stages.train import train_run
+from maxi.studies.collection import Split
 
 SOFT = "soft matches as graded positives"
 WAYS: dict[str, Mapping[str, Any]] = {

@@ -24,8 +24,9 @@ ROOMS = {
     "training": "features method models text video",
     "reports": "datasets method text video",
     "stages": "datasets features method models reports text training video",
-    "demo": "method miniature models reports stages video",
-    "cli": "datasets demo method models reports stages video",
+    "studies": "method miniature models reports stages text video",
+    "demo": "method miniature models reports stages studies video",
+    "cli": "datasets demo method models reports stages studies video",
 }
 GROUND = "config documents errors files memory progress randomness records run settings trust"
 

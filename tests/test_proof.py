@@ -15,12 +15,13 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.demo.proof import demo, demo_config, outcome
-from maxi.demo.trial import FULL, SMALL, Sizes
+from maxi.demo.trial import FULL, SMALL
 from maxi.errors import MaxiError
 from maxi.files import digest
 from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.settings import load_config
+from maxi.studies.collection import Sizes
 from maxi.video.workers import Answer, Decoder, Request
 
 TINY = Sizes(pool=192, unseen=256, known=48)

@@ -108,6 +108,21 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
+def note_options(path: Path, options: dict[str, Any]) -> None:
+    """Note the options of what is to lie in a folder, in a file of it. Raises MaxiError when it holds other ones."""
+    if not path.exists():
+        refuse_full(path.parent)
+    noted = read_json(path) if path.exists() else options
+    if not isinstance(noted, dict) or not noted.keys() >= options.keys():
+        raise MaxiError(f"{path} is not of this command; choose another folder")
+    if different := [key for key in options if noted[key] != options[key]]:
+        raise MaxiError(
+            f"{path.parent} was made with other {' and '.join(different)}; choose another folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, options)
+
+
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text. Raises ValueError when it is malformed, too deep, or holds NaN or Infinity."""
     try:

@@ -8,7 +8,7 @@ file, then `-s key=value`. A key that only one stage has needs no prefix (`-s lr
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -191,6 +191,13 @@ def parse_config(data: Any, where: str = "") -> Config:
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         message = first["msg"].removeprefix("Value error, ")
         raise MaxiError(f"{where}{': ' if where else ''}setting {name}: {message}") from error
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return settings with some changed, by their names. Raises MaxiError as `load_config` does."""
+    data = config.model_dump()
+    _merge(data, dict(settings), "settings")
+    return parse_config(data)
 
 
 def dump_config(config: Config) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 from maxi.config import Config
 from maxi.demo.page import write_showcase
-from maxi.demo.trial import FULL, SMALL, WITHOUT_TRAINING, Sizes, run_trial
-from maxi.errors import MaxiError
-from maxi.files import read_json, refuse_full, write_json
+from maxi.demo.trial import FULL, SMALL, WITHOUT_TRAINING, run_trial
+from maxi.files import note_options, read_json, write_json
 from maxi.method.metrics import mean_interval, with_interval
 from maxi.progress import Progress, bar
 from maxi.settings import load_config
+from maxi.studies.collection import Sizes
 
 SMALL_BATCH = "train.batch_size=72"
 """With few videos: two steps an epoch with the 144 that are kept."""
@@ -54,7 +54,7 @@ def demo(
         "sizes": sizes._asdict(),
         "control": full,
     }
-    _check_same(folder / "demo.json", plan)
+    note_options(folder / "demo.json", plan)
     if not full:
         overrides = (SMALL_BATCH, *overrides)
     records: list[dict[str, Any]] = []
@@ -128,21 +128,6 @@ def compare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             row = {"model": model, "other": other, "split": split}
             rows.append({**row, "gain": gain, "interval": interval})
     return rows
-
-
-def _check_same(path: Path, plan: dict[str, Any]) -> None:
-    """Note the options of a demonstration in a file. Raises MaxiError when it holds other ones."""
-    if not path.exists():
-        refuse_full(path.parent)
-    noted = read_json(path) if path.exists() else plan
-    if not isinstance(noted, dict) or not noted.keys() >= plan.keys():
-        raise MaxiError(f"{path} is of no demonstration; choose another folder")
-    if different := [key for key in plan if noted[key] != plan[key]]:
-        raise MaxiError(
-            f"{path.parent} holds a demonstration with other {' and '.join(different)}; choose another folder"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, plan)
 
 
 def summarise(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,26 +22,20 @@ from maxi.miniature.actions import BY_NAME, VALIDATION, partition
 from maxi.miniature.videos import Order, draw_clip, render
 from maxi.models.text_embeddings import embed_names
 from maxi.progress import Progress, under
-from maxi.randomness import shuffled
 from maxi.records import Bag, Caption, Match, Video, read_jsonl
 from maxi.run import Run, meta_path, write_signed
 from maxi.stages.adapt import adapt
 from maxi.stages.bag import bag_run
+from maxi.stages.branch import branch
 from maxi.stages.embedding import embed
 from maxi.stages.index import index_run
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, open_job
 from maxi.stages.train import train_run
+from maxi.studies.collection import Sizes, Split
+from maxi.studies.replacements import permuted_names, true_matches
+from maxi.studies.study import Matches
 from maxi.video.sources import list_videos
-
-
-class Sizes(NamedTuple):
-    """Numbers of videos: unlabelled ones to train on, and labelled ones of unseen and of known actions."""
-
-    pool: int
-    unseen: int
-    known: int
-
 
 SMALL = Sizes(pool=160, unseen=320, known=80)
 FULL = Sizes(pool=400, unseen=640, known=240)
@@ -54,26 +46,6 @@ def parts_of(control: bool) -> list[str]:
     """Return the parts of a trial of the adapted model, with or without the control, as its progress calls them."""
     training = ["train", "train control"] if control else ["train"]
     return ["render", "index", "embed", "caption", "bag", *training, "evaluate"]
-
-
-Matches = Callable[[Sequence[Match], Mapping[str, str], Sequence[str], int], list[Match]]
-"""Replaces the matches: (matches, the true action by video id, the known names, seed)."""
-
-
-def _true(
-    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
-) -> list[Match]:
-    """Replace every name by the true action of the video, and keep all matches."""
-    return [replace(row, name=truth[row.video], kept=True) for row in rows]
-
-
-def _permuted(
-    rows: Sequence[Match], truth: Mapping[str, str], names: Sequence[str], seed: int
-) -> list[Match]:
-    """Replace every name by the next one in a random circle, so that equal names stay equal and all are wrong."""
-    circle = shuffled(list(names), "permuted names", seed)
-    successor = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
-    return [replace(row, name=successor[row.name]) for row in rows]
 
 
 class Row(NamedTuple):
@@ -94,21 +66,13 @@ ROWS = {
     "names_phrases_instance": Row(True, False, "mil_nce_instance"),
     "names_captions": Row(False, True),
     "names_captions_instance": Row(False, True, "mil_nce_instance"),
-    "permuted": Row(False, False, matches=_permuted),
-    "true_labels": Row(matches=_true),
+    "permuted": Row(False, False, matches=permuted_names),
+    "true_labels": Row(matches=true_matches),
 }
 """The models that the proof trains beside the full bags (`adapted`) and the shuffled control."""
 
 
 WITHOUT_TRAINING = ("centred", "averaged_phrases")
-
-
-class Split(NamedTuple):
-    """Labelled videos, and the names among which each is to be recognised."""
-
-    name: str
-    videos: list[Video]
-    names: list[str]
 
 
 Scores = NDArray[np.float32]
@@ -241,24 +205,12 @@ def train_row(
     progress: Progress,
 ) -> dict[str, Scores]:
     """Train one row of the proof in its own run, on the main run's matches, phrases and captions; return its scores."""
-    run = Run(main.folder.parent / "rows" / name)
     bag_settings = {"phrases": row.phrases, "captions": row.captions, **row.bag}
     settings = {
         "bag": config.bag.model_copy(update=bag_settings),
         "train": config.train.model_copy(update={"objective": row.objective}),
     }
-    run.create()
-    for path in (
-        main.config,
-        main.actions,
-        main.manifest,
-        main.matches,
-        main.phrases,
-        main.captions,
-    ):
-        for file in (path, meta_path(path)):
-            if file.exists():
-                shutil.copy2(file, run.folder / file.name)
+    run = branch(main, main.folder.parent / "rows" / name, config, config)
     if row.matches:
         matches = read_jsonl(main.matches, Match)
         known = sorted(set(truth.values()))

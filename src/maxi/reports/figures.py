@@ -22,6 +22,17 @@ COLOURS = {
     "control": "#060606",
     "bad": "#070707",
 }
+LIGHT = {
+    "ink": "#1b1f24",
+    "muted": "#5b6570",
+    "line": "#d5dae0",
+    "frozen": "#8a94a0",
+    "adapted": "#1a7f5a",
+    "control": "#c26a12",
+    "bad": "#b3362b",
+}
+"""The same colours for a figure that stands alone."""
+
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": COLOURS["line"],
@@ -155,6 +166,29 @@ def intervals(rows: Mapping[str, Bar], *, x: str, chance: float) -> str:
         axes.set(xlabel=x)
 
     return _draw(paint, (4.4, 0.75 + 0.25 * len(rows)))
+
+
+def gains(rows: Mapping[str, tuple[float, Sequence[float]]], *, x: str) -> str:
+    """Draw one gain with its interval per name, in their order from the top, and a line at 0. Returns an SVG."""
+
+    def paint(axes: Any) -> None:
+        for place, (gain, (low, high)) in enumerate(rows.values()):
+            colour = COLOURS["adapted" if low > 0 else "bad" if high < 0 else "frozen"]
+            axes.plot([low, high], [place, place], color=colour, linewidth=2)
+            axes.plot(gain, place, marker="o", color=colour)
+        axes.axvline(0, color=COLOURS["ink"], linestyle="--", linewidth=0.8)
+        _name_rows(axes, list(rows))
+        axes.set(xlabel=x)
+
+    return _draw(paint, (4.6, 0.75 + 0.25 * len(rows)))
+
+
+def standalone(svg: str) -> str:
+    """Return the SVG of a figure as a file of its own, with the colours of a light page."""
+    style = "; ".join(f"--{name}: {colour}" for name, colour in LIGHT.items())
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head = f'<svg {names} style="{style}; font-family: sans-serif; background: #ffffff"'
+    return svg.replace("<svg", head, 1)
 
 
 def changes(rows: Mapping[str, tuple[float, float]], *, x: str) -> str:

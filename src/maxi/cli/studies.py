@@ -1,0 +1,79 @@
+"""The verb of the `maxi` command for studies: the paper's tables as commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from maxi.cli.group import NewFolder, main, progress_of, shared_options
+from maxi.cli.output import say
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "-o", "out", required=True, type=NewFolder(path_type=Path), help="Folder of runs and tables."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of seeds; each renders its own videos and trains every row.",
+)
+@click.option(
+    "--seed-offset",
+    "offset",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The first seed.",
+)
+@click.option("--videos", help="Videos of your own, in place of the rendered world.")
+@click.option("--actions", type=click.Path(path_type=Path), help="Their action names, one a line.")
+@click.option("--eval", "labelled", help="Labelled videos to measure on.")
+@shared_options("backbone", "config", "set")
+@click.pass_context
+def study(
+    context: click.Context,
+    /,
+    names: tuple[str, ...],
+    out: Path,
+    seeds: int,
+    offset: int,
+    videos: str | None,
+    actions: Path | None,
+    labelled: str | None,
+    backbone: str | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Train the rows of studies, such as the paper's tables, and say what differs: table, figure and sentences.
+
+    NAMES are some of sources, keep, bagcontents, objective, bagsize, temporal, contrast, frames and control, or `all`.
+
+    Example: maxi study objective -o studies
+    """
+    from maxi.studies.run import Own, lines_of, run_studies
+
+    own = None
+    if videos or actions or labelled:
+        if not (videos and actions and labelled):
+            raise click.UsageError(
+                "--videos, --actions and --eval go together: give all of them, or none"
+            )
+        own = Own(videos, actions, labelled)
+    run_studies(
+        names,
+        out,
+        seeds=seeds,
+        offset=offset,
+        own=own,
+        config_file=config_file,
+        overrides=settings,
+        backbone=backbone,
+        progress=progress_of(context),
+    )
+    for line in lines_of(out, names):
+        say(line)

@@ -1,0 +1,157 @@
+"""Studies: rows are trained once each, and sentences follow from the intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from maxi.cli import main
+from maxi.errors import MaxiError
+from maxi.progress import silent
+from maxi.records import Match
+from maxi.settings import changed, load_config
+from maxi.studies.collection import Sizes
+from maxi.studies.outcome import difference, sentences, summary, table
+from maxi.studies.replacements import permuted_names, true_matches
+from maxi.studies.run import run_studies
+from maxi.studies.study import Claim, Row, Study
+from maxi.studies.table import STUDIES
+
+TINY = Sizes(pool=48, unseen=32, known=24)
+QUICK = "epochs=1 batch_size=8 train.n_frames=2 match.n_frames=2 eval.n_frames=2 caption.n_frames=2"
+
+
+def record(row: str, right: str, seed: int = 0) -> dict[str, Any]:
+    top1 = 100 * right.count("1") / len(right)
+    return {
+        "row": row,
+        "split": "unseen",
+        "seed": seed,
+        "top1": top1,
+        "right": right,
+        "n": len(right),
+    }
+
+
+PAIR = Study("Which?", "Table 0", {"a": Row(published="1.0"), "b": Row()}, [Claim("a", "b")])
+
+
+def test_one_seed_is_paired_over_its_videos() -> None:
+    rights = {"frozen": "0" * 40, "a": "1" * 30 + "0" * 10, "b": "1" * 10 + "0" * 30}
+    records = [record(row, right) for row, right in rights.items()]
+    found = difference(records, "unseen", "a", "b")
+    assert found.gain == pytest.approx(50)
+    assert found.verdict == "agrees"
+    assert difference(records, "unseen", "b", "a").verdict == "disagrees"
+    (sentence,) = sentences(PAIR, records)
+    assert sentence.startswith("“a” over “b”: +50.0 [")
+    assert sentence.endswith("so the direction agrees.")
+    same = [record(row, "01" * 20) for row in rights]
+    assert sentences(PAIR, same)[0].endswith("cannot be told at this size.")
+
+
+def test_several_seeds_have_an_interval_over_their_differences() -> None:
+    records = [
+        record(row, "1" * (n + seed) + "0" * (20 - n - seed), seed)
+        for row, n in (("frozen", 5), ("a", 9), ("b", 7))
+        for seed in range(3)
+    ]
+    found = difference(records, "unseen", "a", "b")
+    assert found == pytest.approx((10, 10, 10))  # the same in all seeds
+    rows = {row["row"]: row for row in summary(PAIR, records)}
+    assert rows["a"]["splits"]["unseen"]["gain"] == pytest.approx(20)
+    assert "gain" not in rows["frozen"]["splits"]["unseen"]
+    written = table(PAIR, records)
+    assert "| a | 50.0 | +20.0 [+20.0, +20.0] | 1.0 |" in written
+    assert "Seeds 0, 1, 2; 20 videos of unseen each." in written
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_rows_have_valid_settings_and_claims_name_rows(name: str) -> None:
+    study, config = STUDIES[name], load_config(backbone="miniature")
+    for row in study.rows.values():
+        changed(config, row.settings)
+    for claim in study.claims:
+        assert {*claim} <= {"frozen", *study.rows}
+
+
+def test_settings_are_changed_by_their_names() -> None:
+    config = load_config(backbone="miniature")
+    assert changed(config, {}) == config
+    assert changed(config, {"train.objective": "nce"}).train.objective == "nce"
+    with pytest.raises(MaxiError, match="unknown setting"):
+        changed(config, {"train.objectives": "nce"})
+
+
+def test_replaced_matches() -> None:
+    rows = [Match(v, "x", 0.5, False) for v in "abc"]
+    truth, names = {"a": "x", "b": "y", "c": "elsewhere"}, ["x", "y"]
+    assert [(m.video, m.name, m.kept) for m in true_matches(rows, truth, names, 0)] == [
+        ("a", "x", True),
+        ("b", "y", True),
+    ]
+    assert {m.name for m in permuted_names(rows, truth, names, 0)} == {"y"}
+
+
+def test_a_study_on_videos_of_ones_own(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    words = ["-q", "study", "bagsize", "control", "-o", str(tmp_path / "out")]
+    words += ["--videos", str(videos), "--actions", str(actions), "--eval", str(videos)]
+    words += ["--backbone", f"clip:{tiny_clip}", "-s", "lr=1e-3"]
+    words += [word for setting in QUICK.split() for word in ("-s", setting)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    assert "## How many texts of a bag does a step need?" in done.stdout.splitlines()
+    records = json.loads((tmp_path / "out" / "bagsize.json").read_text())
+    assert [r["row"] for r in records] == ["frozen", "1", "4", "8", "16"]
+    assert {len(r["right"]) for r in records} == {8}
+    assert len({r["conditions"]["videos"] for r in records}) == 1
+    page = (tmp_path / "out" / "bagsize.html").read_text()
+    assert "77.88 / 51.09 / 71.24" in page
+    assert (tmp_path / "out" / "bagsize.svg").read_text().startswith("<svg xmlns=")
+    # Rows that are equal, here 16 texts and `adapted`, are one run; nothing is trained once more.
+    runs = sorted((tmp_path / "out" / "seed-0" / "rows").iterdir())
+    assert len(runs) == 3 + 1 + 2
+    written = {
+        run: (run / "training.json").stat().st_mtime_ns
+        for run in runs
+        if (run / "training.json").is_file()
+    }
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert {run: (run / "training.json").stat().st_mtime_ns for run in written} == written
+    other = CliRunner().invoke(main, [*words, "-s", "lr=1e-4"])
+    assert other.exit_code == 1
+    assert "was made with other overrides; choose another folder" in other.stderr
+
+
+def test_what_is_missing_is_told(videos: Path, actions: Path, tmp_path: Path) -> None:
+    words = ["-q", "study", "-o", str(tmp_path / "out")]
+    unknown = CliRunner().invoke(main, [*words, "objectives"])
+    assert unknown.exit_code == 1
+    assert "objective" in unknown.stderr
+    assert CliRunner().invoke(main, [*words, "keep", "--videos", str(videos)]).exit_code == 2
+    wrong = CliRunner().invoke(main, [*words, "keep", "--backbone", "objects"])
+    assert "the rendered world is for the backbone miniature" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_study_on_the_rendered_world(tmp_path: Path) -> None:
+    run_studies(
+        ["keep"],
+        tmp_path,
+        seeds=2,
+        overrides=QUICK.split(),
+        sizes=TINY,
+        progress=silent,
+    )
+    records = json.loads((tmp_path / "keep.json").read_text())
+    assert {(r["split"], r["seed"]) for r in records} == {
+        (split, seed) for split in ("unseen", "known") for seed in (0, 1)
+    }
+    assert len(records) == 4 * 6
+    assert "Seeds 0, 1;" in (tmp_path / "keep.md").read_text()
