@@ -90,6 +90,11 @@ def training(lists: ListFolder) -> Listed:
     return Listed(lists.root / "2shot.txt", read_items(lists.root / "2shot.txt", 3))
 
 
+def without_shots(words: list[str]) -> list[str]:
+    place = words.index("--shots")
+    return words[:place] + words[place + 2 :]
+
+
 def test_seeded_draws_have_a_mean(few: list[str], tiny: Path, tiny_clip: Path) -> None:
     preset = PRESETS["tiny"]
     PRESETS["tiny"] = Preset(*(*list(vars(preset).values())[:9], training))
@@ -132,6 +137,10 @@ def test_base_to_novel_by_lists(few: list[str], tiny: Path, tiny_clip: Path) -> 
     (tiny / "base.txt").write_text("v0.avi 0\nv1.avi 1\nv3.avi 0\n")
     (tiny / "novel.txt").write_text("v2.avi 0\nv5.avi 0\nv4.avi 1\n")
     words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
+    told = CliRunner().invoke(main, [*words, "--base-to-novel"])
+    assert told.exit_code == 2
+    assert "leave out --shots" in told.stderr
+    words = without_shots(words)
     done = CliRunner().invoke(main, [*words, "--base-to-novel"])
     assert done.exit_code == 0, done.stderr
     listed = [row for row in rows_of(tiny / "few") if row["names"] == "as listed"]
@@ -159,6 +168,7 @@ def test_base_to_novel_of_ones_own(few: list[str], tiny: Path, tiny_clip: Path) 
     (tiny / "own.csv").write_text("\n".join(["path,label,split", *rows]))
     words = [f"clip:{tiny_clip}" if word == "MODEL" else word for word in few]
     own = [str(tiny / "own.csv") if word.startswith("tiny:") else word for word in words]
+    own = without_shots(own)
     done = CliRunner().invoke(main, [*own, "--base-to-novel", "--draws", "1", "-s", "epochs=1"])
     assert done.exit_code == 0, done.stderr
     counts = {(r["split"], r["n"], r["n_names"]) for r in rows_of(tiny / "few") if "n_names" in r}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from maxi.cli.group import NewFolder, main, numbers_of, progress_of, shared_options
 from maxi.cli.output import say
@@ -42,11 +43,7 @@ def list_presets(as_json: bool) -> None:
 @data_group.command()
 @click.argument("name")
 @click.argument("root")
-@click.option(
-    "--lists",
-    type=click.Path(path_type=Path),
-    help="Folder of the dataset's lists and names (ROOT if left out).",
-)
+@shared_options("lists")
 @shared_options("json")
 def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
     """Compare what ROOT holds of the dataset NAME with its official lists, split by split and name by name.
@@ -88,11 +85,7 @@ def check(name: str, root: str, lists: Path | None, as_json: bool) -> None:
     is_flag=True,
     help="Train on 16 videos of each base name, and measure on base and on novel names.",
 )
-@click.option(
-    "--lists",
-    type=click.Path(path_type=Path),
-    help="Folder of the dataset's lists and names (ROOT, if left out).",
-)
+@shared_options("lists")
 @click.option(
     "-o",
     "out",
@@ -123,6 +116,9 @@ def fewshot(
     from maxi.settings import load_config, recipe
     from maxi.stages.few_shot import base_to_novel, few_shot
 
+    given = context.get_parameter_source("shots")
+    if novel and given is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--base-to-novel trains on 16 videos a name; leave out --shots")
     ks = numbers_of("--shots", shots, int, 1, 100_000)
     config = load_config(recipe("few_shot"), settings, backbone=model, device=device)
     options: dict[str, Any] = {"lists": lists, "draws": draws, "progress": progress_of(context)}

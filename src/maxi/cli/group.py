@@ -166,6 +166,19 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             type=click.FloatRange(0, 1),
             help="Stop when more than this share of the files is unreadable (0.05).",
         ),
+        "lists": click.option(
+            "--lists",
+            type=click.Path(path_type=Path),
+            help="Folder of the lists and names of datasets (each ROOT, if left out).",
+        ),
+        "seed_offset": click.option(
+            "--seed-offset",
+            "offset",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="The first seed.",
+        ),
         "expander": click.option(
             "--expander",
             help="shipped | wordnet | file:PATH | hf:MODEL | openai:MODEL, joined with +.",

@@ -255,11 +255,7 @@ def plan(
     type=click.Path(path_type=Path),
     help="Names to choose from on class folders or a csv (the labels, if left out).",
 )
-@click.option(
-    "--lists",
-    type=click.Path(path_type=Path),
-    help="Folder of the datasets' lists and names (each ROOT, if left out).",
-)
+@shared_options("lists")
 @click.option(
     "-o",
     "out",
@@ -322,11 +318,9 @@ def evaluate(
         return
     datasets = [spec for spec in labelled if is_preset(spec)]
     own = [spec for spec in labelled if not is_preset(spec)]
+    if (kinds or ratios) and not (datasets or own[1:]):
+        raise click.UsageError("--texts and --alphas are for datasets: name one as --on NAME:ROOT")
     with open_run(context, Path(model), settings) as job:
-        if (kinds or ratios) and not (datasets or own[1:]):
-            raise click.UsageError(
-                "--texts and --alphas are for datasets: name one as --on NAME:ROOT"
-            )
         if own or not datasets:
             if own:
                 index_run(job, own[0], job.run.eval)

@@ -22,14 +22,7 @@ from maxi.cli.output import say
     show_default=True,
     help="Number of seeds; each renders its own videos and trains every row.",
 )
-@click.option(
-    "--seed-offset",
-    "offset",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="The first seed.",
-)
+@shared_options("seed_offset")
 @click.option("--videos", help="Videos of your own, in place of the rendered world.")
 @click.option("--actions", type=click.Path(path_type=Path), help="Their action names, one a line.")
 @click.option("--eval", "labelled", help="Labelled videos to measure on.")

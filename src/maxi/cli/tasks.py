@@ -82,14 +82,7 @@ def adapt(
     show_default=True,
     help="Number of trials, each with its own seed; several train every row of the proof.",
 )
-@click.option(
-    "--seed-offset",
-    "offset",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="The first seed.",
-)
+@shared_options("seed_offset")
 @click.option(
     "--full",
     is_flag=True,

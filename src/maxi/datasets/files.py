@@ -61,10 +61,12 @@ def _key(path: PurePosixPath) -> tuple[str, ...]:
 
 
 class PathIndex:
-    """Paths below a folder, found by listed ones: names of files decide, without their suffix, and then folders."""
+    """Paths below a folder, found by listed ones; messages name `where`, by default the folder."""
 
-    def __init__(self, root: Path, paths: Iterable[PurePosixPath]) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, paths: Iterable[PurePosixPath], where: Path | None = None
+    ) -> None:
+        self.root, self._where = root, where or root
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path in paths:
             self._by_stem[path.stem.lower()].append(path)
@@ -86,7 +88,7 @@ class PathIndex:
         best, second = (_likeness(file, path) for file in order[:2])
         if best == second:
             raise MaxiError(
-                f"{self.root}: {order[0]} and {order[1]} both fit the listed {listed}; remove one of them"
+                f"{self._where}: {order[0]} and {order[1]} both fit the listed {listed}; remove one of them"
             )
         return self.root / order[0]
 
@@ -105,7 +107,8 @@ def read_matches(path: Path, names: Sequence[str], videos: Sequence[Video]) -> l
     Returns those of the videos that it lists, in their order. Raises MaxiError for a row that is malformed, for a path
     that fits two videos equally well, and when no path is that of a video.
     """
-    index = PathIndex(Path(), (PurePosixPath(Path(video.path).as_posix()) for video in videos))
+    paths = (PurePosixPath(Path(video.path).as_posix()) for video in videos)
+    index = PathIndex(Path(), paths, path)
     items = read_items(path, len(names))
     pairs = ((index.find(item.path), item.labels[0]) for item in items)
     places = {str(found): place for found, place in pairs if found}

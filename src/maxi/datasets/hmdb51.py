@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import Item, lines_of, read_items
-from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
+from maxi.datasets.lists import Item, lines_of
+from maxi.datasets.preset import Preset, Split, field_splits, half_lists, shot_list, training_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 1530, "2": 1530, "3": 1530}
@@ -33,14 +33,6 @@ def read(lists: ListFolder) -> list[Split]:
         endings = {k: (f"hmdb51_val{k}.txt", f"hmdb_splits/val{k}.txt") for k in COUNTS}
         return field_splits(lists, NAMES, endings)
     return [_authors(lists, k, "2") for k in COUNTS]
-
-
-def training(lists: ListFolder) -> Listed:
-    """Read the training videos of the first split, which the authors' lists mark with 1."""
-    if path := lists.find("hmdb51_train1.txt", "hmdb_splits/train1.txt"):
-        return Listed(path, read_items(path, 51))
-    split = _authors(lists, "1", "1")
-    return Listed(split.sources[0], split.items)
 
 
 def _authors(lists: ListFolder, k: str, mark: str) -> Split:
@@ -72,7 +64,9 @@ PRESET = Preset(
     "`path label` lists val1.txt to val3.txt with hmdb_51_labels.csv, or brush_hair_test_split1.txt and so on",
     read,
     shots=shot_list(51, "hmdb51_train1_{k}shot.txt", "hmdb_splits/train1_few_shot_{k}.txt"),
-    training=training,
+    training=training_list(
+        51, lambda lists: _authors(lists, "1", "1"), "hmdb51_train1.txt", "hmdb_splits/train1.txt"
+    ),
     halves=half_lists("hmdb51", "hmdb_51", "hmdb_splits"),
     corrected=corrected,
 )

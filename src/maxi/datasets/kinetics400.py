@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, read_items, table_of
-from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists
+from maxi.datasets.lists import indexed, table_of
+from maxi.datasets.preset import Preset, Split, field_splits, half_lists, training_list
 from maxi.errors import MaxiError
 
 COUNTS = {"val": 19877}
+TRAINING = ("kinetics400/train.csv", "kinetics_train.csv", "train.csv")
 NAMES = ("kinetics400.csv", "kinetics_400_labels.csv")
 
 
@@ -17,15 +18,6 @@ def read(lists: ListFolder) -> list[Split]:
         return field_splits(lists, NAMES, {"val": ("kinetics400_val.txt", "k400_splits/val.txt")})
     endings = ("kinetics400/validate.csv", "kinetics_val.csv", "val.csv", "validate.csv")
     return [_authors(lists, "val", *NAMES, *endings)]
-
-
-def training(lists: ListFolder) -> Listed:
-    """Read the training videos."""
-    if path := lists.find("kinetics400_train.txt", "k400_splits/train.txt"):
-        return Listed(path, read_items(path, 400))
-    endings = ("kinetics400/train.csv", "kinetics_train.csv", "train.csv")
-    split = _authors(lists, "train", *endings)
-    return Listed(split.sources[0], split.items)
 
 
 def _authors(lists: ListFolder, split: str, *endings: str) -> Split:
@@ -54,6 +46,11 @@ PRESET = Preset(
     COUNTS,
     "the `path label` list val.txt with kinetics_400_labels.csv, or the authors' val.csv",
     read,
-    training=training,
+    training=training_list(
+        400,
+        lambda lists: _authors(lists, "train", *TRAINING),
+        "kinetics400_train.txt",
+        "k400_splits/train.txt",
+    ),
     halves=half_lists("kinetics400", "kinetics_400", "k400_splits"),
 )

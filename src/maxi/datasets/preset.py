@@ -92,6 +92,20 @@ def shot_list(n_names: int, *endings: str) -> Callable[[ListFolder, int], Listed
     return read
 
 
+def training_list(
+    n_names: int, authors: Callable[[ListFolder], Split], *endings: str
+) -> Callable[[ListFolder], Listed]:
+    """Return the function that reads training videos: of the field's list of these endings, else the authors'."""
+
+    def read(lists: ListFolder) -> Listed:
+        if path := lists.find(*endings):
+            return Listed(path, read_items(path, n_names))
+        split = authors(lists)
+        return Listed(split.sources[-1], split.items)
+
+    return read
+
+
 def half_lists(dataset: str, table: str, folder: str) -> Callable[[ListFolder], Halves]:
     """Return the function that reads the lists of the base-to-novel protocol, in which each half has its own names.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, read_items, text_of
-from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
+from maxi.datasets.lists import indexed, text_of
+from maxi.datasets.preset import Preset, Split, field_splits, half_lists, shot_list, training_list
 from maxi.errors import MaxiError
 from maxi.files import parse_json
 
@@ -19,14 +19,6 @@ def read(lists: ListFolder) -> list[Split]:
     if lists.find(*NAMES):
         return field_splits(lists, NAMES, {"val": ("ssv2_val.txt", "ssv2_splits/validation.txt")})
     return [_authors(lists, "val", "validation")]
-
-
-def training(lists: ListFolder) -> Listed:
-    """Read the training videos."""
-    if path := lists.find("ssv2_train.txt", "ssv2_splits/train.txt"):
-        return Listed(path, read_items(path, 174))
-    split = _authors(lists, "train", "train")
-    return Listed(split.sources[1], split.items)
 
 
 def _authors(lists: ListFolder, split: str, part: str) -> Split:
@@ -63,6 +55,11 @@ PRESET = Preset(
     "something-something-v2-labels.json",
     read,
     shots=shot_list(174, "ssv2_train1_{k}shot.txt", "ssv2_splits/train1_few_shot_{k}.txt"),
-    training=training,
+    training=training_list(
+        174,
+        lambda lists: _authors(lists, "train", "train"),
+        "ssv2_train.txt",
+        "ssv2_splits/train.txt",
+    ),
     halves=half_lists("ssv2", "ssv2_174", "ssv2_splits"),
 )

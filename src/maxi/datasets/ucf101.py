@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from maxi.datasets.files import ListFolder
-from maxi.datasets.lists import indexed, lines_of, read_id_names, read_items
-from maxi.datasets.preset import Listed, Preset, Split, field_splits, half_lists, shot_list
+from maxi.datasets.lists import indexed, lines_of, read_id_names
+from maxi.datasets.preset import Preset, Split, field_splits, half_lists, shot_list, training_list
 from maxi.errors import MaxiError
 
 COUNTS = {"1": 3783, "2": 3734, "3": 3696}
@@ -18,14 +18,6 @@ def read(lists: ListFolder) -> list[Split]:
         endings = {k: (f"ucf101_val{k}.txt", f"ucf_splits/val{k}.txt") for k in COUNTS}
         return field_splits(lists, ("ucf101.csv", "ucf_101_labels.csv"), endings)
     return [_authors(lists, k, f"testlist0{k}.txt") for k in COUNTS]
-
-
-def training(lists: ListFolder) -> Listed:
-    """Read the training videos of the first split."""
-    if path := lists.find("ucf101_train1.txt", "ucf_splits/train1.txt"):
-        return Listed(path, read_items(path, 101))
-    split = _authors(lists, "1", "trainlist01.txt")
-    return Listed(split.sources[1], split.items)
 
 
 def _authors(lists: ListFolder, k: str, ending: str) -> Split:
@@ -61,6 +53,11 @@ PRESET = Preset(
     "classInd.txt",
     read,
     shots=shot_list(101, "ucf101_train1_{k}shot.txt", "ucf_splits/train1_few_shot_{k}.txt"),
-    training=training,
+    training=training_list(
+        101,
+        lambda lists: _authors(lists, "1", "trainlist01.txt"),
+        "ucf101_train1.txt",
+        "ucf_splits/train1.txt",
+    ),
     halves=half_lists("ucf101", "ucf_101", "ucf_splits"),
 )

@@ -70,15 +70,21 @@ def _pairs(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[Row, R
         *(
             field
             for field in ("texts", "model")
-            if any(len({row.get(field) for row in rows}) > 1 for rows in (first, second))
+            if any(len({_value(row, field) for row in rows}) > 1 for rows in (first, second))
         ),
     ]
     tables = [
-        {tuple(row.get(field) for field in fields): row for row in rows} for rows in (first, second)
+        {tuple(_value(row, field) for field in fields): row for row in rows}
+        for rows in (first, second)
     ]
     for key, row in tables[0].items():
         if key in tables[1]:
             yield row, tables[1][key]
+
+
+def _value(row: Row, field: str) -> str:
+    """Return a field of a row; rows without a kind of texts for names had the prompt."""
+    return str(row.get(field, "prompt"))
 
 
 def _differences(first: Row, second: Row, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -43,7 +43,7 @@ class Trial(NamedTuple):
     videos: Sequence[Source]
 
 
-class Place(NamedTuple):
+class OnDisk(NamedTuple):
     """A dataset as it lies on disk, with all that training videos are found by."""
 
     dataset: Dataset
@@ -74,23 +74,23 @@ def few_shot(
     its training part. A run for each lies in `out`, and is gone on with when the command is repeated. Raises MaxiError
     when a list or one of its videos is missing, and when `out` holds files of others.
     """
-    place = _place(spec, lists)
-    names = place.dataset.found[0].split.names
+    disk = _on_disk(spec, lists)
+    names = disk.dataset.found[0].split.names
     if draws:
-        listed = _training_of(place, spec)
+        listed = _training_of(disk, spec)
         trials = [
             Trial(f"{k}-shot seed {seed}", k, seed, str(listed.path), names, videos)
             for k in shots
             for seed in range(draws)
-            for videos in [_sources(drawn(listed.items, names, k, seed, place.path), names, place)]
+            for videos in [_sources(drawn(listed.items, names, k, seed, disk.path), names, disk)]
         ]
     else:
         trials = [
-            Trial(f"{k}-shot", k, None, str(path), names, _all_of(path, items, names, place))
+            Trial(f"{k}-shot", k, None, str(path), names, _all_of(path, items, names, disk))
             for k in shots
-            for path, items in [_published(place, spec, k)]
+            for path, items in [_published(disk, spec, k)]
         ]
-    first = place.dataset._replace(found=place.dataset.found[:1])
+    first = disk.dataset._replace(found=disk.dataset.found[:1])
     rows = _train_and_measure(config, trials, first, out, progress)
     return _added(out, [*rows, *_means_over_seeds(rows)])
 
@@ -110,56 +110,56 @@ def base_to_novel(
     `draws`, the first half of the names is the base, and so many draws are taken from the training videos. Videos of a
     half are told apart among its own names. See `few_shot`.
     """
-    place = _place(spec, lists)
+    disk = _on_disk(spec, lists)
     if draws:
-        listed = _training_of(place, spec)
-        halves, trials = _drawn_halves(place, listed, draws)
+        listed = _training_of(disk, spec)
+        halves, trials = _drawn_halves(disk, listed, draws)
     else:
-        preset = place.dataset.preset
-        if preset is None or preset.halves is None or place.lists is None:
+        preset = disk.dataset.preset
+        if preset is None or preset.halves is None or disk.lists is None:
             raise MaxiError(
                 f"{spec}: no base-to-novel lists are known; add --draws 3 to draw from its training videos"
             )
-        base, novel, training = preset.halves(place.lists)
-        assert place.tree is not None
-        halves = [found_of(split, place.tree) for split in (base, novel)]
+        base, novel, training = preset.halves(disk.lists)
+        assert disk.tree is not None
+        halves = [found_of(split, disk.tree) for split in (base, novel)]
         trials = [
-            _base_trial(seed, path, base.names, _all_of(path, items, base.names, place))
+            _base_trial(seed, path, base.names, _all_of(path, items, base.names, disk))
             for seed, (path, items) in training.items()
         ]
     if empty := [part.split.name for part in halves if not part.videos]:
         raise MaxiError(f"{spec}: none of the {empty[0]} videos is on disk; check the folder")
-    dataset = place.dataset._replace(found=halves)
+    dataset = disk.dataset._replace(found=halves)
     rows = _train_and_measure(config, trials, dataset, out, progress)
     rows += _means_over_seeds(rows)
     return _added(out, [*rows, *_harmonic(rows)])
 
 
-def _place(spec: str, lists: Path | None) -> Place:
+def _on_disk(spec: str, lists: Path | None) -> OnDisk:
     """Find a dataset, and for a preset its tree of videos and its folder of lists."""
     name, preset, found = located(spec, lists)
     root = Path(spec.partition(":")[2])
     own = Dataset(name, spec, preset, tested(found) if preset is None else found)
     if preset is None:
-        return Place(own, None, None)
-    return Place(own, VideoTree(root), ListFolder(lists or root))
+        return OnDisk(own, None, None)
+    return OnDisk(own, VideoTree(root), ListFolder(lists or root))
 
 
-def _published(place: Place, spec: str, k: int) -> Listed:
+def _published(disk: OnDisk, spec: str, k: int) -> Listed:
     """Return the dataset's own list of K videos of each name."""
-    preset = place.dataset.preset
-    if preset is None or preset.shots is None or place.lists is None:
+    preset = disk.dataset.preset
+    if preset is None or preset.shots is None or disk.lists is None:
         raise MaxiError(
             f"{spec}: no lists of few-shot videos are known; add --draws 3 to draw from its training videos"
         )
-    return preset.shots(place.lists, k)
+    return preset.shots(disk.lists, k)
 
 
-def _training_of(place: Place, spec: str) -> Listed:
+def _training_of(disk: OnDisk, spec: str) -> Listed:
     """Return the training videos of a dataset, from which shots are drawn."""
-    preset = place.dataset.preset
-    if preset and preset.training and place.lists:
-        return preset.training(place.lists)
+    preset = disk.dataset.preset
+    if preset and preset.training and disk.lists:
+        return preset.training(disk.lists)
     part = trained(located(spec)[2]) if preset is None else None
     if part is None:
         raise MaxiError(
@@ -169,17 +169,17 @@ def _training_of(place: Place, spec: str) -> Listed:
     return Listed(Path(spec), part.split.items)
 
 
-def _sources(items: Sequence[Item], names: Sequence[str], place: Place) -> list[Source]:
+def _sources(items: Sequence[Item], names: Sequence[str], disk: OnDisk) -> list[Source]:
     """Return the videos of items that are on disk, with their labels."""
-    pairs = [(place.path(item.path), names[item.labels[0]]) for item in items]
+    pairs = [(disk.path(item.path), names[item.labels[0]]) for item in items]
     return [Source(path, name) for path, name in pairs if path]
 
 
-def _all_of(path: Path, items: Sequence[Item], names: Sequence[str], place: Place) -> list[Source]:
+def _all_of(path: Path, items: Sequence[Item], names: Sequence[str], disk: OnDisk) -> list[Source]:
     """Return the videos of a list. Raises MaxiError when one is missing."""
-    videos = _sources(items, names, place)
+    videos = _sources(items, names, disk)
     if len(videos) < len(items):
-        missing = [item.path for item in items if not place.path(item.path)]
+        missing = [item.path for item in items if not disk.path(item.path)]
         raise MaxiError(
             f"{path}: {len(missing)} of {len(items)} videos are missing, first {missing[0]}; K videos a name would not "
             "be K: add them, or draw others with --draws"
@@ -187,12 +187,12 @@ def _all_of(path: Path, items: Sequence[Item], names: Sequence[str], place: Plac
     return videos
 
 
-def _drawn_halves(place: Place, listed: Listed, draws: int) -> tuple[list[Found], list[Trial]]:
+def _drawn_halves(disk: OnDisk, listed: Listed, draws: int) -> tuple[list[Found], list[Trial]]:
     """Return the test videos of both halves of the names, and the trials of the first."""
-    part = place.dataset.found[0]
+    part = disk.dataset.found[0]
     if len(part.split.names) < 4:
         raise MaxiError(
-            f"{place.dataset.spec} has {len(part.split.names)} names, which leave nothing to tell apart in halves; "
+            f"{disk.dataset.spec} has {len(part.split.names)} names, which leave nothing to tell apart in halves; "
             "give videos of at least four"
         )
     middle = (len(part.split.names) + 1) // 2
@@ -212,9 +212,9 @@ def _drawn_halves(place: Place, listed: Listed, draws: int) -> tuple[list[Found]
         halves.append(Found(split, videos, [own[item] for item in part.missing if item in own]))
     base = halves[0].split.names
     return halves, [
-        _base_trial(seed, listed.path, base, _sources(items, base, place))
+        _base_trial(seed, listed.path, base, _sources(items, base, disk))
         for seed in range(draws)
-        for items in [drawn(listed.items, base, SHOTS, seed, place.path)]
+        for items in [drawn(listed.items, base, SHOTS, seed, disk.path)]
     ]
 
 

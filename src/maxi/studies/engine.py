@@ -47,7 +47,7 @@ def records_of(
 ) -> list[dict[str, Any]]:
     """Train what is not trained yet, and return a record for each row and split.
 
-    All rows are measured by the settings of the first, so that only their models differ. Equal rows, also of other
+    All rows are measured with the settings `config.eval`, so that only their models differ. Equal rows, also of other
     studies on the same collection, are trained once. Raises MaxiError when a row needs true names that nobody knows.
     """
     frozen = Trained(config, config.backbone)
