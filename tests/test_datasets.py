@@ -200,6 +200,46 @@ def test_the_authors_own_files_are_read(
     assert [tuple(item) for item in split.items] == items
 
 
+@pytest.mark.parametrize("make", [_ucf101, _hmdb51, _k400, _ssv2])
+def test_the_authors_own_training_lists_have_the_names_of_the_test_split(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path)
+    write(
+        tmp_path / "ucfTrainTestlist/trainlist01.txt",
+        "HandStandPushups/v_HandStandPushups_g9.avi 2\n",
+    )
+    write(tmp_path / "train.csv", "label,youtube_id,time_start,time_end,split\nrun,zz,1,11,train\n")
+    rows = [{"id": "9", "label": "x", "template": "Holding [something]"}]
+    write(tmp_path / "labels/train.json", json.dumps(rows))
+    preset, lists = PRESETS[make.__name__[1:]], ListFolder(tmp_path)
+    names = preset.read(lists)[0].names
+    assert preset.training is not None
+    _, items = preset.training(lists, names)
+    assert [(item.path, names[item.labels[0]]) for item in items] == {
+        "ucf101": [("HandStandPushups/v_HandStandPushups_g9.avi", "HandstandPushups")],
+        "hmdb51": [("kick/b.avi", "kick")],
+        "k400": [("zz_000001_000011.mp4", "run")],
+        "ssv2": [("9.webm", "Holding something")],
+    }[preset.name]
+
+
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "ssv2", "k400"])
+def test_base_to_novel_lists_have_16_videos_of_each_base_name(
+    name: str, protocols: ListFolder
+) -> None:
+    read = PRESETS[name].halves
+    assert read is not None
+    base, novel, training = read(protocols)
+    assert len(base.names) + len(novel.names) == PRESETS[name].n_names
+    assert not {*base.names} & {*novel.names}
+    tested = {item.path for split in (base, novel) for item in split.items}
+    assert len(tested) == next(iter(PRESETS[name].counts.values()))
+    for _, items in training.values():
+        assert sorted(item.labels[0] for item in items) == sorted(16 * list(range(len(base.names))))
+        assert not tested & {item.path for item in items}
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_missing_lists_say_what_was_expected(name: str, tmp_path: Path) -> None:
     with pytest.raises(MaxiError, match=r"looked for .*--lists"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def halves(lists: ListFolder) -> Halves:
     return Halves(*splits, {seed: Listed(path, read_items(path, 3)[:2]) for seed in (1, 2)})
 
 
-def training(lists: ListFolder) -> Listed:
+def training(lists: ListFolder, names: Sequence[str]) -> Listed:
     return Listed(lists.root / "2shot.txt", read_items(lists.root / "2shot.txt", 3))
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maxi.datasets.files import ListFolder, VideoTree
-from maxi.datasets.lists import Item, read_id_names, read_items
+from maxi.datasets.lists import Item, indexed, read_id_names, read_items
 from maxi.errors import MaxiError
 from maxi.randomness import shuffled
-from maxi.text.names import words
+from maxi.text.names import same, words
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Preset:
     the splits that the lists in a folder give. With `several_labels` a video may show several actions. `needs` says in
     words which lists are read. `corrected` puts names right that are wrong as they are handed around.
     `shots` returns the list of K training videos of each name, drawn from `training`, the training videos of the first
-    split. `halves` returns the lists of the base-to-novel protocol.
+    split, whose labels are places in the given names of that split. `halves` returns the lists of the base-to-novel
+    protocol.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Preset:
     several_labels: bool = False
     corrected: Callable[[Sequence[str]], Sequence[str]] | None = None
     shots: Callable[[ListFolder, int], Listed] | None = None
-    training: Callable[[ListFolder], Listed] | None = None
+    training: Callable[[ListFolder, Sequence[str]], Listed] | None = None
     halves: Callable[[ListFolder], Halves] | None = None
 
 
@@ -94,14 +95,17 @@ def shot_list(n_names: int, *endings: str) -> Callable[[ListFolder, int], Listed
 
 def training_list(
     n_names: int, authors: Callable[[ListFolder], Split], *endings: str
-) -> Callable[[ListFolder], Listed]:
+) -> Callable[[ListFolder, Sequence[str]], Listed]:
     """Return the function that reads training videos: of the field's list of these endings, else the authors'."""
 
-    def read(lists: ListFolder) -> Listed:
+    def read(lists: ListFolder, names: Sequence[str]) -> Listed:
         if path := lists.find(*endings):
             return Listed(path, read_items(path, n_names))
         split = authors(lists)
-        return Listed(split.sources[-1], split.items)
+        path = split.sources[-1]
+        # The authors' training list may order its names in another way than the names of the test split.
+        rows = [(item.path, same(split.names[item.labels[0]])) for item in split.items]
+        return Listed(path, indexed(rows, [same(name) for name in names], path))
 
     return read
 

@@ -159,7 +159,7 @@ def _training_of(disk: OnDisk, spec: str) -> Listed:
     """Return the training videos of a dataset, from which shots are drawn."""
     preset = disk.dataset.preset
     if preset and preset.training and disk.lists:
-        return preset.training(disk.lists)
+        return preset.training(disk.lists, disk.dataset.found[0].split.names)
     part = trained(located(spec)[2]) if preset is None else None
     if part is None:
         raise MaxiError(
