@@ -10,7 +10,7 @@ from maxi.miniature.videos import draw_clip
 
 
 def test_a_limb_is_where_its_joints_are() -> None:
-    clip = draw_clip(3, "unseen", 0, "kicking", shifted=False)
+    clip = draw_clip(3, "unseen", 0, "kicking", style="plain")
     clip = clip._replace(size=(96, 96))
     (mask,) = limb_masks(clip, [0], 96)
     (_, at), *_ = shots(clip.scene, clip.size, np.zeros(1))
@@ -22,7 +22,7 @@ def test_a_limb_is_where_its_joints_are() -> None:
 
 
 def test_a_wide_frame_is_cut_as_a_model_cuts_it() -> None:
-    clip = draw_clip(3, "unseen", 1, "waving", shifted=False)._replace(size=(192, 96))
+    clip = draw_clip(3, "unseen", 1, "waving", style="plain")._replace(size=(192, 96))
     (wide,), (square,) = (
         limb_masks(c, [0], 96) for c in (clip, clip._replace(size=(96, 96)))
     )  # the person stands in the middle of both

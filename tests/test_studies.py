@@ -28,11 +28,13 @@ QUICK = "epochs=1 batch_size=8 train.n_frames=2 match.n_frames=2 eval.n_frames=2
 def record(row: str, right: str, seed: int = 0) -> dict[str, Any]:
     top1 = 100 * right.count("1") / len(right)
     return {
+        "world": "even",
         "row": row,
         "split": "unseen",
+        "metric": "top-1",
         "seed": seed,
-        "top1": top1,
-        "right": right,
+        "value": top1,
+        "parts": right,
         "n": len(right),
     }
 
@@ -76,7 +78,8 @@ def test_rows_have_valid_settings_and_claims_name_rows(name: str) -> None:
     for row in study.rows.values():
         changed(config, row.settings)
     for claim in study.claims:
-        assert {*claim} <= {"frozen", *study.rows}
+        assert {claim.better, claim.worse} <= {"frozen", *study.rows}
+    assert {row.start for row in study.rows.values()} <= {"", *study.rows}
 
 
 def test_settings_are_changed_by_their_names() -> None:
@@ -109,7 +112,7 @@ def test_a_study_on_videos_of_ones_own(
     assert "## How many texts of a bag does a step need?" in done.stdout.splitlines()
     records = json.loads((tmp_path / "out" / "bagsize.json").read_text())
     assert [r["row"] for r in records] == ["frozen", "1", "4", "8", "16"]
-    assert {len(r["right"]) for r in records} == {8}
+    assert {len(r["parts"]) for r in records} == {8}
     assert len({r["conditions"]["videos"] for r in records}) == 1
     page = (tmp_path / "out" / "bagsize.html").read_text()
     assert "77.88 / 51.09 / 71.24" in page

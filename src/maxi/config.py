@@ -83,7 +83,25 @@ class MatchConfig(Stage):
     tau: float = Field(
         0.02,
         ge=1e-6,
-        description="For soft matching: a name whose cosine is d below the best has the weight exp(-d / tau).",
+        description="For soft matching: a name whose cosine is d below the best has the weight exp(-d / tau). Shares "
+        "of names take the same softness.",
+    )
+    confidence: Literal["cosine", "margin"] = Field(
+        "cosine",
+        description="What the score of a match is, of which `keep` keeps the highest: the cosine, or the `margin` by "
+        "which it is above that of the next name.",
+    )
+    shares: str = Field(
+        "unknown",
+        description="How common the names are: `unknown`, `even`, `estimated` from the videos, or a file with a "
+        "name, a tab and its share a line; matches come to them.",
+    )
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=3,
+        description="From the second round on, the model of the round before matches the videos anew; training always "
+        "starts from the frozen one.",
     )
     templates: tuple[str, ...] | None = Field(
         None,
@@ -97,6 +115,10 @@ class MatchConfig(Stage):
             raise ValueError("shots and supervised conflict: shots are drawn from labelled videos")
         if self.file and self.supervised:
             raise ValueError("file and supervised conflict: matches come from one of them")
+        for name in ("shares", "rounds"):
+            if getattr(self, name) not in ("unknown", 1) and (self.file or self.supervised):
+                given = "file" if self.file else "supervised"
+                raise ValueError(f"{given} and {name} conflict: nothing is matched by the model")
         return self
 
 

@@ -87,6 +87,10 @@ class Run:
         """The folder of the control, the same training on shuffled bags, with its own model."""
         return Run(self.folder / "control")
 
+    def round(self, number: int) -> Run:
+        """Return the folder of an earlier round, a run whose model matches the videos of the next one."""
+        return Run(self.folder / f"round-{number}")
+
     def journal(self, table: Path) -> Path:
         """Return the path of the journal, which holds the rows of a table while its stage runs."""
         return table.with_suffix(".journal")

@@ -41,6 +41,29 @@ def list_presets(as_json: bool) -> None:
 
 
 @data_group.command()
+@click.argument("captions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-n", "n", type=click.IntRange(1), default=400, show_default=True, help="Verbs.")
+@click.option(
+    "--actions",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Action names that come first; verbs among them are not repeated.",
+)
+def verbs(captions: Path, n: int, actions: Path | None) -> None:
+    """Print the commonest verbs of the file CAPTIONS as action names (Tables 5 and 9).
+
+    CAPTIONS holds one caption a line, or is a run's captions.jsonl or a csv with the column caption or name.
+
+    Example: maxi data verbs captions.txt -n 400 --actions actions.txt > more-actions.txt
+    """
+    from maxi.text.verb_names import verb_names
+    from maxi.video.sources import read_captions, read_names
+
+    names = read_names(actions) if actions else []
+    for name in [*names, *verb_names(read_captions(captions), n, names)]:
+        say(name)
+
+
+@data_group.command()
 @click.argument("name")
 @click.argument("root")
 @shared_options("lists")

@@ -26,6 +26,11 @@ from maxi.cli.output import say
 @click.option("--videos", help="Videos of your own, in place of the rendered world.")
 @click.option("--actions", type=click.Path(path_type=Path), help="Their action names, one a line.")
 @click.option("--eval", "labelled", help="Labelled videos to measure on.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Rows trained at the same time; by default the cores, at most 8, and 1 on videos of your own.",
+)
 @shared_options("backbone", "config", "set")
 @click.pass_context
 def study(
@@ -38,6 +43,7 @@ def study(
     videos: str | None,
     actions: Path | None,
     labelled: str | None,
+    jobs: int | None,
     backbone: str | None,
     config_file: Path | None,
     settings: tuple[str, ...],
@@ -66,6 +72,7 @@ def study(
         config_file=config_file,
         overrides=settings,
         backbone=backbone,
+        jobs=jobs,
         progress=progress_of(context),
     )
     for line in lines_of(out, names):

@@ -104,10 +104,10 @@ def run_trial(
     if validation:
         unseen = sorted(action.name for action in VALIDATION)
     measured = [Order(split, unseen, sizes.unseen), Order("known", known, sizes.known)]
-    probe = Order("known.plain", known, sizes.known, shifted=False)
+    probe = Order("known.plain", known, sizes.known, style="plain")
     orders = [Order("pool", known, sizes.pool), *measured]
     if every_row:
-        measured.append(Order(f"{split}.plain", unseen, sizes.unseen, shifted=False))
+        measured.append(Order(f"{split}.plain", unseen, sizes.unseen, style="plain"))
         orders += [measured[-1], probe]
     videos = folder / "videos"
     render(videos, seed, orders, progress=progress)

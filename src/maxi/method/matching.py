@@ -31,13 +31,17 @@ def match(
     per_name: bool = False,
     top_k: int = 1,
     tau: float = 0.02,
+    margin: bool = False,
+    offsets: NDArray[np.float32] | None = None,
 ) -> list[Match]:
     """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
 
     `videos` are V ids, and z_v (V, D) and z_l (K, D) have unit norm. All videos share one threshold (section 3.2,
-    "Filtering text bags"). With `per_name` the videos of each name have their own, so that a name whose cosines are
-    low keeps the same share. A video whose score equals the threshold is kept. With `top_k` above 1 matching is soft:
-    `others` are the next nearest names, each with the weight exp((its cosine - the highest cosine) / tau).
+    "Filtering text bags"). With `per_name` the videos of each name have their own, so that a name whose cosines are low
+    keeps the same share. A video whose score equals the threshold is kept. With `top_k` above 1 matching is soft:
+    `others` are the next nearest names, each with the weight exp((its cosine - the highest cosine) / tau). `offsets`
+    (K,) are added to the cosines of the names before they are compared, so that some match more often. A score is the
+    cosine of the match or, with `margin`, by how much it is above that of the next name.
 
     Raises MaxiError when there is nothing to match, or an embedding is not finite.
     """
@@ -50,9 +54,10 @@ def match(
     for start in range(0, len(videos), size):
         chunk = slice(start, start + size)
         cosines = z_v[chunk] @ z_l.T  # (V, D) x (D, K) -> (V, K)
-        best[chunk] = cosines.argmax(1)
-        scores[chunk] = cosines.max(1)
-        others += _others(cosines, names, min(top_k, len(names)), tau)
+        compared = cosines if offsets is None else cosines + offsets
+        best[chunk] = compared.argmax(1)
+        scores[chunk] = _margins(compared) if margin else cosines[range(len(cosines)), best[chunk]]
+        others += _others(compared, names, min(top_k, len(names)), tau)
     if not np.isfinite(scores).all():
         broken = videos[int(np.flatnonzero(~np.isfinite(scores))[0])]
         raise MaxiError(
@@ -95,6 +100,14 @@ def by_labels(
                 )
             kept |= set(ids[:shots])
     return [Match(v.id, matched[v.id], 1.0, v.id in kept) for v in videos]
+
+
+def _margins(compared: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much the best of each row (V, K) is above the next: (V,); with one name, its value."""
+    if compared.shape[1] == 1:
+        return compared[:, 0]
+    second, first = np.partition(compared, -2, axis=1)[:, -2:].T
+    return np.asarray(first - second)
 
 
 def _others(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from maxi.errors import MaxiError, first_line
 from maxi.files import digest
 from maxi.models.backbone import Backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = ".saving-"  # of the folder in which the files are written
 SETTINGS = "maxi.json"  # marks a saved model, and holds the settings that its other files do not
@@ -23,16 +27,21 @@ def weights_digest(backbone: Backbone, without: Iterable[str] = ()) -> str:
     These are the preprocessing, the architecture with the tokenizer, and all names, shapes and weights, but for the
     weights `without`.
     """
-    import torch
-
     left_out = set(without)
     sizes = (backbone.kind, backbone.image_size, backbone.resize_to, backbone.mean, backbone.std)
-    sha = hashlib.sha256(digest(sizes, backbone.architecture()).encode())
-    for name, tensor in sorted(backbone.state_dict().items()):
-        if name in left_out:
-            continue
+    state = {name: t for name, t in backbone.state_dict().items() if name not in left_out}
+    return tensors_digest(state, digest(sizes, backbone.architecture()))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor], more: str = "") -> str:
+    """Return 16 hex digits that change with all names, shapes and values of tensors, and with `more`."""
+    import torch
+
+    sha = hashlib.sha256(more.encode())
+    for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        sha.update(values)
     return sha.hexdigest()[:16]
 
 

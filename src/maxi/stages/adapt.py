@@ -20,6 +20,7 @@ from maxi.stages.index import check_labels, index_run, start_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.match import match_run
 from maxi.stages.report import report_run
+from maxi.stages.rounds import earlier_rounds
 from maxi.stages.train import train_run
 from maxi.text.clean import with_name
 from maxi.text.verbs import VerbParser
@@ -71,6 +72,7 @@ def adapt(
             )
         if labelled:
             index_run(job, labelled, run.eval)
+        earlier_rounds(job)
         match_run(job)
         caption_run(job)
         bag_run(job)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+
+from maxi.config import MatchConfig
 from maxi.datasets.files import read_matches
+from maxi.documents import Trained, read_document
+from maxi.errors import MaxiError
 from maxi.files import given_path
-from maxi.method import matching
+from maxi.method import matching, shares
+from maxi.models.load import saved_spec
 from maxi.models.text_embeddings import embed_names
 from maxi.models.video_clip import VideoCLIP
 from maxi.records import Match, Video, read_jsonl
@@ -17,6 +23,8 @@ from maxi.stages.inputs import Inputs
 from maxi.stages.job import Job
 
 logger = logging.getLogger(__name__)
+
+NO_FILE = ("unknown", "even", "estimated")
 
 
 def match_inputs(job: Job) -> Inputs:
@@ -41,6 +49,10 @@ def match_run(job: Job) -> list[Match]:
     if config.file:
         inputs.files(given_path(config.file))
         inputs.note("paths", [v.path for v in videos])
+    if config.shares not in NO_FILE:
+        inputs.files(given_path(config.shares))
+    if config.rounds > 1:
+        inputs.note("the round before", _model_before(job))
     model = None if config.supervised or config.file else inputs.backbone()
     if inputs.made(run.matches):
         return read_jsonl(run.matches, Match)
@@ -67,8 +79,16 @@ def _nearest(
 ) -> list[Match]:
     """Match each video that still decodes to its nearest name."""
     config = job.config.match
+    if config.rounds > 1:
+        before = job.run.round(config.rounds - 1).model
+        model = job.model_of(saved_spec(job.config.backbone, before))
     z_l = embed_names(model, names, config.templates)
     readable, z_v = embed(job, model, videos, config.n_frames)
+    offsets = None
+    if config.shares != "unknown":
+        offsets = _offsets(config, names, z_v, z_l)
+    if few := shares.warning(z_v, z_l, config.tau):
+        logger.warning(few)
     return matching.match(
         [v.id for v in readable],
         z_v,
@@ -78,4 +98,30 @@ def _nearest(
         per_name=config.per_name,
         top_k=config.top_k,
         tau=config.tau,
+        margin=config.confidence == "margin",
+        offsets=offsets,
     )
+
+
+def _offsets(
+    config: MatchConfig, names: Sequence[str], z_v: np.ndarray, z_l: np.ndarray
+) -> np.ndarray:
+    """Return what the shares of the names add to their cosines (K,)."""
+    if config.shares == "estimated":
+        found = shares.estimate(z_v, z_l, config.tau)
+        return shares.offsets_of(found, config.tau).astype(np.float32)
+    wanted = np.full(len(names), 1 / len(names))
+    if config.shares != "even":
+        wanted = shares.read_shares(given_path(config.shares), names)
+    return shares.balance(z_v, z_l, wanted, config.tau)
+
+
+def _model_before(job: Job) -> str:
+    """Return the digest of the model that the round before this one trained. Raises MaxiError when it is not there."""
+    before = job.run.round(job.config.match.rounds - 1)
+    if not before.training.is_file():
+        raise MaxiError(
+            f"{before.folder} holds no trained model, with which the videos are matched anew; run `maxi adapt` with "
+            "--resume, which trains it"
+        )
+    return str(read_document(before.training, Trained)["weights"])

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from maxi.config import Config
-from maxi.miniature.actions import partition
-from maxi.miniature.videos import Order, render
+from maxi.miniature.actions import VALIDATION, partition
+from maxi.miniature.regimes import REGIMES, shares_to_counts
+from maxi.miniature.videos import THEN, Order, Style, render
 from maxi.progress import Progress
 from maxi.records import Video, read_jsonl
 from maxi.run import Run
@@ -28,6 +31,10 @@ class Split(NamedTuple):
     videos: list[Video]
     names: list[str]
 
+    def labels(self) -> list[list[int]]:
+        """Return the indices of the names that each video shows; more than one where the world renders two actions."""
+        return [[self.names.index(n) for n in str(v.label).split(THEN)] for v in self.videos]
+
 
 class Sizes(NamedTuple):
     """Numbers of rendered videos: unlabelled ones, and labelled ones of unseen and of known actions."""
@@ -40,37 +47,93 @@ class Sizes(NamedTuple):
 SIZES = Sizes(pool=200, unseen=480, known=160)
 
 
+class Shots(NamedTuple):
+    """Labelled videos of which a few of each name are learnt from, as `maxi index` takes them, and their names."""
+
+    where: str
+    names: list[str]
+
+
 class Collection(NamedTuple):
-    """A run up to its captions, the videos to measure on, and the true name by video id where it is known."""
+    """A run up to its captions, the videos to measure on, and the true name by video id where it is known.
+
+    `shots` are further labelled videos. `measured` is the folder in which the videos to measure on are embedded, and
+    `world` the regime of a rendered one.
+    """
 
     run: Run
     splits: list[Split]
     truth: Mapping[str, str]
+    shots: Shots
+    measured: Run
+    world: str
 
 
 def rendered(
-    folder: Path, seed: int, config: Config, sizes: Sizes, progress: Progress
+    folder: Path,
+    seed: int,
+    world: str,
+    config: Config,
+    sizes: Sizes,
+    progress: Progress,
+    *,
+    styles: Sequence[Style] = (),
+    shots: int = 0,
 ) -> Collection:
-    """Render the miniature of a seed below a folder, and prepare its run."""
+    """Render the miniature of a seed in a regime below a folder, and prepare its run.
+
+    The unseen videos are the same in all regimes. Where some unseen actions would be rare or absent too, the split
+    `unseen, its shares` has so many of each. `styles` are further splits of unseen actions, of other looks, and `shots`
+    the number of labelled videos of each to learn from.
+    """
     known, unseen = partition(seed)
-    orders = [Order("pool", known, sizes.pool)]
-    orders += [Order("unseen", unseen, sizes.unseen), Order("known", known, sizes.known)]
-    videos = folder / "videos"
-    render(videos, seed, orders, progress=progress)
-    with open_job(folder / "run", config, progress) as job:
-        _prepare(job, str(videos / "pool"), known)
-        splits = [
-            Split(
-                order.split,
-                labelled_of(job, str(videos / f"{order.split}.csv"), order.split),
-                list(order.names),
-            )
-            for order in orders[1:]
-        ]
+    regime = REGIMES[world]
+    own = folder / world.replace(" ", "-")
+    pool = regime.drawn(known, sizes.pool, [action.name for action in VALIDATION], seed)
+    shown = regime.drawn(known, sizes.known, (), seed)
+    orders = [Order("pool", pool, sizes.pool, cuts=regime.cuts), Order("known", shown, len(shown))]
+    render(own, seed, orders, progress=progress)
+    others = [Order("unseen", unseen, sizes.unseen)]
+    others += [
+        Order(_slug(f"unseen {style}"), unseen, sizes.unseen // 2, style) for style in styles
+    ]
+    training = [Order("shots", unseen, shots * len(unseen))] if shots else []
+    render(folder / "unseen", seed, [*others, *training], progress=progress)
+    measured = Run(folder / "measured")
+    with open_job(measured.folder, config, progress) as job:
+        splits = []
+        for order in others:
+            videos = _labelled(job, folder / "unseen" / f"{order.split}.csv", order.split)
+            splits.append(Split(order.split.replace("-", " "), videos, unseen))
+        if regime.tail or regime.occurring < 1:
+            splits.append(_thinned(splits[0], regime.drawn(unseen, sizes.unseen, (), seed)))
+        videos = _labelled(job, own / "known.csv", f"known-{_slug(world)}")
+        splits.append(Split("known", videos, known))
+    with open_job(own / "run", config, progress) as job:
+        _prepare(job, str(own / "pool"), known)
         manifest = read_jsonl(job.run.manifest, Video)
-    labels = {s.path.resolve(): str(s.label) for s in list_videos(videos / "pool.csv")}
+    labels = {s.path.resolve(): str(s.label) for s in list_videos(own / "pool.csv")}
     truth = {video.id: labels[Path(video.path).resolve()] for video in manifest}
-    return Collection(job.run, splits, truth)
+    labelled = Shots(str(folder / "unseen" / "shots.csv"), unseen)
+    return Collection(job.run, splits, truth, labelled, measured, world)
+
+
+def _thinned(split: Split, wanted: Sequence[str]) -> Split:
+    """Return as many videos of a split as there are for the shares of these names."""
+    shares = np.array([wanted.count(name) for name in split.names], dtype=float)
+    have = np.array([sum(v.label == name for v in split.videos) for name in split.names])
+    some = shares > 0
+    counts = np.zeros(len(shares), dtype=int)
+    counts[some] = shares_to_counts(
+        shares[some], int((have / np.maximum(shares, 1e-9))[some].min() * shares.sum())
+    )
+    left = dict(zip(split.names, counts, strict=True))
+    videos = []
+    for video in split.videos:
+        if left[str(video.label)] > 0:
+            left[str(video.label)] -= 1
+            videos.append(video)
+    return Split(f"{split.name}, its shares", videos, split.names)
 
 
 def given(
@@ -78,18 +141,25 @@ def given(
 ) -> Collection:
     """Prepare a run on videos of one's own; `labelled` are the videos to measure on."""
     check_labels(labelled, list_videos(labelled))
+    measured = Run(folder / "measured")
+    with open_job(measured.folder, config, progress) as job:
+        found = index_run(job, labelled, Run(measured.folder / "labelled"))
+    names = distinct(str(video.label) for video in found)
     with open_job(folder / "run", config, progress) as job:
         _prepare(job, videos, read_names(actions))
-        measured = labelled_of(job, labelled, "eval")
-        names = distinct(str(video.label) for video in measured)
         manifest = read_jsonl(job.run.manifest, Video)
     truth = {video.id: video.label for video in manifest if video.label is not None}
-    return Collection(job.run, [Split("labelled", measured, names)], truth)
+    shots = Shots(videos, distinct(truth.values()))
+    return Collection(job.run, [Split("labelled", found, names)], truth, shots, measured, "")
 
 
-def labelled_of(job: Job, where: str, name: str) -> list[Video]:
+def _labelled(job: Job, where: Path, name: str) -> list[Video]:
     """Index labelled videos in a folder of the run, and return them."""
-    return index_run(job, where, Run(job.run.folder / name))
+    return index_run(job, str(where), Run(job.run.folder / name))
+
+
+def _slug(text: str) -> str:
+    return text.replace(" ", "-")
 
 
 def _prepare(job: Job, videos: str, names: Sequence[str]) -> None:

@@ -9,18 +9,22 @@ from typing import Any, NamedTuple
 from maxi.config import Config
 from maxi.errors import MaxiError, choose
 from maxi.files import note_options, write_json, write_text
+from maxi.processes import n_cores
 from maxi.progress import Progress, bar
 from maxi.reports import figures
 from maxi.reports.html import render_page
 from maxi.settings import load_config
 from maxi.studies.collection import SIZES, Collection, Sizes, given, rendered
-from maxi.studies.engine import records_of
-from maxi.studies.outcome import sentences, summary, table
+from maxi.studies.measuring import records_of
+from maxi.studies.outcome import by_world, conditions, sentences, splits_of, summary, table
 from maxi.studies.study import Study
 from maxi.studies.table import STUDIES
+from maxi.studies.training import train_rows
 
 SMALL_BATCH = "train.batch_size=72"
 """With few videos: three steps an epoch."""
+
+MOST_JOBS = 8  # rows trained at the same time; each takes up to 2 GB
 
 
 class Own(NamedTuple):
@@ -49,15 +53,18 @@ def run_studies(
     overrides: Sequence[str] = (),
     backbone: str | None = None,
     sizes: Sizes = SIZES,
+    jobs: int | None = None,
     progress: Progress = bar,
 ) -> None:
     """Run studies, and write `NAME.json`, `NAME.md`, `NAME.html` and `NAME.svg` of each into `out`.
 
-    Seeds are `offset`, `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. What is
+    Seeds are `offset`, `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. `jobs`
+    rows are trained at the same time, by default as many as there are cores in the rendered world, else one. What is
     there already is not made again, so that an interrupted study goes on. Raises MaxiError when `out` was made with
     other options.
     """
     studies = chosen(names)
+    jobs = jobs or (1 if own else min(MOST_JOBS, n_cores()))
     options: dict[str, Any] = {
         "offset": offset,
         "overrides": list(overrides),
@@ -70,9 +77,11 @@ def run_studies(
     for seed in range(offset, offset + seeds):
         config = _config(own, config_file, overrides, backbone, seed)
         folder = out / f"seed-{seed}"
-        collection = _collection(own, folder, seed, config, sizes, progress)
         for name, study in studies.items():
-            records[name] += records_of(study, collection, config, progress)
+            collections = _collections(own, study, folder, seed, config, sizes, progress)
+            train_rows(study, collections, config, jobs, progress)
+            for collection in collections:
+                records[name] += records_of(study, collection, config, progress)
             write_study(out, name, study, records[name])
 
 
@@ -94,34 +103,62 @@ def _config(
     return load_config(config_file, overrides, backbone=backbone, seed=seed)
 
 
-def _collection(
-    own: Own | None, folder: Path, seed: int, config: Config, sizes: Sizes, progress: Progress
-) -> Collection:
-    if own is None:
-        return rendered(folder, seed, config, sizes, progress)
-    return given(folder, own.videos, own.actions, own.labelled, config, progress)
+def _collections(
+    own: Own | None,
+    study: Study,
+    folder: Path,
+    seed: int,
+    config: Config,
+    sizes: Sizes,
+    progress: Progress,
+) -> list[Collection]:
+    if own:
+        return [given(folder, own.videos, own.actions, own.labelled, config, progress)]
+    return [
+        rendered(
+            folder,
+            seed,
+            world,
+            config,
+            sizes,
+            progress,
+            styles=study.styles,
+            shots=max(row.shots for row in study.rows.values()),
+        )
+        for world in study.worlds
+    ]
 
 
 def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, Any]]) -> None:
-    """Write the records of a study, and its table, page and figure."""
+    """Write the records of a study, and its tables, page and figure."""
     write_json(out / f"{name}.json", list(records))
     write_text(out / f"{name}.md", [table(study, records)])
-    rows = summary(study, records)
+    worlds: list[dict[str, Any]] = [
+        {
+            "name": world if len(study.worlds) > 1 else "",
+            "rows": summary(study, of_world),
+            "splits": splits_of(of_world),
+            "sentences": sentences(study, of_world),
+            "conditions": conditions(of_world),
+        }
+        for world, of_world in by_world(records)
+    ]
     split = records[0]["split"]
     gained = {
-        row["row"]: (row["splits"][split]["gain"], row["splits"][split]["interval"])
-        for row in rows[1:]
+        " · ".join(filter(None, (world["name"], row["row"]))): (
+            row["splits"][split]["gain"],
+            row["splits"][split]["interval"],
+        )
+        for world in worlds
+        for row in world["rows"][1:]
     }
-    figure = figures.gains(gained, x=f"points of top-1 over frozen, {split}")
+    figure = figures.gains(gained, x=f"points over frozen, {split}")
     write_text(out / f"{name}.svg", [figures.standalone(figure)])
     page = render_page(
         "study.html.j2",
         study=study,
-        rows=rows,
-        splits=list(rows[0]["splits"]),
+        worlds=worlds,
         figure_svg=figure,
-        sentences=sentences(study, records),
-        seeds=sorted({record["seed"] for record in records}),
         conditions=records[0]["conditions"],
     )
     write_text(out / f"{name}.html", [page])

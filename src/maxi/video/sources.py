@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxi.errors import MaxiError, some
+from maxi.records import Caption, read_jsonl
 from maxi.text.names import listed, plain, same
 
 EXTENSIONS = (
@@ -212,6 +213,23 @@ def _name_column(path: Path) -> list[tuple[int, str]]:
         )
     column = columns.index("name")
     return [(number, cells[column]) for number, cells in lines[1:] if len(cells) > column]
+
+
+def read_captions(path: Path) -> list[str]:
+    """Read captions: one a line, the table `captions.jsonl` of a run, or the column `caption` or `name` of a .csv
+    table.
+
+    Raises MaxiError when the file is missing, empty or of another form.
+    """
+    if path.suffix.lower() == ".jsonl":
+        return [text for row in read_jsonl(path, Caption) for text in row.captions]
+    if path.suffix.lower() != ".csv":
+        return [line for _, line in _lines(path)]
+    (_, head), *rows = _read_csv(path)
+    columns = [i for i, cell in enumerate(head) if cell.lower() in ("caption", "name")]
+    if not columns:
+        raise MaxiError(f"{path}: no column `caption` or `name`; name one of its columns so")
+    return [cells[columns[0]] for _, cells in rows if len(cells) > columns[0]]
 
 
 def walk(root: Path) -> Iterator[Path]:
