@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The pinned versions need Python 3.11; on 3.10, and with `PINS=`, the bounds of pyproject.toml hold alone.
 PINS ?= $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 
-.PHONY: install test test-all demo proof lint format clean
+.PHONY: install test test-all demo proof paper lint format clean
 
 install: $(STAMP)
 
@@ -34,6 +34,13 @@ demo: $(STAMP)
 # Every row of the proof, five partitions of the actions: more than an hour; goes on where it was interrupted.
 proof: $(STAMP)
 	$(BIN)/maxi demo -o runs/proof --seeds 5
+
+# All studies on the rendered world, three seeds: two hours on 2 idle cores; goes on where it was interrupted.
+# Others: make paper STUDIES=sources,keep SEEDS=5
+SEEDS ?= 3
+STUDIES ?=
+paper: $(STAMP)
+	$(BIN)/maxi paper -o docs/paper-in-miniature.md --runs runs/paper --seeds $(SEEDS) $(if $(STUDIES),--studies $(STUDIES))
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -24,11 +24,14 @@ ROOMS = {
     "training": "features method models text video",
     "reports": "datasets method text video",
     "stages": "datasets features method models reports text training video",
-    "studies": "method miniature models reports stages text video",
+    "baselines": "features method models stages text training video",
+    "studies": "baselines method miniature models reports stages text video",
     "demo": "method miniature models reports stages studies video",
-    "cli": "datasets demo method models reports stages studies video",
+    "cli": "datasets demo method models reports stages studies text video",
 }
-GROUND = "config documents errors files memory progress randomness records run settings trust"
+GROUND = (
+    "config documents errors files memory processes progress randomness records run settings trust"
+)
 
 
 def imports(path: Path) -> set[str]:

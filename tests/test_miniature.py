@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from maxi.demo.trial import names_action
 from maxi.method.expansion import expand
 from maxi.miniature import captions
 from maxi.miniature.actions import ACTIONS, BY_NAME, VALIDATION, Pose, partition
+from maxi.miniature.regimes import REGIMES
 from maxi.miniature.scenes import Scene, draw_scene, draw_still, frames
 from maxi.miniature.tokens import word_tokenizer
-from maxi.miniature.videos import SIZES, Order, draw_clip, render, write_clip
+from maxi.miniature.videos import SIZES, Order, draw_clip, pictures, render, write_clip
 from maxi.progress import silent
 from maxi.randomness import generator
 from maxi.video.decode import probe
@@ -141,3 +143,51 @@ def test_captions_fit_the_context(stills: list[tuple[Scene, Pose]]) -> None:
         texts.append(captions.blip_caption(scene, pose, rng))
     ids = word_tokenizer(captions.words())(texts)["input_ids"]
     assert max(map(len, ids)) <= captions.CONTEXT
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_regimes_have_their_shares(name: str) -> None:
+    listed = [action.name for action in ACTIONS[8:32]]
+    others = [action.name for action in VALIDATION]
+    shown = REGIMES[name].drawn(listed, 200, others, 3)
+    assert shown == REGIMES[name].drawn(list(reversed(listed)), 200, others, 3)
+    assert len(shown) == 200
+    counts = Counter(shown)
+    off_list = sum(counts[other] for other in others)
+    occurring = sorted((counts[one] for one in listed if counts[one]), reverse=True)
+    expected = {"a third occurs": 8, "a sixth occurs": 4}.get(name, 24)
+    assert len(occurring) == expected
+    assert off_list == (67 if name == "off-list" else 0)
+    if name == "long tail":
+        assert occurring[:2] == [53, 27]  # 1 / rank of 200
+    else:
+        assert occurring[0] - occurring[-1] <= (5 if name == "look-alikes" else 1)
+
+
+def test_cuts_of_a_recording_look_alike() -> None:
+    clips = [draw_clip(0, "pool", index, "rowing", cuts=5) for index in range(6)]
+    same = [clip.scene._replace(phase=0.0) for clip in clips]
+    assert len({scene.seed for scene in same[:5]}) == 1
+    assert same[0] == same[4] != same[5]
+    assert len({clip.scene.phase for clip in clips}) == 6
+
+
+def test_styles_change_what_is_seen(tmp_path: Path) -> None:
+    usual = draw_clip(0, "unseen", 1, "rowing")
+    far = draw_clip(0, "unseen", 1, "rowing", style="far")
+    assert far.scene == usual.scene._replace(scale=far.scene.scale)
+    assert far.scene.scale < usual.scene.scale
+    drawn = next(pictures(draw_clip(0, "unseen", 1, "rowing", style="drawing"), (64, 48)))
+    assert (drawn[..., 0] == drawn[..., 1]).all()
+    order = Order("unseen", ["rowing", "digging", "diving"], 6, "two actions")
+    shown = [order.shown(index) for index in range(6)]
+    assert shown[:3] == ["rowing + digging", "digging + diving", "diving + rowing"]
+    assert shown[3] == "rowing + diving"
+    render(tmp_path, 0, [order._replace(n=1)], progress=silent)
+    clip = draw_clip(0, "unseen", 0, shown[0], style="two actions")
+    assert probe(tmp_path / "unseen" / "0000.mp4").n_frames == clip.n_frames
+    one, two = (clip._replace(scene=clip.scene._replace(action=a)) for a in ("rowing", "digging"))
+    frames_of = [list(pictures(c, (64, 48))) for c in (clip, one, two)]
+    half = len(frames_of[0]) // 3
+    assert (frames_of[0][half] == frames_of[1][half]).all()
+    assert not (frames_of[0][-1] == frames_of[1][-1]).all()

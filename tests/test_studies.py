@@ -117,9 +117,9 @@ def test_a_study_on_videos_of_ones_own(
     page = (tmp_path / "out" / "bagsize.html").read_text()
     assert "77.88 / 51.09 / 71.24" in page
     assert (tmp_path / "out" / "bagsize.svg").read_text().startswith("<svg xmlns=")
-    # Rows that are equal, here 16 texts and `adapted`, are one run; nothing is trained once more.
+    # Rows that are equal, here 16 texts and `adapted`, are one run; nothing is trained again.
     runs = sorted((tmp_path / "out" / "seed-0" / "rows").iterdir())
-    assert len(runs) == 3 + 1 + 2
+    assert len(runs) == 3 + 1 + 3
     written = {
         run: (run / "training.json").stat().st_mtime_ns
         for run in runs

@@ -89,8 +89,8 @@ def _new(job: Job, kind: str, names: Sequence[str]) -> Baseline:
     clip = fresh_model(config)
     if not isinstance(clip.backbone, Clip):
         raise MaxiError(
-            f"baselines are built on the two towers of a CLIP, which {config.backbone} has not; pass --backbone "
-            "clip:..."
+            f"baselines need the two towers of a CLIP, which {config.backbone} has not; "
+            "pass --backbone clip:..."
         )
     rows = expand(
         list(dict.fromkeys(names)),

@@ -41,11 +41,11 @@ def list_presets(as_json: bool) -> None:
 
 
 @data_group.command()
-@click.argument("captions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("captions", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(1), default=400, show_default=True, help="Verbs.")
 @click.option(
     "--actions",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Action names that come first; verbs among them are not repeated.",
 )
 def verbs(captions: Path, n: int, actions: Path | None) -> None:

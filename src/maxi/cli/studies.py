@@ -1,4 +1,4 @@
-"""The verb of the `maxi` command for studies: the paper's tables as commands."""
+"""Verbs of the `maxi` command for studies: the paper's tables as commands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import click
 
 from maxi.cli.group import NewFolder, main, progress_of, shared_options
 from maxi.cli.output import say
+
+_jobs = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Rows trained at the same time; by default the cores, at most 8, and 1 on videos of your own.",
+)
 
 
 @main.command()
@@ -26,11 +32,7 @@ from maxi.cli.output import say
 @click.option("--videos", help="Videos of your own, in place of the rendered world.")
 @click.option("--actions", type=click.Path(path_type=Path), help="Their action names, one a line.")
 @click.option("--eval", "labelled", help="Labelled videos to measure on.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Rows trained at the same time; by default the cores, at most 8, and 1 on videos of your own.",
-)
+@_jobs
 @shared_options("backbone", "config", "set")
 @click.pass_context
 def study(
@@ -50,7 +52,8 @@ def study(
 ) -> None:
     """Train the rows of studies, such as the paper's tables, and say what differs: table, figure and sentences.
 
-    NAMES are some of sources, keep, bagcontents, objective, bagsize, temporal, contrast, frames and control, or `all`.
+    NAMES are some of sources, rivals, domains, fewshot, keep, dictionary, bagcontents, objective, bagsize, temporal,
+    ensemble, contrast, frames, control and collections, or `all`.
 
     Example: maxi study objective -o studies
     """
@@ -77,3 +80,48 @@ def study(
     )
     for line in lines_of(out, names):
         say(line)
+
+
+@main.command()
+@click.option(
+    "-o",
+    "page",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The page, in Markdown; figures go into a folder of its name.",
+)
+@click.option(
+    "--runs", required=True, type=NewFolder(path_type=Path), help="Folder of runs and tables."
+)
+@click.option("--studies", help="Some of the studies, with commas between them; default: all.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds.")
+@_jobs
+@shared_options("set")
+@click.pass_context
+def paper(
+    context: click.Context,
+    /,
+    page: Path,
+    runs: Path,
+    studies: str | None,
+    seeds: int,
+    jobs: int | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Run all studies on the rendered world, and write one page of what agrees with the paper.
+
+    Example: maxi paper -o paper.md --runs runs/paper
+    """
+    from maxi.studies.paper import write_paper
+
+    names = [part.strip() for part in studies.split(",")] if studies else ["all"]
+    write_paper(
+        page,
+        runs,
+        names,
+        seeds=seeds,
+        jobs=jobs,
+        overrides=settings,
+        progress=progress_of(context),
+    )
+    say(f"the page is {page}")
