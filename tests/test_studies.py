@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,7 +20,7 @@ from maxi.progress import silent
 from maxi.records import Match
 from maxi.settings import changed, load_config
 from maxi.studies.collection import Sizes
-from maxi.studies.outcome import difference, sentences, summary, table
+from maxi.studies.outcome import difference, sentences, summary, table, warned
 from maxi.studies.replacements import permuted_names, true_matches
 from maxi.studies.run import run_studies
 from maxi.studies.study import Claim, Row, Study
@@ -26,7 +31,7 @@ QUICK = "epochs=1 batch_size=8 train.n_frames=2 match.n_frames=2 eval.n_frames=2
 
 
 def record(row: str, right: str, seed: int = 0) -> dict[str, Any]:
-    top1 = 100 * right.count("1") / len(right)
+    top1 = 100 * right.count("1") / max(1, len(right))
     return {
         "world": "even",
         "row": row,
@@ -143,6 +148,70 @@ def test_what_is_missing_is_told(videos: Path, actions: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_the_paper_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    """Killed while it renders and while it trains; every kind of row is there at the end."""
+    names = ["domains", "fewshot", "dictionary", "ensemble", "rivals"]
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from maxi.progress import silent\n"
+        "from maxi.studies.collection import Sizes\n"
+        "from maxi.studies.paper import write_paper\n"
+        "if __name__ == '__main__':\n"
+        f"    write_paper(Path('paper.md'), Path('runs'), {names}, seeds=1, jobs=2,\n"
+        f"        overrides={QUICK.split()}, sizes=Sizes{tuple(TINY)}, progress=silent)\n"
+    )
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    for sign in ("unseen/unseen/*.mp4", "even/rows/*/training.json"):
+        running = start()
+        while not list((tmp_path / "runs" / "seed-0").glob(sign)):
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.kill()
+        running.wait()
+        written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("rows/*/training.json")}
+    assert start().wait() == 0
+    assert {p: p.stat().st_mtime_ns for p in written} == written
+    page = (tmp_path / "paper.md").read_text()
+    for name in names:
+        assert STUDIES[name].title in page
+        assert f"(paper/{name}.svg)" in page
+        assert (tmp_path / "paper" / f"{name}.svg").is_file()
+    assert "| Does the gain hold in other domains? |" in page
+    assert "unseen two actions, mAP" in page
+
+
+@pytest.mark.slow
+def test_a_study_of_untidy_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ("centred, untrained", "even shares assumed, transductive", "adapted")
+    study = STUDIES["collections"]
+    few = replace(
+        study,
+        rows={name: study.rows[name] for name in rows},
+        claims=study.claims[:2],
+        worlds=("a third occurs", "off-list"),
+    )
+    monkeypatch.setitem(STUDIES, "collections", few)
+    run_studies(
+        ["collections"], tmp_path, jobs=1, overrides=QUICK.split(), sizes=TINY, progress=silent
+    )
+    records = json.loads((tmp_path / "collections.json").read_text())
+    splits = {world: {r["split"] for r in records if r["world"] == world} for world in few.worlds}
+    assert splits == {
+        "a third occurs": {"unseen", "unseen, its shares", "known"},
+        "off-list": {"unseen", "known"},
+    }
+    by_row = {r["row"]: r for r in records if r["world"] == "off-list"}
+    assert 0 < by_row["adapted"]["matched"] < 67  # a third shows nothing that is listed
+    written = (tmp_path / "collections.md").read_text()
+    assert "### a third occurs" in written
+    assert "the warning of few names in use" in written
+
+
+@pytest.mark.slow
 def test_a_study_on_the_rendered_world(tmp_path: Path) -> None:
     run_studies(
         ["keep"],
@@ -158,3 +227,33 @@ def test_a_study_on_the_rendered_world(tmp_path: Path) -> None:
     }
     assert len(records) == 4 * 6
     assert "Seeds 0, 1;" in (tmp_path / "keep.md").read_text()
+
+
+def test_the_warnings_hit_rate_is_told() -> None:
+    records = []
+    for world, in_use, gained in (("even", 0.6, (5, 4)), ("a sixth occurs", 0.2, (0, 3))):
+        for split, points in zip(("unseen", "known"), gained, strict=True):
+            for row, right in (("frozen", 8), ("adapted", 8 + points)):
+                made = record(row, "1" * right + "0" * (20 - right))
+                records.append({**made, "world": world, "split": split, "in_use": in_use})
+    assert warned(records) == (
+        "With the warning of few names in use: 1 collections, 1 of which gained little; on average +0.0 points on "
+        "unseen, +15.0 on known. Without the warning of few names in use: 1 collections, 0 of which gained little; "
+        "on average +25.0 points on unseen, +20.0 on known."
+    )
+
+
+def test_map_of_one_seed_is_paired_over_the_names() -> None:
+    records = [
+        {**record(row, ""), "metric": "mAP", "value": np.mean(parts), "parts": parts}
+        for row, parts in (("frozen", [10.0, 20.0, 30.0]), ("a", [21.0, 30.0, 41.0]))
+    ]
+    found = difference(records, "unseen", "a", "frozen")
+    assert found.gain == pytest.approx(32 / 3)
+    assert found.verdict == "agrees"
+
+
+def test_claims_on_videos_that_were_not_measured_are_left_out() -> None:
+    study = Study("Which?", "", {"a": Row()}, [Claim("a", "frozen", "unseen far")])
+    records = [record(row, "0110") for row in ("frozen", "a")]
+    assert sentences(study, records) == []

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maxi.method.metrics import mean_interval, paired_difference, with_interval
+from maxi.method.shares import FEW
 from maxi.studies.study import Claim, Study
 
 Records = Sequence[Mapping[str, Any]]
@@ -117,6 +118,42 @@ def _sentence(claim: Claim, found: Difference) -> str:
     return f"{pair}, so the direction cannot be told at this size."
 
 
+LITTLE = 1.0  # a gain of fewer points than this is little
+
+
+def warned(records: Records, row: str = "adapted") -> str:
+    """Say how often the warning of few names in use came in the collections, and what was gained there and elsewhere.
+
+    A collection is one seed of one world. It gains little where the row is not at least a point better than the frozen
+    model on the first split or is worse on the last one.
+    """
+    first, *_, last = splits_of(records)
+    gains: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for _, of_world in by_world(records):
+        values = {(r["seed"], r["row"], r["split"]): r["value"] for r in of_world}
+        for told in (r for r in of_world if r["row"] == row and r["split"] == first):
+            gained = [
+                values[told["seed"], row, s] - values[told["seed"], "frozen", s]
+                for s in (first, last)
+            ]
+            gains[told["in_use"] < FEW].append((gained[0], gained[1]))
+    return " ".join(
+        f"{'With' if came else 'Without'} the warning of few names in use: {_gained(rows, first, last)}."
+        for came, rows in gains.items()
+    )
+
+
+def _gained(rows: Sequence[tuple[float, float]], first: str, last: str) -> str:
+    if not rows:
+        return "no collection"
+    little = sum(one < LITTLE or other < 0 for one, other in rows)
+    means = np.mean(rows, axis=0)
+    return (
+        f"{len(rows)} collections, {little} of which gained little; on average {means[0]:+.1f} points on {first}, "
+        f"{means[1]:+.1f} on {last}"
+    )
+
+
 def conditions(records: Records) -> str:
     """Say which seeds and how many videos the figures of one world are of, and what their intervals are over."""
     seeds = sorted({r["seed"] for r in records})
@@ -140,6 +177,8 @@ def table(study: Study, records: Records) -> str:
         lines += [*_table(study, of_world), "", conditions(of_world), ""]
         lines += [f"- {text}" for text in sentences(study, of_world)]
         lines.append("")
+    if len(study.worlds) > 1:
+        lines += [warned(records), ""]
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from maxi.reports.html import render_page
 from maxi.settings import load_config
 from maxi.studies.collection import SIZES, Collection, Sizes, given, rendered
 from maxi.studies.measuring import records_of
-from maxi.studies.outcome import by_world, conditions, sentences, splits_of, summary, table
+from maxi.studies.outcome import by_world, conditions, sentences, splits_of, summary, table, warned
 from maxi.studies.study import Study
 from maxi.studies.table import STUDIES
 from maxi.studies.training import train_rows
@@ -158,6 +158,7 @@ def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, 
         "study.html.j2",
         study=study,
         worlds=worlds,
+        warned=warned(records) if len(study.worlds) > 1 else "",
         figure_svg=figure,
         conditions=records[0]["conditions"],
     )
