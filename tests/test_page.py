@@ -25,7 +25,7 @@ FACTS = {
     "unseen_names_in_bags": 0,
     "texts_in_bags": 5400,
 }
-ALL = ["frozen", "adapted", "shuffled", "centred", "averaged_phrases", *ROWS]
+ALL = ["frozen", "adapted", "shuffled", "centred", "averaged_phrases", "even_gaussian", *ROWS]
 
 
 def record(

@@ -42,6 +42,10 @@ MODELS = {
         "frozen",
         "nothing; the text of a class is the mean of its name and its phrases, also for unseen names",
     ),
+    "even_gaussian": Model(
+        "frozen",
+        "nothing; transductive: all videos are answered together, as if all names were equally common among them",
+    ),
     "adapted": Model("adapted", "full bags: phrases of the match, captions of the frames"),
     "adapted_instance": Model("adapted", f"full bags{OWN}"),
     "names_only": Model("adapted", "the matched name alone"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from maxi.config import Config
 from maxi.documents import Record, read_document
-from maxi.method import evaluation
+from maxi.method import evaluation, transduction
 from maxi.method.expansion import expand
 from maxi.miniature import captions as written
 from maxi.miniature import scenery
@@ -73,6 +73,8 @@ ROWS = {
 
 
 WITHOUT_TRAINING = ("centred", "averaged_phrases")
+TRANSDUCTIVE = "even_gaussian"
+"""Rows without training: those that answer for each video alone, and one that assumes something of all of them."""
 
 
 Scores = NDArray[np.float32]
@@ -168,21 +170,24 @@ def scores_of(job: Job, folder: Path | None, splits: Sequence[Split]) -> dict[st
 
 
 def _without_training(job: Job, splits: Sequence[Split]) -> dict[str, dict[str, Scores]]:
-    """Return the scores of the frozen model with centred video features, and with phrases averaged into class texts."""
+    """Return the scores of the frozen model with centred video features, with phrases averaged into class texts, and
+    with all names assumed equally common among the videos of a split.
+    """
     model, config = job.model(), job.config
     _, z_pool = embed(job, model, read_jsonl(job.run.manifest, Video), config.eval.n_frames)
     phrases = all_phrases(config)
-    centred, averaged = {}, {}
+    centred, averaged, even = {}, {}, {}
     for split in splits:
         _, z_v = embed(job, model, split.videos, config.eval.n_frames)
         z_l = embed_names(model, split.names, [config.eval.prompt])
-        centred[split.name] = unit(z_v - z_pool.mean(0)) @ z_l.T
+        centred[split.name] = transduction.centred(z_v, z_l, z_pool.mean(0))
         means = [
             embed_names(model, [name, *phrases[name]], [config.eval.prompt]).mean(0)
             for name in split.names
         ]
         averaged[split.name] = z_v @ unit(np.stack(means)).T
-    return dict(zip(WITHOUT_TRAINING, (centred, averaged), strict=True))
+        even[split.name] = transduction.even_gaussian(z_v, z_l, config.match.tau)
+    return dict(zip((*WITHOUT_TRAINING, TRANSDUCTIVE), (centred, averaged, even), strict=True))
 
 
 def all_phrases(config: Config) -> dict[str, tuple[str, ...]]:
