@@ -144,6 +144,8 @@ def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, 
         for world, of_world in by_world(records)
     ]
     split = records[0]["split"]
+    # Rows of several worlds would be too many for one figure; those that a claim calls better are shown.
+    shown = {c.better for c in study.claims} if len(study.worlds) > 1 else {*study.rows}
     gained = {
         " · ".join(filter(None, (world["name"], row["row"]))): (
             row["splits"][split]["gain"],
@@ -151,6 +153,7 @@ def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, 
         )
         for world in worlds
         for row in world["rows"][1:]
+        if row["row"] in shown
     }
     figure = figures.gains(gained, x=f"points over frozen, {split}")
     write_text(out / f"{name}.svg", [figures.standalone(figure)])
