@@ -115,13 +115,13 @@ def test_a_study_on_videos_of_ones_own(
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.stderr
     assert "## How many texts of a bag does a step need?" in done.stdout.splitlines()
-    records = json.loads((tmp_path / "out" / "bagsize.json").read_text())
+    records = json.loads((tmp_path / "out" / "bagsize" / "results.json").read_text())
     assert [r["row"] for r in records] == ["frozen", "1", "4", "8", "16"]
     assert {len(r["parts"]) for r in records} == {8}
     assert len({r["conditions"]["videos"] for r in records}) == 1
-    page = (tmp_path / "out" / "bagsize.html").read_text()
+    page = (tmp_path / "out" / "bagsize" / "table.html").read_text()
     assert "77.88 / 51.09 / 71.24" in page
-    assert (tmp_path / "out" / "bagsize.svg").read_text().startswith("<svg xmlns=")
+    assert (tmp_path / "out" / "bagsize" / "figure.svg").read_text().startswith("<svg xmlns=")
     # Rows that are equal, here 16 texts and `adapted`, are one run; nothing is trained again.
     runs = sorted((tmp_path / "out" / "seed-0" / "rows").iterdir())
     assert len(runs) == 3 + 1 + 3
@@ -198,7 +198,7 @@ def test_a_study_of_untidy_collections(tmp_path: Path, monkeypatch: pytest.Monke
     run_studies(
         ["collections"], tmp_path, jobs=1, overrides=QUICK.split(), sizes=TINY, progress=silent
     )
-    records = json.loads((tmp_path / "collections.json").read_text())
+    records = json.loads((tmp_path / "results.json").read_text())
     splits = {world: {r["split"] for r in records if r["world"] == world} for world in few.worlds}
     assert splits == {
         "a third occurs": {"unseen", "unseen, its shares", "known"},
@@ -206,7 +206,7 @@ def test_a_study_of_untidy_collections(tmp_path: Path, monkeypatch: pytest.Monke
     }
     by_row = {r["row"]: r for r in records if r["world"] == "off-list"}
     assert 0 < by_row["adapted"]["matched"] < 67  # a third shows nothing that is listed
-    written = (tmp_path / "collections.md").read_text()
+    written = (tmp_path / "table.md").read_text()
     assert "### a third occurs" in written
     assert "the warning of few names in use" in written
 
@@ -221,12 +221,12 @@ def test_a_study_on_the_rendered_world(tmp_path: Path) -> None:
         sizes=TINY,
         progress=silent,
     )
-    records = json.loads((tmp_path / "keep.json").read_text())
+    records = json.loads((tmp_path / "results.json").read_text())
     assert {(r["split"], r["seed"]) for r in records} == {
         (split, seed) for split in ("unseen", "known") for seed in (0, 1)
     }
     assert len(records) == 4 * 6
-    assert "Seeds 0, 1;" in (tmp_path / "keep.md").read_text()
+    assert "Seeds 0, 1;" in (tmp_path / "table.md").read_text()
 
 
 def test_the_warnings_hit_rate_is_told() -> None:

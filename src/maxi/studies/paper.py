@@ -16,7 +16,7 @@ from maxi.processes import n_cores
 from maxi.progress import Progress, bar
 from maxi.studies.collection import Sizes
 from maxi.studies.outcome import by_world, sentences, table, verdicts
-from maxi.studies.run import chosen, run_studies
+from maxi.studies.run import FIGURE, RESULTS, chosen, folders_of, run_studies
 from maxi.studies.study import Study
 
 SIZES = Sizes(pool=144, unseen=320, known=120)
@@ -43,9 +43,10 @@ def write_paper(
     )
     figures = page.with_suffix("")
     figures.mkdir(parents=True, exist_ok=True)
-    records = {name: read_json(runs / f"{name}.json") for name in chosen(names)}
-    for name in records:
-        shutil.copy2(runs / f"{name}.svg", figures / f"{name}.svg")
+    folders = folders_of(runs, names)
+    records = {name: read_json(folder / RESULTS) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        shutil.copy2(folder / FIGURE, figures / f"{name}.svg")
     write_text(page, (f"{line}\n" for line in _page(records, figures.name, sizes)))
 
 

@@ -24,6 +24,8 @@ from maxi.studies.training import train_rows
 SMALL_BATCH = "train.batch_size=72"
 """With few videos: three steps an epoch."""
 
+RESULTS, TABLE, PAGE, FIGURE = "results.json", "table.md", "table.html", "figure.svg"
+
 MOST_JOBS = 8  # rows trained at the same time; each takes up to 2 GB
 
 
@@ -56,12 +58,12 @@ def run_studies(
     jobs: int | None = None,
     progress: Progress = bar,
 ) -> None:
-    """Run studies, and write `NAME.json`, `NAME.md`, `NAME.html` and `NAME.svg` of each into `out`.
+    """Run studies, and write `results.json`, `table.md`, `table.html` and `figure.svg` of each.
 
-    Seeds are `offset`, `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. `jobs`
-    rows are trained at the same time, by default as many as there are cores in the rendered world, else one. What is
-    there already is not made again, so that an interrupted study goes on. Raises MaxiError when `out` was made with
-    other options.
+    They lie in `out`, or with several studies in a folder of each study's name (see `folders_of`). Seeds are `offset`,
+    `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. `jobs` rows are trained at the
+    same time, by default as many as there are cores in the rendered world, else one. What is there already is not made
+    again, so that an interrupted study goes on. Raises MaxiError when `out` was made with other options.
     """
     studies = chosen(names)
     jobs = jobs or (1 if own else min(MOST_JOBS, n_cores()))
@@ -71,6 +73,7 @@ def run_studies(
         "config": str(config_file or ""),
         "backbone": backbone or "",
         "videos": [str(part) for part in own] if own else list(sizes),
+        "studies": "" if len(studies) > 1 else next(iter(studies)),
     }
     note_options(out / "studies.json", options)
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in studies}
@@ -82,7 +85,7 @@ def run_studies(
             train_rows(study, collections, config, jobs, progress)
             for collection in collections:
                 records[name] += records_of(study, collection, config, progress)
-            write_study(out, name, study, records[name])
+            write_study(folders_of(out, names)[name], study, records[name])
 
 
 def _config(
@@ -129,10 +132,17 @@ def _collections(
     ]
 
 
-def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, Any]]) -> None:
+def folders_of(out: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Return where the results of each study lie: in `out` when it is the only one, else in a folder of its name."""
+    studies = chosen(names)
+    return {name: out / name if len(studies) > 1 else out for name in studies}
+
+
+def write_study(folder: Path, study: Study, records: Sequence[dict[str, Any]]) -> None:
     """Write the records of a study, and its tables, page and figure."""
-    write_json(out / f"{name}.json", list(records))
-    write_text(out / f"{name}.md", [table(study, records)])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, list(records))
+    write_text(folder / TABLE, [table(study, records)])
     worlds: list[dict[str, Any]] = [
         {
             "name": world if len(study.worlds) > 1 else "",
@@ -156,7 +166,7 @@ def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, 
         if row["row"] in shown
     }
     figure = figures.gains(gained, x=f"points over frozen, {split}")
-    write_text(out / f"{name}.svg", [figures.standalone(figure)])
+    write_text(folder / FIGURE, [figures.standalone(figure)])
     page = render_page(
         "study.html.j2",
         study=study,
@@ -165,11 +175,11 @@ def write_study(out: Path, name: str, study: Study, records: Sequence[dict[str, 
         figure_svg=figure,
         conditions=records[0]["conditions"],
     )
-    write_text(out / f"{name}.html", [page])
+    write_text(folder / PAGE, [page])
 
 
 def lines_of(out: Path, names: Sequence[str]) -> Iterator[str]:
     """Yield the tables of studies, and where their pages are."""
-    for name in chosen(names):
-        yield from (out / f"{name}.md").read_text(encoding="utf-8").splitlines()
-        yield f"the page is {out / f'{name}.html'}"
+    for folder in folders_of(out, names).values():
+        yield from (folder / TABLE).read_text(encoding="utf-8").splitlines()
+        yield f"the page is {folder / PAGE}"
