@@ -5,7 +5,6 @@ from __future__ import annotations
 from maxi.studies import (
     bag_contents,
     bag_size,
-    collections,
     contrast,
     control,
     dictionary,
@@ -18,6 +17,7 @@ from maxi.studies import (
     rivals,
     sources,
     temporal,
+    untidy,
 )
 from maxi.studies.study import Study
 
@@ -36,5 +36,5 @@ STUDIES: dict[str, Study] = {
     "contrast": contrast.STUDY,
     "frames": frames.STUDY,
     "control": control.STUDY,
-    "collections": collections.STUDY,
+    "collections": untidy.STUDY,
 }
