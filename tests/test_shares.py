@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maxi.errors import MaxiError
-from maxi.method import shares
+from maxi.method import mixture, shares
 from maxi.method.matching import match
 from maxi.method.transduction import centred, even_gaussian, even_shares
 
@@ -36,7 +36,8 @@ def test_matches_come_to_stated_shares() -> None:
     offsets = shares.balance(z_v, z_l, wanted, TAU)
     soft = shares.soft((z_v @ z_l.T + offsets) / TAU).mean(0)
     assert soft == pytest.approx(wanted, abs=2e-3)
-    rows = match([str(i) for i in range(240)], z_v, NAMES, z_l, offsets=offsets)
+    linear = mixture.Linear(z_l.T, offsets)
+    rows = match([str(i) for i in range(240)], z_v, NAMES, z_l, linear=linear)
     counts = Counter(row.name for row in rows)
     assert counts["name 0"] > 100
     assert counts["name 5"] == 0
@@ -57,11 +58,56 @@ def test_shares_are_estimated_without_labels() -> None:
     assert shares.effective_number(np.full(6, 1 / 6)) == pytest.approx(6)
 
 
+@pytest.mark.parametrize("counts", [[60] * 6, [200, 60, 40, 0, 0, 0], [150, 80, 50, 40, 30, 10]])
+def test_gaussians_make_more_matches_right(counts: list[int]) -> None:
+    """Names are no single points: the videos of a name lie around a place that is not quite its text's."""
+    z_v, z_l, shown = world(counts)
+    moved = unit(np.random.default_rng(9).normal(size=z_l.shape))
+    z_v = unit(z_v + 0.8 * moved[shown])
+    before = ((z_v @ z_l.T).argmax(1) == shown).mean()
+    after = (mixture.fit(z_v, z_l, TAU).compare(z_v).argmax(1) == shown).mean()
+    assert after > before
+
+
+def test_gaussians_are_those_of_a_plain_sum_over_videos() -> None:
+    """One round by loops over videos and names, from the definition."""
+    z_v, z_l, _ = world([9] * 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mixture, "ROUNDS", 1)
+        linear = mixture.fit(z_v, z_l, TAU)
+    soft = shares.soft(z_v @ z_l.T / TAU)
+    n, width = z_v.shape
+    mean, weight = z_v.mean(0), min(1, mixture.DIRECTIONS / width)
+    means = np.stack(
+        [
+            (sum(soft[i, k] * z_v[i] for i in range(n)) + mixture.PULL * mean)
+            / (soft[:, k].sum() + mixture.PULL)
+            for k in range(6)
+        ]
+    )
+    covariance = np.zeros((width, width))
+    for i in range(n):
+        for k in range(6):
+            away = z_v[i] - means[k]
+            covariance += soft[i, k] * np.outer(away, away) / n
+    even = np.trace(covariance) / width * np.eye(width)
+    covariance = (1 - mixture.RIDGE) * covariance + mixture.RIDGE * even
+    counts = soft.sum(0) + mixture.PRIOR
+    for k in range(6):
+        slope = np.linalg.inv(covariance) @ means[k]
+        offset = np.log(counts[k] / counts.sum()) - 0.5 * weight * means[k] @ slope
+        assert linear.slopes[:, k] / TAU == pytest.approx(
+            z_l[k] / TAU + weight * slope, rel=1e-3, abs=1e-3
+        )
+        assert linear.offsets[k] / TAU == pytest.approx(offset, rel=1e-3, abs=1e-3)
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     z_v, z_l, _ = world([30] * 6)
-    whole = shares.estimate(z_v, z_l, TAU)
+    whole, fitted = shares.estimate(z_v, z_l, TAU), mixture.fit(z_v, z_l, TAU)
     monkeypatch.setattr(shares, "CHUNK", 60)
     assert shares.estimate(z_v, z_l, TAU) == pytest.approx(whole, abs=1e-6)
+    assert mixture.fit(z_v, z_l, TAU).compare(z_v) == pytest.approx(fitted.compare(z_v), abs=1e-4)
 
 
 def test_few_names_in_use_are_told_of() -> None:

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from maxi.cli import main
 from maxi.errors import MaxiError
 from maxi.progress import silent
-from maxi.records import Match
+from maxi.records import Match, Video
 from maxi.settings import changed, load_config
-from maxi.studies.collection import Sizes
+from maxi.studies.collection import Sizes, Split
 from maxi.studies.outcome import difference, sentences, summary, table, warned
 from maxi.studies.replacements import permuted_names, true_matches
 from maxi.studies.run import run_studies
@@ -155,7 +155,7 @@ def test_the_paper_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     program.write_text(
         "from pathlib import Path\n"
         "from maxi.progress import silent\n"
-        "from maxi.studies.collection import Sizes\n"
+        "from maxi.studies.collection import Sizes, Split\n"
         "from maxi.studies.paper import write_paper\n"
         "if __name__ == '__main__':\n"
         f"    write_paper(Path('paper.md'), Path('runs'), {names}, seeds=1, jobs=2,\n"
@@ -251,6 +251,13 @@ def test_map_of_one_seed_is_paired_over_the_names() -> None:
     found = difference(records, "unseen", "a", "frozen")
     assert found.gain == pytest.approx(32 / 3)
     assert found.verdict == "agrees"
+
+
+def test_labels_are_names_in_any_writing() -> None:
+    names = ["salt + pepper", "Running", "juggling"]
+    shown = ["Salt + pepper", "running", "running + juggling"]
+    videos = [Video(str(k), f"{k}.mp4", 1, 1.0, 1, 1, label=label) for k, label in enumerate(shown)]
+    assert Split("eval", videos, names).labels() == [[0], [1], [1, 2]]
 
 
 def test_claims_on_videos_that_were_not_measured_are_left_out() -> None:

@@ -93,8 +93,8 @@ class MatchConfig(Stage):
     )
     shares: str = Field(
         "unknown",
-        description="How common the names are: `unknown`, `even`, `estimated` from the videos, or a file with a "
-        "name, a tab and its share a line; matches come to them.",
+        description="How common the names are: `unknown`, `even`, a file with a name, a tab and its share a line, "
+        "or `estimated` from what the videos look like; matches come to them.",
     )
     rounds: int = Field(
         1,

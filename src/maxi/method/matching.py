@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError
 from maxi.method.metrics import normalised_entropy
+from maxi.method.mixture import Linear
 from maxi.randomness import shuffled
 from maxi.records import Match, Other, Video
 from maxi.text.names import same
@@ -32,16 +33,16 @@ def match(
     top_k: int = 1,
     tau: float = 0.02,
     margin: bool = False,
-    offsets: NDArray[np.float32] | None = None,
+    linear: Linear | None = None,
 ) -> list[Match]:
     """Match every video to its nearest name by cosine; `kept` marks the `keep` share with the highest scores.
 
     `videos` are V ids, and z_v (V, D) and z_l (K, D) have unit norm. All videos share one threshold (section 3.2,
     "Filtering text bags"). With `per_name` the videos of each name have their own, so that a name whose cosines are low
     keeps the same share. A video whose score equals the threshold is kept. With `top_k` above 1 matching is soft:
-    `others` are the next nearest names, each with the weight exp((its cosine - the highest cosine) / tau). `offsets`
-    (K,) are added to the cosines of the names before they are compared, so that some match more often. A score is the
-    cosine of the match or, with `margin`, by how much it is above that of the next name.
+    `others` are the next nearest names, each with the weight exp((its cosine - the highest cosine) / tau). With
+    `linear` its scores decide in place of the cosines. The score of a match is its cosine or, with `margin`, by how
+    much what decides is above that of the next name.
 
     Raises MaxiError when there is nothing to match, or an embedding is not finite.
     """
@@ -54,7 +55,7 @@ def match(
     for start in range(0, len(videos), size):
         chunk = slice(start, start + size)
         cosines = z_v[chunk] @ z_l.T  # (V, D) x (D, K) -> (V, K)
-        compared = cosines if offsets is None else cosines + offsets
+        compared = linear.compare(z_v[chunk]) if linear else cosines
         best[chunk] = compared.argmax(1)
         scores[chunk] = _margins(compared) if margin else cosines[range(len(cosines)), best[chunk]]
         others += _others(compared, names, min(top_k, len(names)), tau)

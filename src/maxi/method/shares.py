@@ -47,15 +47,13 @@ def estimate(z_v: Array, z_l: Array, tau: float) -> NDArray[np.float64]:
     """
     shares = np.full(len(z_l), 1 / len(z_l))
     for _ in range(ROUNDS):
-        before, shares = shares, _mean_softmax(z_v, z_l, offsets_of(shares, tau), tau)
+        before, shares = (
+            shares,
+            _mean_softmax(z_v, z_l, tau * np.log(np.maximum(shares, 1e-12)), tau),
+        )
         if np.abs(shares - before).max() < CLOSE / len(z_l):
             break
     return shares
-
-
-def offsets_of(shares: NDArray[np.float64], tau: float) -> NDArray[np.float64]:
-    """Return what shares (K,) add to cosines where they are the prior of the names."""
-    return np.asarray(tau * np.log(np.maximum(shares, 1e-12)))
 
 
 def effective_number(shares: NDArray[np.float64]) -> float:
@@ -153,12 +151,13 @@ def _mean_softmax(
 ) -> NDArray[np.float64]:
     """Return softmax((cosine + offset) / tau) averaged over the videos: (K,)."""
     total = np.zeros(len(z_l))
-    for chunk in _chunks(z_v, len(z_l)):
+    for chunk in chunks(z_v, len(z_l)):
         total += soft((chunk @ z_l.T + offsets) / tau).sum(0)
     return total / len(z_v)
 
 
-def _chunks(z_v: Array, n_names: int) -> Iterator[Array]:
+def chunks(z_v: Array, n_names: int) -> Iterator[Array]:
+    """Yield z_v (V, D) in parts whose scores with `n_names` names are few enough for memory."""
     size = max(1, CHUNK // n_names)
     for start in range(0, len(z_v), size):
         yield z_v[start : start + size]

@@ -12,7 +12,7 @@ from maxi.datasets.files import read_matches
 from maxi.documents import Trained, read_document
 from maxi.errors import MaxiError
 from maxi.files import given_path
-from maxi.method import matching, shares
+from maxi.method import matching, mixture, shares
 from maxi.models.load import saved_spec
 from maxi.models.text_embeddings import embed_names
 from maxi.models.video_clip import VideoCLIP
@@ -84,9 +84,9 @@ def _nearest(
         model = job.model_of(saved_spec(job.config.backbone, before))
     z_l = embed_names(model, names, config.templates)
     readable, z_v = embed(job, model, videos, config.n_frames)
-    offsets = None
+    linear = None
     if config.shares != "unknown":
-        offsets = _offsets(config, names, z_v, z_l)
+        linear = _linear(config, names, z_v, z_l)
     if few := shares.warning(z_v, z_l, config.tau):
         logger.warning(few)
     return matching.match(
@@ -99,21 +99,20 @@ def _nearest(
         top_k=config.top_k,
         tau=config.tau,
         margin=config.confidence == "margin",
-        offsets=offsets,
+        linear=linear,
     )
 
 
-def _offsets(
+def _linear(
     config: MatchConfig, names: Sequence[str], z_v: np.ndarray, z_l: np.ndarray
-) -> np.ndarray:
-    """Return what the shares of the names add to their cosines (K,)."""
+) -> mixture.Linear:
+    """Return what decides between names of which shares are known, or estimated."""
     if config.shares == "estimated":
-        found = shares.estimate(z_v, z_l, config.tau)
-        return shares.offsets_of(found, config.tau).astype(np.float32)
+        return mixture.fit(z_v, z_l, config.tau)
     wanted = np.full(len(names), 1 / len(names))
     if config.shares != "even":
         wanted = shares.read_shares(given_path(config.shares), names)
-    return shares.balance(z_v, z_l, wanted, config.tau)
+    return mixture.Linear(z_l.T, shares.balance(z_v, z_l, wanted, config.tau))
 
 
 def _model_before(job: Job) -> str:

@@ -20,7 +20,7 @@ from maxi.stages.expand import expand_run
 from maxi.stages.index import check_labels, index_run, start_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.match import match_run
-from maxi.text.names import distinct
+from maxi.text.names import distinct, same
 from maxi.video.sources import list_videos, read_names
 
 
@@ -32,8 +32,11 @@ class Split(NamedTuple):
     names: list[str]
 
     def labels(self) -> list[list[int]]:
-        """Return the indices of the names that each video shows; more than one where the world renders two actions."""
-        return [[self.names.index(n) for n in str(v.label).split(THEN)] for v in self.videos]
+        """Return the indices of the names that each video shows: two where the world renders two actions, else one."""
+        places = {same(name): k for k, name in enumerate(self.names)}
+        labels = [str(video.label) for video in self.videos]
+        shown = [[label] if same(label) in places else label.split(THEN) for label in labels]
+        return [[places[same(name)] for name in names] for names in shown]
 
 
 class Sizes(NamedTuple):
@@ -148,7 +151,9 @@ def given(
     with open_job(folder / "run", config, progress) as job:
         _prepare(job, videos, read_names(actions))
         manifest = read_jsonl(job.run.manifest, Video)
-    truth = {video.id: video.label for video in manifest if video.label is not None}
+    listed = {same(name): name for name in job.names()}
+    labels = {video.id: video.label for video in manifest if video.label is not None}
+    truth = {video: listed.get(same(label), label) for video, label in labels.items()}
     shots = Shots(videos, distinct(truth.values()))
     return Collection(job.run, [Split("labelled", found, names)], truth, shots, measured, "")
 
