@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,7 @@ def _train_apart(
     n_threads: int, row: Row, name: str, study: Study, collection: Collection, config: Config
 ) -> None:
     torch.set_num_threads(n_threads)
+    logging.getLogger("maxi").setLevel(logging.ERROR)  # the collection was warned of before
     train_row(row, name, study, collection, config, silent)
 
 
@@ -90,8 +92,8 @@ def _folder(row: Row, study: Study, collection: Collection, config: Config) -> P
     """Return the folder of a row's run, which is named by all that training depends on."""
     own = changed(config, row.settings).model_dump(mode="json")
     replaced = [part.__name__ if part else "" for part in (row.matches, row.names)]
-    start = _folder(study.rows[row.start], study, collection, config) if row.start else ""
-    key = digest(own, replaced, row.control, row.baseline, row.shots, str(start))
+    start = _folder(study.rows[row.start], study, collection, config).name if row.start else ""
+    key = digest(own, replaced, row.control, row.baseline, row.shots, start)
     return collection.run.folder.parent / "rows" / key
 
 
