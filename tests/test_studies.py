@@ -236,6 +236,8 @@ def test_the_warnings_hit_rate_is_told() -> None:
             for row, right in (("frozen", 8), ("adapted", 8 + points)):
                 made = record(row, "1" * right + "0" * (20 - right))
                 records.append({**made, "world": world, "split": split, "in_use": in_use})
+                if world != "even" and split == "unseen":
+                    records.append({**records[-1], "split": "unseen, its shares"})
     assert warned(records) == (
         "With the warning of few names in use: 1 collections, 1 of which gained little; on average +0.0 points on "
         "unseen, +15.0 on known. Without the warning of few names in use: 1 collections, 0 of which gained little; "

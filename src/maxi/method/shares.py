@@ -140,9 +140,8 @@ def warning(z_v: Array, z_l: Array, tau: float) -> str:
         return ""
     number = found.in_use * min(len(z_l), len(z_v))
     return (
-        f"the videos seem to show only about {number:.0f} of the {len(z_l)} names: where most names do not occur, "
-        "training gains little and can do harm; remove the names that you know to be absent, or measure on labelled "
-        "videos (--eval)."
+        f"the videos seem to show only about {number:.0f} of the {len(z_l)} names; remove those that you know to be "
+        "absent, and measure on labelled videos (--eval) before you trust the adapted model."
     )
 
 

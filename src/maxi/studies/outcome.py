@@ -127,14 +127,14 @@ def warned(records: Records, row: str = "adapted") -> str:
     A collection is one seed of one world. It gains little where the row is not at least a point better than the frozen
     model on the first split or is worse on the last one.
     """
-    first, *_, last = splits_of(records)
     gains: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     for _, of_world in by_world(records):
+        first, *_, last = splits_of(of_world)
         values = {(r["seed"], r["row"], r["split"]): r["value"] for r in of_world}
         for told in (r for r in of_world if r["row"] == row and r["split"] == first):
             gained = [
-                values[told["seed"], row, s] - values[told["seed"], "frozen", s]
-                for s in (first, last)
+                values[told["seed"], row, split] - values[told["seed"], "frozen", split]
+                for split in (first, last)
             ]
             gains[told["in_use"] < FEW].append((gained[0], gained[1]))
     return " ".join(
