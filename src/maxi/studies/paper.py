@@ -62,11 +62,12 @@ def _page(records: dict[str, list[dict[str, Any]]], figures: str, sizes: Sizes) 
         "interval."
     )
     yield ""
-    asked = " ".join(records) if len(records) < len(chosen(["all"])) else "all studies"
+    every = len(records) == len(chosen(["all"]))
+    asked = "" if every else f" --studies {','.join(records)}"
     yield (
-        f"Made by `make paper` on {date.today().isoformat()}: {asked}, seeds {', '.join(map(str, seeds))}; "
-        f"{sizes.pool} unlabelled videos, {sizes.unseen} unseen and {sizes.known} known ones of each seed; "
-        f"{_machine()}."
+        f"Made by `maxi paper --seeds {len(seeds)}{asked}` on {date.today().isoformat()}: seeds "
+        f"{', '.join(map(str, seeds))}; {sizes.pool} unlabelled videos, {sizes.unseen} unseen and {sizes.known} known "
+        f"ones of each seed; {_machine()}."
     )
     yield ""
     yield "| study | paper | claim | direction |"
