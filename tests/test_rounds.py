@@ -90,6 +90,17 @@ def test_matches_come_to_shares(
         assert len(counts) == 3
 
 
+def test_a_wrong_file_of_shares_is_told_before_any_video_is_read(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    config = load_config(
+        None, [*QUICK, f"match.shares={tmp_path / 'none.tsv'}"], backbone=f"clip:{tiny_clip}"
+    )
+    with pytest.raises(MaxiError, match=r"none.tsv: the shares of names cannot be read"):
+        adapt(str(videos), actions, tmp_path / "run", config, progress=silent)
+    assert not (tmp_path / "run" / "manifest.jsonl").exists()
+
+
 def test_shares_need_a_model_that_matches() -> None:
     with pytest.raises(MaxiError, match="supervised and shares conflict"):
         load_config(None, ["match.supervised=true", "match.shares=even"], backbone="miniature")

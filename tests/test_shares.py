@@ -58,6 +58,13 @@ def test_shares_are_estimated_without_labels() -> None:
     assert shares.effective_number(np.full(6, 1 / 6)) == pytest.approx(6)
 
 
+def test_gaussians_of_one_video_or_of_equal_ones() -> None:
+    z_v, z_l, _ = world([1, 0, 0])
+    for n in (1, 4):
+        assert np.isfinite(mixture.fit(z_v.repeat(n, 0), z_l, TAU).compare(z_v)).all()
+        assert np.isfinite(even_gaussian(z_v.repeat(n, 0), z_l, TAU)).all()
+
+
 @pytest.mark.parametrize("counts", [[60] * 6, [200, 60, 40, 0, 0, 0], [150, 80, 50, 40, 30, 10]])
 def test_gaussians_make_more_matches_right(counts: list[int]) -> None:
     """Names are no single points: the videos of a name lie around a place that is not quite its text's."""
@@ -90,7 +97,7 @@ def test_gaussians_are_those_of_a_plain_sum_over_videos() -> None:
         for k in range(6):
             away = z_v[i] - means[k]
             covariance += soft[i, k] * np.outer(away, away) / n
-    even = np.trace(covariance) / width * np.eye(width)
+    even = (np.trace(covariance) / width + mixture.FLOOR) * np.eye(width)
     covariance = (1 - mixture.RIDGE) * covariance + mixture.RIDGE * even
     counts = soft.sum(0) + mixture.PRIOR
     for k in range(6):

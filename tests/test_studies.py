@@ -239,8 +239,8 @@ def test_the_warnings_hit_rate_is_told() -> None:
                 if world != "even" and split == "unseen":
                     records.append({**records[-1], "split": "unseen, its shares"})
     assert warned(records) == (
-        "With the warning of few names in use: 1 collections, 1 of which gained little; on average +0.0 points on "
-        "unseen, +15.0 on known. Without the warning of few names in use: 1 collections, 0 of which gained little; "
+        "With the warning of few names in use: 1 collection, 1 of which gained little; on average +0.0 points on "
+        "unseen, +15.0 on known. Without the warning of few names in use: 1 collection, 0 of which gained little; "
         "on average +25.0 points on unseen, +20.0 on known."
     )
 

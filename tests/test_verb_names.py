@@ -50,6 +50,10 @@ def test_names_and_verbs_are_printed(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(main, ["data", "verbs", str(tmp_path / "none.txt")])
     assert wrong.exit_code == 1
     assert "does not exist" in wrong.stderr
+    (tmp_path / "empty.txt").write_text("\n")
+    wrong = CliRunner().invoke(main, ["data", "verbs", str(tmp_path / "empty.txt")])
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert "empty.txt names no verb" in wrong.stderr
     (tmp_path / "other.csv").write_text("id,words\n1,riding\n")
     wrong = CliRunner().invoke(main, ["data", "verbs", str(tmp_path / "other.csv")])
     assert "no column `caption` or `name`" in wrong.stderr

@@ -6,6 +6,7 @@ As it stands, a baseline is CLIP itself: a video is the mean of its frames, a na
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,21 @@ class Baseline(nn.Module):
             if parameter.requires_grad:
                 learning[name] = parameter
         return learning
+
+
+class Temporal(Baseline):
+    """A baseline whose transformer over the frames tells each frame of the others and of their order."""
+
+    DEPTH = 6  # blocks, as in ActionCLIP and Text4Vis
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.temporal = Encoder(self.width, self.DEPTH)
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Add what the transformer says to the frames, and average them: (B, T, D) -> (B, D)."""
+        mean: Tensor = (frames + self.temporal(frames)).mean(1)
+        return mean
 
 
 class Encoder(nn.Module):

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
-from maxi.baselines.baseline import Baseline, Encoder
-
-DEPTH = 6
+from maxi.baselines.baseline import Temporal
 
 
-class Text4Vis(Baseline):
-    """The image encoder and a temporal transformer learn; the classifier is made by the frozen text encoder."""
+class Text4Vis(Temporal):
+    """The image encoder and the transformer over the frames learn; the frozen text encoder makes the classifier."""
 
     trainable = "visual"
-
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.temporal = Encoder(self.width, DEPTH)
-
-    def pooled(self, frames: Tensor) -> Tensor:
-        """Average frames that know of each other and of their order: (B, T, D) -> (B, D)."""
-        mean: Tensor = (frames + self.temporal(frames)).mean(1)
-        return mean

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from maxi.cli.group import NewFolder, main, numbers_of, progress_of, shared_options
 from maxi.cli.output import say
+from maxi.errors import MaxiError
 
 
 @main.group("data")
@@ -59,7 +60,10 @@ def verbs(captions: Path, n: int, actions: Path | None) -> None:
     from maxi.video.sources import read_captions, read_names
 
     names = read_names(actions) if actions else []
-    for name in [*names, *verb_names(read_captions(captions), n, names)]:
+    found = verb_names(read_captions(captions), n, names)
+    if not found:
+        raise MaxiError(f"{captions} names no verb that is not among the names; check the file")
+    for name in [*names, *found]:
         say(name)
 
 

@@ -20,6 +20,7 @@ Reals = NDArray[np.float64]
 # Chosen on the unlabelled videos of three rendered worlds (seeds 0, 50 and 51), by how many matches became right.
 ROUNDS = 20  # of expectation and maximisation
 RIDGE = 0.2  # share of the covariance that is the same in all directions
+FLOOR = 1e-6  # variance in every direction at least, so that equal videos, which have none, can be compared
 PULL = 2.0  # videos by which a name's mean is pulled to the mean of all
 PRIOR = 1.0  # videos that each name has beforehand
 DIRECTIONS = 50  # a Gaussian counts as if it knew so many independent directions, the text beside it as one softmax
@@ -52,7 +53,7 @@ def fit(z_v: Array, z_l: Array, tau: float, *, even: bool = False) -> Linear:
         means = (sums + PULL * mean) / (counts + PULL)[:, None]  # (K, D)
         cross = means.T @ sums
         covariance = moment - (cross + cross.T) / n + means.T @ (counts[:, None] * means) / n
-        same = np.trace(covariance) / width * np.eye(width)
+        same = (np.trace(covariance) / width + FLOOR) * np.eye(width)
         gauss = np.linalg.solve((1 - RIDGE) * covariance + RIDGE * same, means.T)  # (D, K)
         if even:
             balance += np.log(n / n_names / np.maximum(counts, 1e-9))

@@ -18,7 +18,7 @@ from maxi.stages.evaluate import evaluate_run
 from maxi.stages.expand import expand_run
 from maxi.stages.index import check_labels, index_run, start_run
 from maxi.stages.job import Job, open_job
-from maxi.stages.match import match_run
+from maxi.stages.match import match_run, wanted_shares
 from maxi.stages.report import report_run
 from maxi.stages.rounds import earlier_rounds
 from maxi.stages.train import train_run
@@ -65,6 +65,9 @@ def adapt(
     with open_job(run.folder, config, progress) as job:
         check_settings(job)
         start_run(job, names)
+        wanted_shares(
+            config.match, job.names()
+        )  # a file that does not fit is told before hours of decoding
         expand_run(job)
         if len(index_run(job, videos)) < 2:
             raise MaxiError(

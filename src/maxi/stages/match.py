@@ -109,10 +109,17 @@ def _linear(
     """Return what decides between names of which shares are known, or estimated."""
     if config.shares == "estimated":
         return mixture.fit(z_v, z_l, config.tau)
-    wanted = np.full(len(names), 1 / len(names))
-    if config.shares != "even":
-        wanted = shares.read_shares(given_path(config.shares), names)
-    return mixture.Linear(z_l.T, shares.balance(z_v, z_l, wanted, config.tau))
+    return mixture.Linear(z_l.T, shares.balance(z_v, z_l, wanted_shares(config, names), config.tau))
+
+
+def wanted_shares(config: MatchConfig, names: Sequence[str]) -> np.ndarray:
+    """Return the shares of the names (K,) that `match.shares` states, even ones where it names no file.
+
+    Raises MaxiError when the file does not fit the names.
+    """
+    if config.shares in NO_FILE:
+        return np.full(len(names), 1 / len(names))
+    return shares.read_shares(given_path(config.shares), names)
 
 
 def _model_before(job: Job) -> str:

@@ -27,7 +27,7 @@ from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, open_job
 from maxi.studies.collection import Collection, Split
 from maxi.studies.study import Row, Scores, Seen, Study
-from maxi.studies.training import Trained, train_row
+from maxi.studies.training import TrainedRow, train_row
 
 TOGETHER = 8  # models that are in memory at the same time
 FROZEN = "frozen"
@@ -50,7 +50,7 @@ def records_of(
 
     All rows are measured with the settings `config.eval`, so that only their models differ.
     """
-    trained = {FROZEN: Trained(config, None, {})} | {
+    trained = {FROZEN: TrainedRow(config, None, {})} | {
         name: train_row(row, name, study, collection, config, progress)
         for name, row in study.rows.items()
         if not row.answers
@@ -77,7 +77,7 @@ def records_of(
 
 
 def _answers(
-    job: Job, study: Study, trained: Mapping[str, Trained], split: Split, mean: Scores
+    job: Job, study: Study, trained: Mapping[str, TrainedRow], split: Split, mean: Scores
 ) -> Iterator[Answered]:
     """Yield what every row answers for a split."""
     config = job.config
@@ -115,7 +115,7 @@ def _answers(
             yield Answered(name, split._replace(videos=videos), scores, weights, scale)
 
 
-def _member(job: Job, trained: Trained, row: Row | None) -> Member:
+def _member(job: Job, trained: TrainedRow, row: Row | None) -> Member:
     """Load the model of a row."""
     if trained.run is None:
         return members_of(job, {"": ""})[""]

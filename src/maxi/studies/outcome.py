@@ -149,8 +149,8 @@ def _gained(rows: Sequence[tuple[float, float]], first: str, last: str) -> str:
     little = sum(one < LITTLE or other < 0 for one, other in rows)
     means = np.mean(rows, axis=0)
     return (
-        f"{len(rows)} collections, {little} of which gained little; on average {means[0]:+.1f} points on {first}, "
-        f"{means[1]:+.1f} on {last}"
+        f"{len(rows)} collection{'s' * (len(rows) > 1)}, {little} of which gained little; on average {means[0]:+.1f} "
+        f"points on {first}, {means[1]:+.1f} on {last}"
     )
 
 

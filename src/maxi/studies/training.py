@@ -36,7 +36,7 @@ from maxi.studies.collection import Collection
 from maxi.studies.study import Row, Study
 
 
-class Trained(NamedTuple):
+class TrainedRow(NamedTuple):
     """A row that needs no more training: its settings, its run, how right its matches are, and of a baseline the model.
 
     The frozen model has no run.
@@ -104,7 +104,7 @@ def train_row(
     collection: Collection,
     config: Config,
     progress: Progress,
-) -> Trained:
+) -> TrainedRow:
     """Train a row in a run of its own beside the collection's, unless it is trained, and return its model.
 
     Raises MaxiError when a row needs true names that nobody knows.
@@ -126,7 +126,9 @@ def train_row(
         job.save_settings()
         if row.baseline:
             asked = [name for split in collection.splits for name in split.names]
-            return Trained(own, run, {}, runs.trained(job, row.baseline, asked, collection.truth))
+            return TrainedRow(
+                own, run, {}, runs.trained(job, row.baseline, asked, collection.truth)
+            )
         if row.names:
             start_run(job, row.names(job.names(), own.seed))
         if row.matches:
@@ -140,12 +142,12 @@ def train_row(
         for stage in (expand_run, caption_run, bag_run):
             stage(job)
         train_run(job, control=row.control)
-    return Trained(own, run, _matching(run, collection))
+    return TrainedRow(own, run, _matching(run, collection))
 
 
 def _train_shots(
     row: Row, name: str, folder: Path, collection: Collection, own: Config, progress: Progress
-) -> Trained:
+) -> TrainedRow:
     """Train on a few labelled videos of each name."""
     config = changed(own, {"match.supervised": True, "match.shots": row.shots})
     with open_job(folder, config, under(name, progress)) as job:
@@ -153,7 +155,7 @@ def _train_shots(
         index_run(job, collection.shots.where)
         for stage in (match_run, expand_run, caption_run, bag_run, train_run):
             stage(job)
-        return Trained(config, job.run, {})
+        return TrainedRow(config, job.run, {})
 
 
 def _matching(run: Run, collection: Collection) -> dict[str, float]:
