@@ -12,7 +12,7 @@ from maxi.cli.output import say
 _jobs = click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Rows trained at the same time; by default the cores, at most 8, and 1 on videos of your own.",
+    help="Rows trained or measured at the same time; by default the cores, at most 8, and 1 on videos of your own.",
 )
 
 
@@ -53,7 +53,7 @@ def study(
     """Train the rows of studies, such as the paper's tables, and say what differs: table, figure and sentences.
 
     NAMES are some of sources, rivals, domains, fewshot, keep, dictionary, bagcontents, objective, bagsize, temporal,
-    ensemble, contrast, frames, control and collections, or `all`.
+    ensemble, contrast, frames, control, collections and cures, or `all`.
 
     Example: maxi study objective -o studies
     """
@@ -93,7 +93,9 @@ def study(
 @click.option(
     "--runs", required=True, type=NewFolder(path_type=Path), help="Folder of runs and tables."
 )
-@click.option("--studies", help="Some of the studies, with commas between them; default: all.")
+@click.option(
+    "--studies", help="Some of the studies, with commas between them; default: all but `cures`."
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds.")
 @_jobs
 @shared_options("set")
@@ -108,13 +110,13 @@ def paper(
     jobs: int | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Run all studies on the rendered world, and write one page of what agrees with the paper.
+    """Run the studies on the rendered world, and write one page of what agrees with the paper.
 
     Example: maxi paper -o paper.md --runs runs/paper
     """
-    from maxi.studies.paper import write_paper
+    from maxi.studies.paper import PAPER, write_paper
 
-    names = [part.strip() for part in studies.split(",")] if studies else ["all"]
+    names = [part.strip() for part in studies.split(",")] if studies else PAPER
     write_paper(
         page,
         runs,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from maxi.baselines.runs import scores_of
 from maxi.config import Config
@@ -18,13 +20,16 @@ from maxi.method.shares import Signs, signs
 from maxi.models.load import saved_spec
 from maxi.models.saving import tensors_digest
 from maxi.models.text_embeddings import embed_names
+from maxi.processes import call_apart, n_cores
 from maxi.progress import Progress, silent, under
 from maxi.records import Video, read_jsonl
+from maxi.run import Run
 from maxi.stages.embedding import Member, embed, embed_by, members_of
 from maxi.stages.ensemble import mixtures
 from maxi.stages.evaluate import class_embeddings
 from maxi.stages.inputs import videos_key
 from maxi.stages.job import Job, open_job
+from maxi.stages.train import model_digest
 from maxi.studies.collection import Collection, Split
 from maxi.studies.study import Row, Scores, Seen, Study
 from maxi.studies.training import TrainedRow, train_row
@@ -44,36 +49,110 @@ class Answered(NamedTuple):
 
 
 def records_of(
-    study: Study, collection: Collection, config: Config, progress: Progress
+    study: Study,
+    collections: Sequence[Collection],
+    config: Config,
+    jobs: int,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Return a record for each row and split of a collection, after training what is not trained yet.
+    """Return a record for each row and split of each collection, after training what is not trained yet.
 
-    All rows are measured with the settings `config.eval`, so that only their models differ.
+    All rows are measured with the settings `config.eval`, so that only their models differ. With several `jobs` their
+    videos are embedded in so many processes.
     """
-    trained = {FROZEN: TrainedRow(config, None, {})} | {
+    found = [(c, _trained(study, c, config, progress)) for c in collections]
+    if jobs > 1 and config.train.trainable != "head":  # heads share one pass over the videos
+        _embed_apart(study, found, config, jobs, progress)
+    return [
+        record
+        for collection, trained in found
+        for record in _records(study, collection, trained, config, progress)
+    ]
+
+
+def _trained(
+    study: Study, collection: Collection, config: Config, progress: Progress
+) -> dict[str, TrainedRow]:
+    rows = {
         name: train_row(row, name, study, collection, config, progress)
         for name, row in study.rows.items()
         if not row.answers
     }
+    return {FROZEN: TrainedRow(config, None, {}), **rows}
+
+
+def _embed_apart(
+    study: Study,
+    found: Sequence[tuple[Collection, dict[str, TrainedRow]]],
+    config: Config,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Embed the measured videos by the trained models, several models a process; `_records` embeds what is left."""
+    threads, of_each = max(1, n_cores() // jobs), -(-jobs // len(found))
+    calls: list[tuple[Any, ...]] = []
+    known = {""}
+    for collection, trained in found:
+        names = []
+        for name, one in trained.items():
+            # Two processes must not write one store, so equal weights are embedded once.
+            if (weights := _weights(one, study.rows.get(name))) not in known:
+                known.add(weights)
+                names.append(name)
+        size = min(TOGETHER, -(-len(names) // of_each))
+        for start in range(0, len(names), max(1, size)):
+            some = {name: trained[name] for name in names[start : start + size]}
+            calls.append((threads, study, collection, config, some))
+    for _ in progress(call_apart(_embed_rows, calls, jobs), len(calls), "evaluate rows"):
+        pass
+
+
+def _weights(trained: TrainedRow, row: Row | None) -> str:
+    """Return the digest of the weights that only this row has; "" for the frozen model, mixtures and baselines."""
+    if row is None or row.share is not None or trained.run is None or trained.baseline:
+        return ""
+    return model_digest(_model(trained.run, row))
+
+
+def _model(run: Run, row: Row | None) -> Path:
+    return run.control.model if row and row.control else run.model
+
+
+def _embed_rows(
+    n_threads: int,
+    study: Study,
+    collection: Collection,
+    config: Config,
+    trained: Mapping[str, TrainedRow],
+) -> None:
+    torch.set_num_threads(n_threads)
+    with open_job(collection.measured.folder, config, silent) as job:
+        for split in collection.splits:
+            _embedded(job, study, trained, list(trained), split)
+
+
+def _records(
+    study: Study,
+    collection: Collection,
+    trained: Mapping[str, TrainedRow],
+    config: Config,
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
     mean, told = _pool(collection, config, progress)
-    records = []
     with open_job(collection.measured.folder, config, under("evaluate", progress)) as job:
         for split in collection.splits:
             for answered in _answers(job, study, trained, split, mean):
                 own = trained.get(answered.row, trained[FROZEN])
-                records.append(
-                    {
-                        "world": collection.world,
-                        "row": answered.row,
-                        "split": split.name,
-                        "seed": config.seed,
-                        **told._asdict(),
-                        **(own.matching if answered.row in trained else {}),
-                        **_figures(answered),
-                        "conditions": _conditions(own.config, config, answered),
-                    }
-                )
-    return records
+                yield {
+                    "world": collection.world,
+                    "row": answered.row,
+                    "split": split.name,
+                    "seed": config.seed,
+                    **told._asdict(),
+                    **(own.matching if answered.row in trained else {}),
+                    **_figures(answered),
+                    "conditions": _conditions(own.config, config, answered),
+                }
 
 
 def _answers(
@@ -83,17 +162,8 @@ def _answers(
     config = job.config
     models = [name for name, one in trained.items() if one.baseline is None]
     for start in range(0, len(models), TOGETHER):
-        members = {
-            name: _member(job, trained[name], study.rows.get(name))
-            for name in models[start : start + TOGETHER]
-        }
-        videos, z_v = embed_by(
-            job,
-            members,
-            split.videos,
-            config.eval.n_frames,
-            views=config.eval.views,
-            label=f"evaluate {split.name}",
+        members, videos, z_v = _embedded(
+            job, study, trained, models[start : start + TOGETHER], split
         )
         read = split._replace(videos=videos)
         for name, member in members.items():
@@ -115,6 +185,23 @@ def _answers(
             yield Answered(name, split._replace(videos=videos), scores, weights, scale)
 
 
+def _embedded(
+    job: Job, study: Study, trained: Mapping[str, TrainedRow], names: Sequence[str], split: Split
+) -> tuple[dict[str, Member], list[Video], dict[str, Scores]]:
+    """Load the models of some rows, and return them, the videos of a split that decode, and their z_v by each."""
+    members = {name: _member(job, trained[name], study.rows.get(name)) for name in names}
+    config = job.config.eval
+    videos, z_v = embed_by(
+        job,
+        members,
+        split.videos,
+        config.n_frames,
+        views=config.views,
+        label=f"evaluate {split.name}",
+    )
+    return members, videos, z_v
+
+
 def _member(job: Job, trained: TrainedRow, row: Row | None) -> Member:
     """Load the model of a row."""
     if trained.run is None:
@@ -122,8 +209,7 @@ def _member(job: Job, trained: TrainedRow, row: Row | None) -> Member:
     if row and row.share is not None:
         with open_job(trained.run.folder, trained.config, silent) as own:
             return mixtures(own, [row.share])[str(row.share)]
-    folder = trained.run.control.model if row and row.control else trained.run.model
-    return members_of(job, {"": saved_spec(trained.config.backbone, folder)})[""]
+    return members_of(job, {"": saved_spec(trained.config.backbone, _model(trained.run, row))})[""]
 
 
 def _pool(collection: Collection, config: Config, progress: Progress) -> tuple[Scores, Signs]:

@@ -61,9 +61,10 @@ def run_studies(
     """Run studies, and write `results.json`, `table.md`, `table.html` and `figure.svg` of each.
 
     They lie in `out`, or with several studies in a folder of each study's name (see `folders_of`). Seeds are `offset`,
-    `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. `jobs` rows are trained at the
-    same time, by default as many as there are cores in the rendered world, else one. What is there already is not made
-    again, so that an interrupted study goes on. Raises MaxiError when `out` was made with other options.
+    `offset + 1`, ... Without videos of one's `own` they are those of the rendered world. `jobs` rows are trained or
+    measured at the same time, by default as many as there are cores in the rendered world, else one. What is there
+    already is not made again, so that an interrupted study goes on. Raises MaxiError when `out` was made with other
+    options.
     """
     studies = chosen(names)
     jobs = jobs or (1 if own else min(MOST_JOBS, n_cores()))
@@ -83,8 +84,7 @@ def run_studies(
         for name, study in studies.items():
             collections = _collections(own, study, folder, seed, config, sizes, progress)
             train_rows(study, collections, config, jobs, progress)
-            for collection in collections:
-                records[name] += records_of(study, collection, config, progress)
+            records[name] += records_of(study, collections, config, jobs, progress)
             write_study(folders_of(out, names)[name], study, records[name])
 
 

@@ -7,6 +7,7 @@ from maxi.studies import (
     bag_size,
     contrast,
     control,
+    cures,
     dictionary,
     domains,
     ensemble,
@@ -37,4 +38,5 @@ STUDIES: dict[str, Study] = {
     "frames": frames.STUDY,
     "control": control.STUDY,
     "collections": untidy.STUDY,
+    "cures": cures.STUDY,
 }

@@ -36,11 +36,6 @@ STUDY = Study(
         "bags of other videos": Row(control=True),
         "names alone": Row({"bag.phrases": False, "bag.captions": False}),
         "true names": Row(matches=true_matches),
-        "second round": Row({"match.rounds": 2}),
-        "shares even": Row({"match.shares": "even"}),
-        "shares estimated": Row({"match.shares": "estimated"}),
-        "margin": Row({"match.confidence": "margin"}),
-        "kept per name": Row({"match.per_name": True}),
     },
     claims=[
         Claim("adapted", "frozen"),
@@ -48,8 +43,6 @@ STUDY = Study(
         Claim("adapted", "averaged phrases, untrained"),
         Claim("adapted", "centred, untrained"),
         Claim("adapted", "bags of other videos"),
-        Claim("second round", "adapted"),
-        Claim("shares estimated", "adapted"),
     ],
     worlds=tuple(REGIMES),
 )

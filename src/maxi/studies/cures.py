@@ -1,0 +1,20 @@
+"""Label-free cures of wrong matches, on untidy collections (beyond the paper)."""
+
+from maxi.miniature.regimes import REGIMES
+from maxi.studies.study import Claim, Row, Study
+
+_CURES = {
+    "second round": Row({"match.rounds": 2}),
+    "shares even": Row({"match.shares": "even"}),
+    "shares estimated": Row({"match.shares": "estimated"}),
+    "margin": Row({"match.confidence": "margin"}),
+    "kept per name": Row({"match.per_name": True}),
+}
+
+STUDY = Study(
+    "Which setting of the matching helps in every collection?",
+    "beyond the paper",
+    {"adapted": Row(), **_CURES},
+    claims=[Claim(cure, "adapted") for cure in _CURES],
+    worlds=tuple(REGIMES),
+)
