@@ -177,6 +177,10 @@ def test_an_interrupted_training_comes_to_the_same_weights(
             train(broken, tmp_path / "broken")
     again = made("x_clip", tiny_clip)
     train(again, tmp_path / "broken")
+    with monkeypatch.context() as patch:  # what is trained takes no step more
+        patch.setattr("maxi.baselines.training.check_finite", stop)
+        train(made("x_clip", tiny_clip), tmp_path / "broken")
+    assert len(calls) == 3
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 

@@ -51,9 +51,11 @@ def train_baseline(
     half = resolve_precision(config.precision, device) == "bfloat16"
     saved = time.monotonic()
     steps = prefetch(batches(course.steps(start)))
+    ended = time.monotonic()
     for step, clips in progress(steps, course.n_steps - start, "train"):
+        begun, lr = time.monotonic(), course.learning_rate(step.number)
         for group in optimiser.param_groups:
-            group["lr"] = course.learning_rate(step.number)
+            group["lr"] = lr
         labels = torch.tensor([course.classes.index(bag.name) for bag in step.bags], device=device)
         optimiser.zero_grad(set_to_none=True)
         total = 0.0
@@ -66,8 +68,18 @@ def train_baseline(
             total += loss.item()
         optimiser.step()
         check_finite(step, list(parameters.values()), config)
-        log.append({"step": step.number, "epoch": step.epoch, "loss": round(total, 6)})
         now = time.monotonic()
+        row = {
+            "step": step.number,
+            "epoch": step.epoch,
+            "loss": round(total, 6),
+            "lr": lr,
+            "clips": len(clips),
+            "seconds": round(now - ended, 4),
+            "data_seconds": round(begun - ended, 4),
+        }
+        log.append(row)
+        ended = now
         if step.number + 1 == course.n_steps or now - saved >= config.checkpoint_seconds:
             save_state(folder, step.number + 1, parameters, optimiser, key=key, log=log)
             write_text(folder / "train.jsonl", (json.dumps(row) + "\n" for row in log))
