@@ -205,7 +205,7 @@ def test_stages_one_by_one_and_the_rest(
     ]
     assert len(rows) == 8
     table = run("-q", "classify", clip, "--model", out, "--csv", "-k", "2").stdout.splitlines()
-    assert table[0] == "path,start,end,rank,name,score,cosine,none"
+    assert table[0] == "path,start,end,rank,name,score,cosine,none,is_none"
     assert len(table) == 3
     shown = run("-q", "classify", clip, "--model", out, "--none", "--json")
     assert 0 <= json.loads(shown.stdout)["none"] <= 1

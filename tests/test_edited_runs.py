@@ -15,8 +15,12 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.progress import silent
+from maxi.records import Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.adapt import adapt
+from maxi.stages.job import open_job
+from maxi.stages.judgements import add
+from maxi.stages.refine import refine_run
 from test_adapt import settings
 
 # Each file of a run, as a pattern, and the commands that read it.
@@ -55,6 +59,8 @@ READERS = {
     "features/*.ids": ["match -s keep=0.5", "eval"],
     "features/*.f32": ["match -s keep=0.5", "eval"],
     "checkpoints/step-*/state.json": ["train", "ensemble"],
+    "judgements.jsonl": ["refine"],
+    "refinement.safetensors": ["classify"],
 }
 
 N_EDITS = 6  # of each file
@@ -152,14 +158,24 @@ def finished(
     config = settings(tiny_clip, "epochs=1")
     options: dict[str, Any] = {"labelled": str(videos), "control": True, "progress": silent}
     run = adapt(str(videos), actions, out, config, **options)
+    add(run, ({"video": v.id, "kind": "name", "answer": v.label} for v in labelled(run)))
+    with pytest.MonkeyPatch.context() as patch, open_job(run.folder, config, silent) as job:
+        patch.setattr("maxi.method.refinement.FEWEST", 4)
+        refine_run(job)
     run.skipped.write_text('{"path": "a.mp4", "kind": "unreadable", "reason": "empty"}\n')
     return run
+
+
+def labelled(run: Run) -> list[Video]:
+    return read_jsonl(run.eval.manifest, Video)
 
 
 def words_of(verb: str, run: Run, videos: Path, actions: Path) -> list[str]:
     """Return the command line of a verb."""
     if verb == "index":
         return ["index", str(videos), "--actions", str(actions), "-o", str(run.folder)]
+    if verb == "classify":
+        return ["classify", str(next(videos.rglob("*.mp4"))), "--model", str(run.folder)]
     first, *more = verb.split()
     if first == "bags":
         return ["bags", *more, str(run.folder), *(["clip 0"] if more == ["show"] else [])]
@@ -169,8 +185,14 @@ def words_of(verb: str, run: Run, videos: Path, actions: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_an_edited_file_gives_an_answer_or_one_sentence(
-    name: str, finished: Run, videos: Path, actions: Path, tmp_path: Path
+    name: str,
+    finished: Run,
+    videos: Path,
+    actions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("maxi.method.refinement.FEWEST", 4)
     for seed in range(N_EDITS):
         draw = random.Random(f"{name} {seed}")
         run = Run(tmp_path / str(seed))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
@@ -105,6 +105,62 @@ class Predicted(Document):
     frozen: Answers = []
     adapted: Answers = []
     shuffled: Answers = []
+
+
+class Judgement(Document):
+    """A row of `judgements.jsonl`: what was answered of one video, by whom and when.
+
+    `answer` is the name for the kind `name`, which need not be one of the run's. `none` says that no listed action is
+    shown, `unsure` that nobody can tell, and `undo` takes back what was answered before. `probability` is that with
+    which the video was drawn at each draw, where it was drawn at random.
+    """
+
+    video: str
+    kind: Literal["name", "none", "unsure", "undo"]
+    answer: Annotated[str, Field(max_length=1000)] = ""
+    by: str = "person"
+    at: str = ""
+    probability: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Refinement(Document):
+    """What `refinement.safetensors` says of itself beside its tensors."""
+
+    weights: str
+    names: Annotated[list[str], Field(min_length=1)]
+    prompt: str
+    tau: Annotated[float, Field(gt=0)]
+    parts: list[str]
+    left_out: list[str]
+    limit: float | None
+    wrong: float
+    shares: list[list[float]]
+    n: Count
+    before: Percent
+    after: Percent
+    gain: float
+    interval: Interval
+    calibration: Interval
+    n_none: Count
+    n_none_found: Count
+    n_judged: Count
+
+
+class VerifiedClip(Document):
+    """A clip of the file that the page `verify.html` offers for download."""
+
+    video: str
+    stratum: Literal["agree", "disagree"]
+    frozen: bool | None
+    adapted: bool | None
+    names: dict[str, str]
+
+
+class Verified(Document):
+    """The file that the page `verify.html` offers for download: the clips that were judged, and how many there are."""
+
+    strata: dict[str, Count]
+    judgements: list[VerifiedClip]
 
 
 class Stepped(Document):

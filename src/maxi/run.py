@@ -71,6 +71,8 @@ class Run:
         self.ensemble = self.folder / "ensemble.json"
         self.report = self.folder / "report.html"
         self.verify = self.folder / "verify.html"
+        self.judgements = self.folder / "judgements.jsonl"
+        self.refinement = self.folder / "refinement.safetensors"
         # Files that training leaves beside the model.
         self.checkpoints = self.folder / "checkpoints"
         self.steps = self.folder / "train.jsonl"

@@ -169,6 +169,7 @@ def check(context: click.Context, /, videos: str, max_skipped: float | None, as_
     is_flag=True,
     help="Add a score for none of these: the share of other actions that fit better.",
 )
+@click.option("--plain", is_flag=True, help="Leave out the refinement of the run.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @shared_options("json", "device")
 @click.pass_context
@@ -235,6 +236,38 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
 
     with open_run(context, run, save=False) as job:
         say(f"open {verify_run(job, n)} in a browser")
+
+
+@main.command("import")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--by", default="person", show_default=True, help="Who gave the answers.")
+def import_answers(run: Path, file: Path, by: str) -> None:
+    """Add what was answered of some videos to the run: a csv with path and label, or the file of `maxi verify`.
+
+    Example: maxi import runs/mine answers.csv
+    """
+    from maxi.run import Run
+    from maxi.stages.judgements import import_judgements, judged
+
+    found = Run(run)
+    n = import_judgements(found, file, by)
+    say(f"{n} answers are added; {len(judged(found))} videos of the run are judged")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.pass_context
+def refine(context: click.Context, /, run: Path) -> None:
+    """Learn from the answers of some videos what the whole collection is like, in seconds: `maxi classify` uses it.
+
+    Example: maxi refine runs/mine
+    """
+    from maxi.stages.refine import lines_of, refine_run
+
+    with open_run(context, run, save=False) as job:
+        for line in lines_of(refine_run(job)):
+            say(line)
 
 
 @main.command()

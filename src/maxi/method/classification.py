@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
 from maxi.files import csv_text
+from maxi.method.mixture import Linear
 from maxi.models.text_embeddings import embed_names, embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.text.clean import with_name
@@ -32,7 +34,8 @@ class Prediction:
 
     `start` and `end` are in seconds from the first frame of the video. `none` is the share of other everyday actions
     that fit the window better than its best name: near 0 the name stands out, near 0.5 it fits no better than any
-    action. It is a rank, not a calibrated probability.
+    action. It is a rank, not a calibrated probability. `is_none` says whether the best cosine is below the limit of a
+    refinement, so that none of the names is shown.
     """
 
     path: str
@@ -42,13 +45,23 @@ class Prediction:
     scores: tuple[float, ...]
     cosines: tuple[float, ...]
     none: float | None = None
+    is_none: bool | None = None
+
+
+class Tuning(NamedTuple):
+    """What a refinement changes: the temperature, the limit for none, and the scores of the names it was made for."""
+
+    tau: float
+    limit: float | None
+    linear: Linear | None = None
 
 
 class Classifier:
     """A model and the embeddings of the names that it chooses from; `{}` in `prompt` stands for the name.
 
     `others` are names of other actions, from which `Prediction.none` is computed. The `NEAR` of them that are nearest
-    to each name are left out, since they may mean the same. Raises MaxiError when there is no name.
+    to each name are left out, since they may mean the same. `tuning` is that of a refinement. Raises MaxiError when
+    there is no name.
     """
 
     def __init__(
@@ -60,11 +73,12 @@ class Classifier:
         n_frames: int = 16,
         k: int = 5,
         others: Sequence[str] = (),
+        tuning: Tuning | None = None,
     ) -> None:
         if not names:
             raise MaxiError("classify needs at least one action name; add one")
         self.model, self.names, self.n_frames = model, list(names), n_frames
-        self.k = min(k, len(self.names))
+        self.k, self.tuning = min(k, len(self.names)), tuning
         self.z_l = torch.from_numpy(embed_names(model, self.names, [prompt]))  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
@@ -103,8 +117,9 @@ class Classifier:
         z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
         z_v = z_v.float().cpu()
         cosines: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
-        scores = (cosines * self.model.logit_scale.exp().cpu()).softmax(0)
-        best = cosines.argsort(descending=True, stable=True)[: self.k].tolist()
+        logits = self._logits(z_v, cosines)
+        scores = logits.softmax(0)
+        best = logits.argsort(descending=True, stable=True)[: self.k].tolist()
         return Prediction(
             path,
             round(window.start, 2),
@@ -113,7 +128,16 @@ class Classifier:
             tuple(round(float(scores[k]), 4) for k in best),
             tuple(round(float(cosines[k]), 4) for k in best),
             None if self.z_others is None else _share_above(z_v, self.z_others, cosines.max()),
+            bool(cosines.max() < self.tuning.limit) if self.tuning and self.tuning.limit else None,
         )
+
+    def _logits(self, z_v: Tensor, cosines: Tensor) -> Tensor:
+        """Return the logits of the names (K,) from z_v (1, D) and its cosines with them (K,)."""
+        if self.tuning is None:
+            return cosines * self.model.logit_scale.exp().cpu()
+        if self.tuning.linear is None:
+            return cosines / self.tuning.tau
+        return torch.from_numpy(self.tuning.linear.compare(z_v.numpy())[0])
 
 
 def _share_above(z_v: Tensor, z_others: Tensor, best: Tensor) -> float:
@@ -146,7 +170,7 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
     In `json` a file that failed is a line with its error; in the other forms it is left out.
     """
     if form == "csv":
-        yield "path,start,end,rank,name,score,cosine,none"
+        yield "path,start,end,rank,name,score,cosine,none,is_none"
     for row in rows:
         if form == "json":
             fields = {"error": str(row)} if isinstance(row, MaxiError) else asdict(row)
@@ -157,6 +181,7 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
             yield from _csv_lines(row)
         else:
             none = "" if row.none is None else f"  none of these: {row.none:.1%}"
+            none += "  seems to show none of these" if row.is_none else ""
             yield f"{row.path}  {row.start:.1f}-{row.end:.1f} s{none}"
             for name, score, cosine in zip(row.names, row.scores, row.cosines, strict=True):
                 yield f"  {score:6.1%}  {name}  (cosine {cosine:.3f})"
@@ -164,5 +189,6 @@ def lines_of(rows: Iterable[Prediction | MaxiError], form: str) -> Iterator[str]
 
 def _csv_lines(row: Prediction) -> Iterator[str]:
     answers = enumerate(zip(row.names, row.scores, row.cosines, strict=True), 1)
-    table = ((row.path, row.start, row.end, rank, *best, row.none) for rank, best in answers)
+    window, none = (row.path, row.start, row.end), (row.none, row.is_none)
+    table = ((*window, rank, *best, *none) for rank, best in answers)
     yield csv_text(table).rstrip("\n")

@@ -23,6 +23,7 @@ RIDGE = 0.2  # share of the covariance that is the same in all directions
 FLOOR = 1e-6  # variance in every direction at least, so that equal videos, which have none, can be compared
 PULL = 2.0  # videos by which a name's mean is pulled to the mean of all
 PRIOR = 1.0  # videos that each name has beforehand
+HEAVY = 2.0  # an answered video counts as so many
 DIRECTIONS = 50  # a Gaussian counts as if it knew so many independent directions, the text beside it as one softmax
 
 
@@ -37,19 +38,51 @@ class Linear(NamedTuple):
         return np.asarray(z_v @ self.slopes + self.offsets)
 
 
-def fit(z_v: Array, z_l: Array, tau: float, *, even: bool = False) -> Linear:
+class Answers(NamedTuple):
+    """What was answered of some videos: their rows (A,), the rows of their names (A,), and weights (A,), on average 1.
+
+    A weight is one over the probability with which the video was drawn. `wrong` is the share of wrong answers.
+    """
+
+    videos: NDArray[np.integer]
+    names: NDArray[np.integer]
+    weights: Reals
+    wrong: float = 0.1
+
+    def part(self, chosen: NDArray[np.bool_]) -> Answers:
+        """Return some of the answers."""
+        return Answers(self.videos[chosen], self.names[chosen], self.weights[chosen], self.wrong)
+
+
+def fit(
+    z_v: Array,
+    z_l: Array,
+    tau: float,
+    *,
+    even: bool = False,
+    shares: Reals | None = None,
+    answers: Answers | None = None,
+) -> Linear:
     """Fit the Gaussians to videos z_v (V, D), from the texts z_l (K, D) of names, with cosines / `tau` as their logits.
 
-    The shares of names are estimated, or with `even` all names get the same one.
+    The shares of names are estimated, or are those that are given (K,), or with `even` all names get the same one.
     """
-    n, (n_names, width) = len(z_v), z_l.shape
+    n, (n_names, width) = float(len(z_v)), z_l.shape
     weight = min(1.0, DIRECTIONS / width)
     text = z_l.T.astype(np.float64) / tau
     mean = z_v.mean(0, dtype=np.float64)
-    moment = sum(part.T @ part.astype(np.float64) for part in chunks(z_v, n_names)) / n
-    slopes, offsets, balance = text, np.zeros(n_names), np.zeros(n_names)
+    moment = sum(part.T @ part.astype(np.float64) for part in chunks(z_v, n_names))
+    if answers:
+        some = z_v[answers.videos].astype(np.float64)
+        n, moment = n + (HEAVY - 1) * len(some), moment + (HEAVY - 1) * some.T @ some
+    moment = moment / n
+    balance = np.zeros(n_names) if shares is None else np.log(shares)
+    slopes, offsets = text, balance
     for _ in range(ROUNDS):
         counts, sums = _expected(z_v, slopes, offsets)
+        if answers:
+            more_counts, more_sums = _told(z_v, slopes, offsets, answers)
+            counts, sums = counts + more_counts, sums + more_sums
         means = (sums + PULL * mean) / (counts + PULL)[:, None]  # (K, D)
         cross = means.T @ sums
         covariance = moment - (cross + cross.T) / n + means.T @ (counts[:, None] * means) / n
@@ -57,7 +90,7 @@ def fit(z_v: Array, z_l: Array, tau: float, *, even: bool = False) -> Linear:
         gauss = np.linalg.solve((1 - RIDGE) * covariance + RIDGE * same, means.T)  # (D, K)
         if even:
             balance += np.log(n / n_names / np.maximum(counts, 1e-9))
-        else:
+        elif shares is None:
             balance = np.log((counts + PRIOR) / (counts + PRIOR).sum())
         slopes = text + weight * gauss
         offsets = balance - 0.5 * weight * (means.T * gauss).sum(0)
@@ -68,8 +101,28 @@ def _expected(z_v: Array, slopes: Reals, offsets: Reals) -> tuple[Reals, Reals]:
     """Return how many videos show each name (K,), and the sums of their embeddings (K, D), by soft matches."""
     counts = np.zeros(len(offsets))
     sums = np.zeros((len(offsets), z_v.shape[1]))
+    in_short = slopes.astype(np.float32)
     for part in chunks(z_v, len(offsets)):
-        shares = soft(part @ slopes + offsets)
+        shares = soft(part @ in_short + offsets)
         counts += shares.sum(0)
-        sums += shares.T @ part
+        sums += shares.astype(np.float32).T @ part
     return counts, sums
+
+
+def _told(z_v: Array, slopes: Reals, offsets: Reals, answers: Answers) -> tuple[Reals, Reals]:
+    """Return what the answers add to the counts and sums of `_expected`: the answered name in place of soft matches."""
+    some = z_v[answers.videos]
+    before = soft(some @ slopes + offsets)
+    change = HEAVY * believed(before, answers) - before
+    return change.sum(0), change.T @ some
+
+
+def believed(shares: Reals, answers: Answers) -> Reals:
+    """Return how probable each name is (A, K) after an answer, from how probable it was before.
+
+    An answer may be wrong, so that one that the model finds absurd counts for little.
+    """
+    right = np.full(shares.shape, answers.wrong / shares.shape[1])
+    right[np.arange(len(shares)), answers.names] += 1 - answers.wrong
+    after = shares * right
+    return np.asarray(after / after.sum(1, keepdims=True))

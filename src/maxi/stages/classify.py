@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maxi.errors import MaxiError
-from maxi.method.classification import Classifier, Prediction
+from maxi.method.classification import Classifier, Prediction, Tuning
+from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress, bar
 from maxi.run import Run
 from maxi.settings import load_config, load_run
 from maxi.stages.job import fresh_model
+from maxi.stages.refine import Loaded, load_refinement
 from maxi.text.names import words
 from maxi.text.phrasebook import shipped_book
 from maxi.video.sources import EXTENSIONS, list_videos, read_names
@@ -26,13 +28,15 @@ def classify_videos(
     prompt: str | None = None,
     k: int = 5,
     none: bool = False,
+    plain: bool = False,
     device: str | None = None,
     progress: Progress = bar,
 ) -> Iterator[Prediction | MaxiError]:
     """Yield the predictions for a file, or for each video of a folder or list.
 
-    `spec` is a run, a saved model or a backbone; a run also gives its action names, prompt and number of frames. For a
-    file that cannot be decoded a MaxiError is yielded. Raises MaxiError when no file can be decoded.
+    `spec` is a run, a saved model or a backbone; a run also gives its action names, prompt, number of frames and
+    refinement, which `plain` leaves out. For a file that cannot be decoded a MaxiError is yielded. Raises MaxiError
+    when no file can be decoded.
     """
     run = Run(spec)
     if not run.config.is_file() and Run(run.folder.parent).model == run.folder:
@@ -49,13 +53,16 @@ def classify_videos(
     is_one_file = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
     paths = [videos] if is_one_file else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
+    prompt = prompt or config.eval.prompt
+    loaded = load_refinement(run) if is_run and not plain else None
     classifier = Classifier(
         model,
         names,
-        prompt=prompt or config.eval.prompt,
+        prompt=prompt,
         n_frames=config.eval.n_frames,
         k=k,
         others=list(shipped_book().texts) if none else (),
+        tuning=_tuning(loaded, run, model, names, prompt) if loaded else None,
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
         n_failed = 0
@@ -71,3 +78,16 @@ def classify_videos(
         raise MaxiError(
             f"none of the {n_failed} videos could be classified; `maxi check` lists what is wrong with them"
         )
+
+
+def _tuning(
+    loaded: Loaded, run: Run, model: VideoCLIP, names: Sequence[str], prompt: str
+) -> Tuning:
+    """Return what a refinement changes; its linear scores are for its own names alone."""
+    facts = loaded.facts
+    if facts["weights"] != model.backbone.fingerprint():
+        raise MaxiError(
+            f"{run.refinement}: was made for other weights; run `maxi refine {run.folder}` again, or add --plain"
+        )
+    own = facts["names"] == list(names) and facts["prompt"] == prompt
+    return Tuning(facts["tau"], facts["limit"], loaded.linear if own else None)

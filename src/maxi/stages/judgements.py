@@ -1,0 +1,104 @@
+"""Judgements: what people answered of a run's videos, a file to which rows are only appended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from maxi.documents import Judgement, Verified, check_document, read_document, read_rows
+from maxi.errors import MaxiError
+from maxi.records import Video, read_jsonl
+from maxi.run import Run
+from maxi.text.names import same
+from maxi.video.sources import list_videos
+
+NONE, UNSURE = "none of these", "cannot tell"
+"""Labels of an imported table that are no action names."""
+
+
+def judged(run: Run) -> dict[str, dict[str, Any]]:
+    """Return the last row of each judged video, by video id; one that was taken back is left out.
+
+    Raises MaxiError when a row is not as `Judgement` says.
+    """
+    rows = {row["video"]: row for row in read_rows(run.judgements, Judgement)}
+    return {video: row for video, row in rows.items() if row["kind"] != "undo"}
+
+
+def add(run: Run, rows: Iterable[dict[str, Any]]) -> int:
+    """Append rows to the judgements of a run, on the disk before this returns, and return how many there were.
+
+    Raises MaxiError when a row is not as `Judgement` says, or when they cannot be written.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    checked = [check_document({"at": now, **row}, Judgement, "a judgement") for row in rows]
+    try:
+        with run.judgements.open("a", encoding="utf-8") as file:
+            if file.tell() and not _ends_line(run.judgements):
+                file.write("\n")  # an editor, or a full disk, left the last line open
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in checked)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MaxiError(
+            f"{run.judgements}: cannot be written ({error}); make room, and try again"
+        ) from error
+    return len(checked)
+
+
+def import_judgements(run: Run, path: Path, by: str = "person") -> int:
+    """Add the answers of a table with path and label, or of the file that the page of `maxi verify` offers.
+
+    Raises MaxiError when the file has no answer for a video of the run.
+    """
+    run.existing()
+    videos = read_jsonl(run.manifest, Video)
+    rows = _verified(path, videos) if path.suffix.lower() == ".json" else _labelled(path, videos)
+    if not rows:
+        raise MaxiError(
+            f"{path}: has no answer for any of the {len(videos)} videos of {run.folder}; check its paths"
+        )
+    return add(run, ({**row, "by": by} for row in rows))
+
+
+def _labelled(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+    ids = {Path(video.path).resolve(): video.id for video in videos}
+    rows = []
+    for source in list_videos(str(path)):
+        video, label = ids.get(source.path.resolve()), (source.label or "").strip()
+        if video and label:
+            kind = {same(NONE): "none", same(UNSURE): "unsure"}.get(same(label), "name")
+            rows.append({"video": video, "kind": kind, "answer": label if kind == "name" else ""})
+    return rows
+
+
+def _verified(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+    """Return the rows of a download: the name that was right; nothing is known where both models were wrong.
+
+    A clip was drawn from one of two heaps, those on which the models agree and those on which they do not.
+    """
+    data, ids = read_document(path, Verified), {video.id for video in videos}
+    clips = data["judgements"]
+    n_all = sum(data["strata"].values())
+    rows = []
+    for clip in (clip for clip in clips if clip["video"] in ids):
+        of_heap = sum(other["stratum"] == clip["stratum"] for other in clips)
+        size = data["strata"].get(clip["stratum"], 0)
+        share = of_heap / len(clips) / size if n_all and size else None
+        row = {"video": clip["video"], "probability": share}
+        right = [model for model in ("adapted", "frozen") if clip[model]]
+        if right:
+            rows.append({**row, "kind": "name", "answer": clip["names"].get(right[0], "")})
+        elif clip["adapted"] is None:
+            rows.append({**row, "kind": "unsure", "answer": ""})
+    return rows
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"

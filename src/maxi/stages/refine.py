@@ -1,0 +1,165 @@
+"""Refine: learn from the answers of a few videos what they tell of the whole collection, without decoding a video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from maxi.documents import Predicted, Refinement, check_document, read_rows
+from maxi.errors import MaxiError
+from maxi.method import refinement as method
+from maxi.method.metrics import paired_difference, with_interval
+from maxi.method.mixture import Answers, Linear
+from maxi.models.text_embeddings import embed_names
+from maxi.records import Video, iterate_jsonl
+from maxi.run import Run, contents, require, signed
+from maxi.stages.embedding import embed
+from maxi.stages.job import Job
+from maxi.stages.judgements import judged
+from maxi.text.names import same
+
+
+class Loaded(NamedTuple):
+    """A refinement as `classify` uses it: logits for its own names, and a temperature and a limit for any."""
+
+    linear: Linear
+    facts: dict[str, Any]
+
+
+def refine_run(job: Job) -> dict[str, Any]:
+    """Write `refinement.safetensors` from the judgements of a run, and return what is in its `Refinement`.
+
+    Raises MaxiError when fewer than 10 videos are answered with one of the run's names.
+    """
+    run, config, names = job.run, job.config, job.names()
+    require(run.predictions, "eval", {run.training.name: contents(run.training)})
+    rows = judged(run)
+    wanted = {row["video"] for row in read_rows(run.predictions, Predicted)} | rows.keys()
+    videos = [video for video in iterate_jsonl(run.manifest, Video) if video.id in wanted]
+    model = job.model(run.model)
+    videos, z_v = embed(job, model, videos, config.eval.n_frames)
+    z_l = embed_names(model, names, [config.eval.prompt])
+    tau = 1 / float(model.logit_scale.exp())
+    answers = _answers(rows, videos, names)
+    refined = method.refine(z_v, z_l, tau, answers, seed=config.seed)
+    if refined is None:
+        raise MaxiError(
+            f"{run.judgements}: {len(answers.videos)} videos are answered with one of the run's names; answer at "
+            f"least {method.FEWEST}, for instance with `maxi import`"
+        )
+    of_none = [i for i, video in enumerate(videos) if rows.get(video.id, {}).get("kind") == "none"]
+    facts = {
+        "weights": model.backbone.fingerprint(),
+        "names": list(names),
+        "prompt": config.eval.prompt,
+        "tau": refined.tau,
+        "parts": list(refined.parts),
+        "left_out": list(refined.left_out),
+        "limit": refined.limit,
+        "wrong": refined.wrong,
+        "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
+        "likelihoods": refined.likelihoods,
+        **_figures(z_v[answers.videos] @ z_l.T / tau, refined.held_out, answers),
+        "n_none": len(of_none),
+        "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
+        "n_judged": len(rows),
+    }
+    inputs = {path.name: contents(path) for path in (run.judgements, run.training)}
+    with signed(run.refinement, inputs) as path:
+        tensors = {
+            name: np.ascontiguousarray(part) for name, part in refined.linear._asdict().items()
+        }
+        save_file(tensors, path, {"refinement": json.dumps(facts)})
+    return facts
+
+
+def _answers(
+    rows: dict[str, dict[str, Any]], videos: Sequence[Video], names: Sequence[str]
+) -> Answers:
+    """Return the answers that are names of the run, in the order of the videos."""
+    places = {same(name): k for k, name in enumerate(names)}
+    found = [
+        (i, places[same(row["answer"])], 1 / (row.get("probability") or 1))
+        for i, video in enumerate(videos)
+        if (row := rows.get(video.id)) and row["kind"] == "name" and same(row["answer"]) in places
+    ]
+    table = np.array(found, dtype=np.float64).reshape(-1, 3)
+    weights = table[:, 2] / (table[:, 2].mean() if found else 1.0)
+    return Answers(table[:, 0].astype(int), table[:, 1].astype(int), weights)
+
+
+def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
+    """Return how well the answered videos are recognised before, and after by fits that did not know their answers."""
+    n = answers.weights.sum() ** 2 / (answers.weights**2).sum()
+    rights = [logits.argmax(1) == answers.names for logits in (before, after)]
+    was, now = (float(np.average(right, weights=answers.weights)) for right in rights)
+    gained, lost = (
+        float(np.average(change, weights=answers.weights)) * n
+        for change in (rights[1] & ~rights[0], rights[0] & ~rights[1])
+    )
+    gain, low, high = paired_difference(gained, lost, n)
+    return {
+        "n": len(answers.videos),
+        "before": 100 * was,
+        "after": 100 * now,
+        "gain": gain,
+        "interval": [low, high],
+        "calibration": [method.calibration_error(x, answers.names) for x in (before, after)],
+    }
+
+
+def _n_below(cosines: np.ndarray, limit: float | None) -> int:
+    return 0 if limit is None else int((cosines.max(1, initial=-1) < limit).sum())
+
+
+def load_refinement(run: Run) -> Loaded | None:
+    """Return the refinement of a run, None where there is none. Raises MaxiError when it cannot be read."""
+    if not run.refinement.is_file():
+        return None
+    try:
+        with safe_open(run.refinement, "np") as file:
+            linear = Linear(file.get_tensor("slopes"), file.get_tensor("offsets"))
+            facts = json.loads((file.metadata() or {})["refinement"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise MaxiError(
+            f"{run.refinement}: cannot be read ({error}); run `maxi refine` again, or add --plain"
+        ) from error
+    facts = check_document(facts, Refinement, str(run.refinement))
+    if (
+        linear.slopes.ndim != 2
+        or linear.offsets.shape != (len(facts["names"]),)
+        or not all(np.isfinite(part).all() for part in linear)
+    ):
+        raise MaxiError(
+            f"{run.refinement}: does not fit its names; run `maxi refine` again, or add --plain"
+        )
+    return Loaded(linear, facts)
+
+
+def lines_of(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield what a refinement is and what it is good for, some lines for the terminal."""
+    yield f"{facts['n_judged']} videos are judged, {facts['n']} of them with a name of the run"
+    gain = with_interval(facts["gain"], facts["interval"])
+    yield (
+        f"answered videos recognised, by fits without their answers: {facts['before']:.1f} % before, "
+        f"{facts['after']:.1f} % after, {gain} points"
+    )
+    before, after = facts["calibration"]
+    yield f"calibration error: {before:.1f} points before, {after:.1f} after"
+    yield "used: temperature" + "".join(f", {part}" for part in facts["parts"])
+    if facts["left_out"]:
+        yield f"left out, because held-out answers became less likely: {', '.join(facts['left_out'])}"
+    if facts["wrong"]:
+        yield f"about {100 * facts['wrong']:.0f} % of the answers seem to be wrong"
+    if facts["limit"] is None:
+        yield "too few answers for a limit of none of these"
+    else:
+        yield (
+            f"none of these: best cosine below {facts['limit']:.3f}, where 10 % of the videos of listed names lie; "
+            f"{facts['n_none_found']} of {facts['n_none']} videos judged to be none lie there"
+        )

@@ -1,0 +1,148 @@
+"""Answers of people: a file that only grows, and a refinement of a run that `maxi classify` uses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from maxi.cli import main
+from maxi.errors import MaxiError
+from maxi.records import Video, read_jsonl, write_jsonl
+from maxi.run import Run
+from maxi.stages.judgements import add, import_judgements, judged
+from test_adapt import run_adapt, settings
+
+
+def maxi(*words: object) -> Result:
+    return CliRunner().invoke(main, ["-q", *map(str, words)])
+
+
+def answer(video: str, kind: str = "name", name: str = "") -> dict[str, Any]:
+    return {"video": video, "kind": kind, "answer": name}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    found = Run(tmp_path / "run")
+    found.folder.mkdir()
+    found.config.write_text("backbone: miniature\n")
+    rows = [Video(f"v{i}", str(tmp_path / f"{i}.mp4"), 6, 10.0, 64, 48) for i in range(4)]
+    write_jsonl(found.manifest, rows)
+    return found
+
+
+def test_the_last_answer_counts_and_can_be_taken_back(run: Run) -> None:
+    assert judged(run) == {}
+    add(run, [answer("v0", name="running"), answer("v1", "none")])
+    add(run, [answer("v0", name="walking"), answer("v1", "undo")])
+    assert {video: row["answer"] for video, row in judged(run).items()} == {"v0": "walking"}
+    assert len(run.judgements.read_text().splitlines()) == 4  # nothing is ever lost
+    assert judged(run)["v0"]["at"]
+
+
+def test_a_last_line_that_is_open_is_ended_first(run: Run) -> None:
+    run.judgements.write_text(json.dumps(answer("v0", name="running")))
+    add(run, [answer("v1", "unsure")])
+    assert [row["kind"] for row in judged(run).values()] == ["name", "unsure"]
+
+
+def test_a_row_that_is_none_is_told(run: Run) -> None:
+    with pytest.raises(MaxiError, match="kind"):
+        add(run, [answer("v0", "maybe")])
+    assert not run.judgements.exists()
+    run.judgements.write_text('{"video": 3}\n')
+    with pytest.raises(MaxiError, match=r"judgements\.jsonl:1"):
+        judged(run)
+
+
+def test_a_table_is_imported(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    table.write_text(
+        "path,label\n0.mp4,Running\n1.mp4,none of these\n2.mp4,cannot tell\n9.mp4,walking\n3.mp4,\n"
+    )
+    assert import_judgements(run, table, "expert") == 3
+    assert [(row["kind"], row["answer"], row["by"]) for row in judged(run).values()] == [
+        ("name", "Running", "expert"),
+        ("none", "", "expert"),
+        ("unsure", "", "expert"),
+    ]
+    table.write_text("path,label\n9.mp4,walking\n")
+    with pytest.raises(MaxiError, match="has no answer for any of the 4 videos"):
+        import_judgements(run, table)
+
+
+def test_the_page_of_verify_is_imported(run: Run, tmp_path: Path) -> None:
+    def clip(video: str, stratum: str, frozen: bool | None, adapted: bool | None) -> dict[str, Any]:
+        names = {"frozen": "running", "adapted": "walking"}
+        return {
+            "video": video,
+            "stratum": stratum,
+            "frozen": frozen,
+            "adapted": adapted,
+            "names": names,
+        }
+
+    clips = [
+        clip("v0", "disagree", False, True),
+        clip("v1", "disagree", True, False),
+        clip("v2", "agree", False, False),  # which name is right, nobody said
+        clip("v3", "agree", None, None),
+        clip("gone", "agree", True, True),
+    ]
+    page = tmp_path / "judgements.json"
+    page.write_text(json.dumps({"strata": {"agree": 90, "disagree": 10}, "judgements": clips}))
+    assert import_judgements(run, page) == 3
+    rows = judged(run)
+    assert [(v, row["kind"], row["answer"]) for v, row in rows.items()] == [
+        ("v0", "name", "walking"),
+        ("v1", "name", "running"),
+        ("v3", "unsure", ""),
+    ]
+    assert rows["v0"]["probability"] == pytest.approx(2 / 5 / 10)
+    assert rows["v3"]["probability"] == pytest.approx(3 / 5 / 90)
+
+
+def test_a_run_is_refined_and_classify_uses_it(
+    videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    run_adapt(videos, actions, out, settings(tiny_clip))
+    none_yet = maxi("refine", out)
+    assert none_yet.exit_code == 1
+    assert "answer at least 10" in none_yet.stderr
+    names = actions.read_text().splitlines()
+    manifest = read_jsonl(Run(out).manifest, Video)
+    table = tmp_path / "answers.csv"
+    with table.open("w", newline="") as file:
+        rows = [(video.path, names[i % 2]) for i, video in enumerate(manifest)]
+        csv.writer(file).writerows([("path", "label"), *rows])
+    added = maxi("import", out, table)
+    assert added.stdout == "8 answers are added; 8 videos of the run are judged\n"
+    monkeypatch.setattr("maxi.method.refinement.FEWEST", 8)
+    refined = maxi("refine", out)
+    assert refined.exit_code == 0, refined.output
+    assert "8 videos are judged, 8 of them with a name of the run" in refined.stdout
+
+    clip = manifest[0].path
+    first = json.loads(maxi("classify", clip, "--model", out, "--json").stdout)
+    plain = json.loads(maxi("classify", clip, "--model", out, "--json", "--plain").stdout)
+    assert plain["is_none"] is None
+    assert dict(zip(first["names"], first["cosines"], strict=True)) == dict(
+        zip(plain["names"], plain["cosines"], strict=True)
+    )
+    assert first["scores"] != plain["scores"]
+    other = tmp_path / "other.txt"
+    other.write_text("sleeping\nreading\n")
+    asked = maxi("classify", clip, "--model", out, "--actions", other, "--json")
+    assert json.loads(asked.stdout)["names"]
+
+    again = maxi("adapt", videos, "--actions", actions, "-o", out, "--resume", "-s", "lr=0.01")
+    assert again.exit_code == 0, again.output
+    stale = maxi("classify", clip, "--model", out)
+    assert stale.exit_code == 1
+    assert "was made for other weights" in stale.stderr
