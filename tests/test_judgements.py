@@ -128,6 +128,9 @@ def test_a_run_is_refined_and_classify_uses_it(
     assert refined.exit_code == 0, refined.output
     assert "8 videos are judged, 8 of them with a name of the run" in refined.stdout
 
+    assert maxi("report", out).exit_code == 0
+    assert "What your answers tell" in Run(out).report.read_text()
+
     clip = manifest[0].path
     first = json.loads(maxi("classify", clip, "--model", out, "--json").stdout)
     plain = json.loads(maxi("classify", clip, "--model", out, "--json", "--plain").stdout)

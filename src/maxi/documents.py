@@ -141,6 +141,7 @@ class Refinement(Document):
     gain: float
     interval: Interval
     calibration: Interval
+    reliability: list[list[Annotated[tuple[float, float, Count], Strict(False)]]]
     n_none: Count
     n_none_found: Count
     n_judged: Count

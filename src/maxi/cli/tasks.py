@@ -263,7 +263,8 @@ def refine(context: click.Context, /, run: Path) -> None:
 
     Example: maxi refine runs/mine
     """
-    from maxi.stages.refine import lines_of, refine_run
+    from maxi.reports.refinement import lines_of
+    from maxi.stages.refine import refine_run
 
     with open_run(context, run, save=False) as job:
         for line in lines_of(refine_run(job)):

@@ -183,13 +183,22 @@ def conformal(scores: Array) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank > 0 else None
 
 
-def calibration_error(
+def reliability(
     logits: NDArray[np.floating], names: NDArray[np.integer], bins: int = 10
-) -> float:
-    """Return the expected calibration error in points: how far confidence is from accuracy, in bins of equal counts."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    confidence = (shifted / shifted.sum(1, keepdims=True)).max(1)
-    right = logits.argmax(1) == names
+) -> list[tuple[float, float, int]]:
+    """Return in percent how confident a model is, and how often it is right, in bins of about equally many videos.
+
+    Each bin is (confidence, right, number of videos), from the least confident on; logits (A, K), true names (A,).
+    """
+    confidence, right = soft(logits).max(1), logits.argmax(1) == names
     order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    return 100 * float(sum(abs(confidence[p].sum() - right[p].sum()) for p in parts) / len(order))
+    return [
+        (100 * float(confidence[part].mean()), 100 * float(right[part].mean()), len(part))
+        for part in np.array_split(order, min(bins, len(order)))
+    ]
+
+
+def calibration_error(logits: NDArray[np.floating], names: NDArray[np.integer]) -> float:
+    """Return the expected calibration error in points: how far confidence is from accuracy, over `reliability`."""
+    bins = reliability(logits, names)
+    return sum(n * abs(sure - right) for sure, right, n in bins) / len(names)

@@ -19,6 +19,7 @@ from maxi.reports import figures
 from maxi.reports import tables as findings
 from maxi.reports.datasets import dataset_tables
 from maxi.reports.html import previews, render_page
+from maxi.reports.refinement import section_of
 from maxi.reports.tables import Rows
 from maxi.run import Run
 from maxi.settings import read_settings
@@ -77,6 +78,7 @@ def write_report(run: Run, decoder: Decoder, *, seed: int = 0) -> Path:
         matching=_matching(matches),
         changes=_changes(predictions, answers, changed, by_id, strips),
         evaluation=_evaluation(results, answers),
+        refinement=section_of(run),
         datasets=dataset_tables(measured),
         bags=_bags(bags),
         skipped=skipped[:N_SKIPPED],

@@ -9,10 +9,10 @@ from maxi.errors import MaxiError
 from maxi.method.classification import Classifier, Prediction, Tuning
 from maxi.models.video_clip import VideoCLIP
 from maxi.progress import Progress, bar
+from maxi.reports.refinement import Loaded, load_refinement
 from maxi.run import Run
 from maxi.settings import load_config, load_run
 from maxi.stages.job import fresh_model
-from maxi.stages.refine import Loaded, load_refinement
 from maxi.text.names import words
 from maxi.text.phrasebook import shipped_book
 from maxi.video.sources import EXTENSIONS, list_videos, read_names

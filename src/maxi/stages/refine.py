@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from maxi.documents import Predicted, Refinement, check_document, read_rows
+from maxi.documents import Predicted, read_rows
 from maxi.errors import MaxiError
 from maxi.method import refinement as method
-from maxi.method.metrics import paired_difference, with_interval
-from maxi.method.mixture import Answers, Linear
+from maxi.method.metrics import paired_difference
+from maxi.method.mixture import Answers
 from maxi.models.text_embeddings import embed_names
 from maxi.records import Video, iterate_jsonl
-from maxi.run import Run, contents, require, signed
+from maxi.run import contents, require, signed
 from maxi.stages.embedding import embed
 from maxi.stages.job import Job
 from maxi.stages.judgements import judged
 from maxi.text.names import same
 
-
-class Loaded(NamedTuple):
-    """A refinement as `classify` uses it: logits for its own names, and a temperature and a limit for any."""
-
-    linear: Linear
-    facts: dict[str, Any]
+BINS = 5  # of the diagram of reliability
 
 
 def refine_run(job: Job) -> dict[str, Any]:
@@ -110,56 +104,9 @@ def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[st
         "gain": gain,
         "interval": [low, high],
         "calibration": [method.calibration_error(x, answers.names) for x in (before, after)],
+        "reliability": [method.reliability(x, answers.names, BINS) for x in (before, after)],
     }
 
 
 def _n_below(cosines: np.ndarray, limit: float | None) -> int:
     return 0 if limit is None else int((cosines.max(1, initial=-1) < limit).sum())
-
-
-def load_refinement(run: Run) -> Loaded | None:
-    """Return the refinement of a run, None where there is none. Raises MaxiError when it cannot be read."""
-    if not run.refinement.is_file():
-        return None
-    try:
-        with safe_open(run.refinement, "np") as file:
-            linear = Linear(file.get_tensor("slopes"), file.get_tensor("offsets"))
-            facts = json.loads((file.metadata() or {})["refinement"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise MaxiError(
-            f"{run.refinement}: cannot be read ({error}); run `maxi refine` again, or add --plain"
-        ) from error
-    facts = check_document(facts, Refinement, str(run.refinement))
-    if (
-        linear.slopes.ndim != 2
-        or linear.offsets.shape != (len(facts["names"]),)
-        or not all(np.isfinite(part).all() for part in linear)
-    ):
-        raise MaxiError(
-            f"{run.refinement}: does not fit its names; run `maxi refine` again, or add --plain"
-        )
-    return Loaded(linear, facts)
-
-
-def lines_of(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield what a refinement is and what it is good for, some lines for the terminal."""
-    yield f"{facts['n_judged']} videos are judged, {facts['n']} of them with a name of the run"
-    gain = with_interval(facts["gain"], facts["interval"])
-    yield (
-        f"answered videos recognised, by fits without their answers: {facts['before']:.1f} % before, "
-        f"{facts['after']:.1f} % after, {gain} points"
-    )
-    before, after = facts["calibration"]
-    yield f"calibration error: {before:.1f} points before, {after:.1f} after"
-    yield "used: temperature" + "".join(f", {part}" for part in facts["parts"])
-    if facts["left_out"]:
-        yield f"left out, because held-out answers became less likely: {', '.join(facts['left_out'])}"
-    if facts["wrong"]:
-        yield f"about {100 * facts['wrong']:.0f} % of the answers seem to be wrong"
-    if facts["limit"] is None:
-        yield "too few answers for a limit of none of these"
-    else:
-        yield (
-            f"none of these: best cosine below {facts['limit']:.3f}, where 10 % of the videos of listed names lie; "
-            f"{facts['n_none_found']} of {facts['n_none']} videos judged to be none lie there"
-        )
