@@ -192,6 +192,9 @@ def test_a_busy_machine_and_a_gpu_are_told(run: Run) -> None:
     text = "\n".join(lines_of(found))
     assert "other programs kept this machine busy (load 7.5)" in text
     assert "3.0 GB on the GPU" in text
+    assert "rounds" not in text
+    found["conditions"]["rounds"] = 2
+    assert "`maxi adapt` trains 2 models" in "\n".join(lines_of(found))
 
 
 def test_a_plan_of_a_training_that_would_break_is_refused(run: Run) -> None:

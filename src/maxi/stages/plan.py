@@ -99,6 +99,7 @@ def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
     conditions = {
         "backbone": config.backbone,
         "train": config.train.model_dump(mode="json"),
+        "rounds": config.match.rounds,
         "torch": torch.__version__,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -249,6 +250,8 @@ def lines_of(planned: Mapping[str, Any]) -> Iterator[str]:
         f"{planned['n_steps']:,} steps on this machine ({conditions['device']}, {conditions['cores']} cores): "
         f"{_hours(planned['seconds'])}"
     )
+    if (rounds := conditions["rounds"]) > 1:
+        yield f"match.rounds is {rounds}: `maxi adapt` trains {rounds} models, and each takes about so long"
     yield f"a step: {planned['step']:.2f} s, of which {planned['data']:.2f} s wait for data"
     if conditions["load"] > conditions["cores"]:
         yield f"other programs kept this machine busy (load {conditions['load']}): alone it would be faster"
