@@ -39,7 +39,7 @@ from maxi.studies.run import SMALL_BATCH
 from maxi.studies.table import STUDIES
 from maxi.studies.training import train_row
 
-N_VIDEOS, N_JUDGES = 360, 10
+N_VIDEOS, N_JUDGES = 240, 4
 NUMBERS, ERRORS = (10, 20, 40, 80), (0.0, 0.15, 0.3)
 
 

@@ -19,7 +19,7 @@ from maxi.records import Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.adapt import adapt
 from maxi.stages.job import open_job
-from maxi.stages.judgements import add
+from maxi.stages.judgements import add, ask
 from maxi.stages.refine import refine_run
 from test_adapt import settings
 
@@ -59,6 +59,7 @@ READERS = {
     "features/*.ids": ["match -s keep=0.5", "eval"],
     "features/*.f32": ["match -s keep=0.5", "eval"],
     "checkpoints/step-*/state.json": ["train", "ensemble"],
+    "asked.jsonl": ["refine"],
     "judgements.jsonl": ["refine"],
     "refinement.safetensors": ["classify"],
 }
@@ -160,6 +161,7 @@ def finished(
     run = adapt(str(videos), actions, out, config, **options)
     add(run, ({"video": v.id, "kind": "name", "answer": v.label} for v in labelled(run)))
     with pytest.MonkeyPatch.context() as patch, open_job(run.folder, config, silent) as job:
+        ask(job, 20, out / "ask.csv")
         patch.setattr("maxi.method.refinement.FEWEST", 4)
         refine_run(job)
     run.skipped.write_text('{"path": "a.mp4", "kind": "unreadable", "reason": "empty"}\n')

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from maxi.cli import main
+from maxi.documents import Asked, read_rows
 from maxi.errors import MaxiError
 from maxi.records import Video, read_jsonl, write_jsonl
 from maxi.run import Run
-from maxi.stages.judgements import add, import_judgements, judged
+from maxi.stages.judgements import add, import_judgements, judged, weights_of
 from test_adapt import run_adapt, settings
 
 
@@ -115,6 +116,17 @@ def test_a_run_is_refined_and_classify_uses_it(
     none_yet = maxi("refine", out)
     assert none_yet.exit_code == 1
     assert "answer at least 10" in none_yet.stderr
+    ask = tmp_path / "ask.csv"
+    asked = maxi("judge", out, "-n", "20", "-o", ask)
+    assert asked.exit_code == 0, asked.output
+    with ask.open(newline="") as file:
+        open_ones = list(csv.DictReader(file))
+    assert {row["label"] for row in open_ones} == {""}
+    assert len({row["path"] for row in open_ones}) == len(open_ones) > 4
+    assert len(Run(out).asked.read_text().splitlines()) == 20
+    again = maxi("judge", out, "-o", ask)
+    assert again.exit_code == 1
+    assert "may hold answers" in again.stderr
     names = actions.read_text().splitlines()
     manifest = read_jsonl(Run(out).manifest, Video)
     table = tmp_path / "answers.csv"
@@ -127,6 +139,10 @@ def test_a_run_is_refined_and_classify_uses_it(
     refined = maxi("refine", out)
     assert refined.exit_code == 0, refined.output
     assert "8 videos are judged, 8 of them with a name of the run" in refined.stdout
+    weights = weights_of(Run(out))
+    drawn = {row["video"]: row["probability"] for row in read_rows(Run(out).asked, Asked)}
+    assert weights.keys() == drawn.keys()
+    assert all(weights[video] >= 1 / chance for video, chance in drawn.items())
 
     assert maxi("report", out).exit_code == 0
     assert "What your answers tell" in Run(out).report.read_text()

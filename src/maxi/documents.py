@@ -123,6 +123,27 @@ class Judgement(Document):
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
+class Asked(Document):
+    """A row of `asked.jsonl`: a draw of a video that a person is to be asked about, and its probability."""
+
+    video: str
+    probability: Annotated[float, Field(gt=0, le=1)]
+
+
+Estimated = Annotated[tuple[float, float, float], Strict(False)]
+"""A figure and its 95 % interval."""
+
+
+class Estimate(Document):
+    """How right both models are in the collection, in percent, from the `n` judged videos that were drawn."""
+
+    n: Count
+    frozen: Estimated
+    adapted: Estimated
+    difference: Estimated
+    more: str
+
+
 class Refinement(Document):
     """What `refinement.safetensors` says of itself beside its tensors."""
 
@@ -142,6 +163,7 @@ class Refinement(Document):
     interval: Interval
     calibration: Interval
     reliability: list[list[Annotated[tuple[float, float, Count], Strict(False)]]]
+    estimate: Estimate | None
     n_none: Count
     n_none_found: Count
     n_judged: Count

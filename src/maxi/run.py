@@ -71,6 +71,7 @@ class Run:
         self.ensemble = self.folder / "ensemble.json"
         self.report = self.folder / "report.html"
         self.verify = self.folder / "verify.html"
+        self.asked = self.folder / "asked.jsonl"
         self.judgements = self.folder / "judgements.jsonl"
         self.refinement = self.folder / "refinement.safetensors"
         # Files that training leaves beside the model.

@@ -238,6 +238,33 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
         say(f"open {verify_run(job, n)} in a browser")
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", default=40, show_default=True, type=click.IntRange(1), help="Draws.")
+@click.option(
+    "-o",
+    "table",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The csv to write and to fill in.",
+)
+@click.pass_context
+def judge(context: click.Context, /, run: Path, n: int, table: Path) -> None:
+    """Draw videos for a person to name, and write a csv whose column `label` is to be filled in for `maxi import`.
+
+    Half of the draws take any video, half those that tell more; estimates correct for it.
+
+    Example: maxi judge runs/mine -n 40 -o ask.csv
+    """
+    from maxi.stages.judgements import ask
+
+    with open_run(context, run, save=False) as job:
+        found = ask(job, n, table)
+    say(
+        f"{found} videos to name are in {table}; fill in the column label, then: maxi import {run} {table}"
+    )
+
+
 @main.command("import")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))

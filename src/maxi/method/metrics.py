@@ -85,7 +85,7 @@ def majority_rate(labels: NDArray[np.integer]) -> float:
     return 100.0 * float(np.bincount(labels).max() / len(labels))
 
 
-def wilson(right: float, n: int) -> tuple[float, float]:
+def wilson(right: float, n: float) -> tuple[float, float]:
     """Return Wilson's 95 % interval of the share `right` / `n`, in percent."""
     if n == 0:
         return 0.0, 100.0
@@ -129,6 +129,11 @@ _STUDENT = (
 # fmt: on
 
 
+def student(freedom: int) -> float:
+    """Return Student's 97.5 % quantile; for more than 30 degrees of freedom that of 30."""
+    return _STUDENT[min(max(1, freedom), len(_STUDENT)) - 1]
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean of a few independent values and its 95 % interval by Student's t: (mean, low, high).
 
@@ -137,8 +142,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) < 2:
         raise ValueError("an interval over seeds needs at least two seeds")
     mean = float(np.mean(values))
-    quantile = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1]
-    half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = student(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
 

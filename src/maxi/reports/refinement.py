@@ -53,6 +53,13 @@ def load_refinement(run: Run) -> Loaded | None:
 def lines_of(facts: dict[str, Any]) -> Iterator[str]:
     """Yield what a refinement is and what it is good for, some lines for the terminal."""
     yield f"{facts['n_judged']} videos are judged, {facts['n']} of them with a name of the run"
+    if estimate := facts["estimate"]:
+        frozen, adapted = (_percent(estimate[model]) for model in ("frozen", "adapted"))
+        value, *interval = estimate["difference"]
+        yield (
+            f"in the collection, from {estimate['n']} drawn videos: frozen {frozen}, adapted {adapted}, "
+            f"{with_interval(value, interval)} points; {estimate['more']}"
+        )
     gain = with_interval(facts["gain"], facts["interval"])
     yield (
         f"answered videos recognised, by fits without their answers: {facts['before']:.1f} % before, "
@@ -72,6 +79,11 @@ def lines_of(facts: dict[str, Any]) -> Iterator[str]:
             f"none of these: best cosine below {facts['limit']:.3f}, where 10 % of the videos of listed names lie; "
             f"{facts['n_none_found']} of {facts['n_none']} videos judged to be none lie there"
         )
+
+
+def _percent(estimated: tuple[float, float, float]) -> str:
+    value, low, high = estimated
+    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def section_of(run: Run) -> dict[str, Any] | None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from maxi.documents import Predicted, read_rows
 from maxi.errors import MaxiError
 from maxi.method import refinement as method
+from maxi.method.asking import accuracy, difference, what_more_tells
 from maxi.method.metrics import paired_difference
 from maxi.method.mixture import Answers
 from maxi.models.text_embeddings import embed_names
-from maxi.records import Video, iterate_jsonl
-from maxi.run import contents, require, signed
+from maxi.records import Video
+from maxi.run import contents, signed
 from maxi.stages.embedding import embed
 from maxi.stages.job import Job
-from maxi.stages.judgements import judged
+from maxi.stages.judgements import judged, sampled, weights_of
 from maxi.text.names import same
 
 BINS = 5  # of the diagram of reliability
+TOLD = ("name", "none")  # kinds of answers that say what a video shows
 
 
 def refine_run(job: Job) -> dict[str, Any]:
@@ -31,20 +32,18 @@ def refine_run(job: Job) -> dict[str, Any]:
     Raises MaxiError when fewer than 10 videos are answered with one of the run's names.
     """
     run, config, names = job.run, job.config, job.names()
-    require(run.predictions, "eval", {run.training.name: contents(run.training)})
-    rows = judged(run)
-    wanted = {row["video"] for row in read_rows(run.predictions, Predicted)} | rows.keys()
-    videos = [video for video in iterate_jsonl(run.manifest, Video) if video.id in wanted]
+    rows, weights = judged(run), weights_of(run)
+    videos, cosines = sampled(job, rows)
     model = job.model(run.model)
     videos, z_v = embed(job, model, videos, config.eval.n_frames)
     z_l = embed_names(model, names, [config.eval.prompt])
     tau = 1 / float(model.logit_scale.exp())
-    answers = _answers(rows, videos, names)
+    answers = _answers(rows, weights, videos, names)
     refined = method.refine(z_v, z_l, tau, answers, seed=config.seed)
     if refined is None:
         raise MaxiError(
             f"{run.judgements}: {len(answers.videos)} videos are answered with one of the run's names; answer at "
-            f"least {method.FEWEST}, for instance with `maxi import`"
+            f"least {method.FEWEST}, for instance with `maxi judge` and `maxi import`"
         )
     of_none = [i for i, video in enumerate(videos) if rows.get(video.id, {}).get("kind") == "none"]
     facts = {
@@ -59,6 +58,7 @@ def refine_run(job: Job) -> dict[str, Any]:
         "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
         "likelihoods": refined.likelihoods,
         **_figures(z_v[answers.videos] @ z_l.T / tau, refined.held_out, answers),
+        "estimate": _estimate(rows, weights, videos, cosines, names),
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
         "n_judged": len(rows),
@@ -73,18 +73,59 @@ def refine_run(job: Job) -> dict[str, Any]:
 
 
 def _answers(
-    rows: dict[str, dict[str, Any]], videos: Sequence[Video], names: Sequence[str]
+    rows: Mapping[str, dict[str, Any]],
+    weights: Mapping[str, float],
+    videos: Sequence[Video],
+    names: Sequence[str],
 ) -> Answers:
-    """Return the answers that are names of the run, in the order of the videos."""
+    """Return the answers that are names of the run, in the order of the videos; those not drawn have a mean weight."""
     places = {same(name): k for k, name in enumerate(names)}
+    usual = float(np.mean(list(weights.values()))) if weights else 1.0
     found = [
-        (i, places[same(row["answer"])], 1 / (row.get("probability") or 1))
+        (i, places[same(row["answer"])], weights.get(video.id, usual))
         for i, video in enumerate(videos)
         if (row := rows.get(video.id)) and row["kind"] == "name" and same(row["answer"]) in places
     ]
     table = np.array(found, dtype=np.float64).reshape(-1, 3)
-    weights = table[:, 2] / (table[:, 2].mean() if found else 1.0)
-    return Answers(table[:, 0].astype(int), table[:, 1].astype(int), weights)
+    of_each = table[:, 2] / (table[:, 2].mean() if found else 1.0)
+    return Answers(table[:, 0].astype(int), table[:, 1].astype(int), of_each)
+
+
+def _estimate(
+    rows: Mapping[str, dict[str, Any]],
+    weights: Mapping[str, float],
+    videos: Sequence[Video],
+    cosines: Mapping[str, np.ndarray],
+    names: Sequence[str],
+) -> dict[str, Any] | None:
+    """Return an `Estimate` of both models, as they are without refinement; None where hardly a video was drawn.
+
+    A video that shows none of the names is recognised by neither.
+    """
+    told = [
+        i
+        for i, video in enumerate(videos)
+        if video.id in weights and rows[video.id]["kind"] in TOLD
+    ]
+    if len(told) < method.FEWEST:
+        return None
+    of_each = np.array([weights[videos[i].id] for i in told])
+    truth = [same(rows[videos[i].id].get("answer", "")) for i in told]
+    keys = [same(name) for name in names]
+    right = {
+        kind: np.array(
+            [keys[k] == key for k, key in zip(table[told].argmax(1), truth, strict=True)]
+        )
+        for kind, table in cosines.items()
+    }
+    adapted = accuracy(right["adapted"], of_each)
+    return {
+        "n": len(told),
+        "frozen": list(accuracy(right["frozen"], of_each)),
+        "adapted": list(adapted),
+        "difference": list(difference(right["adapted"], right["frozen"], of_each)),
+        "more": what_more_tells(len(told), *adapted[1:]),
+    }
 
 
 def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
