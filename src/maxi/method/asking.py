@@ -1,8 +1,8 @@
 """Which videos a person is asked about, so that few answers tell much and estimates stay honest (beyond the paper).
 
 Each draw takes a video at random: half of the time any one, and half of the time one that tells more, because the
-models disagree on it, its margin is small, or its name is rare. A video may be drawn twice, and is asked about once. The
-weight of a draw is one over its probability (Hansen and Hurwitz 1943).
+models disagree on it, its margin is small, or its name is rare. A video may be drawn twice, and is asked about once.
+The weight of a draw is one over its probability (Hansen and Hurwitz 1943).
 """
 
 from __future__ import annotations
