@@ -18,8 +18,9 @@ from maxi.progress import silent
 from maxi.records import Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.adapt import adapt
+from maxi.stages.asking import ask
 from maxi.stages.job import open_job
-from maxi.stages.judgements import add, ask
+from maxi.stages.judgements import add
 from maxi.stages.refine import refine_run
 from test_adapt import settings
 

@@ -15,7 +15,8 @@ from maxi.documents import Asked, read_rows
 from maxi.errors import MaxiError
 from maxi.records import Video, read_jsonl, write_jsonl
 from maxi.run import Run
-from maxi.stages.judgements import add, import_judgements, judged, weights_of
+from maxi.stages.asking import weights_of
+from maxi.stages.judgements import add, import_judgements, judged
 from test_adapt import run_adapt, settings
 
 

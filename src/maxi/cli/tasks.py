@@ -256,7 +256,7 @@ def judge(context: click.Context, /, run: Path, n: int, table: Path) -> None:
 
     Example: maxi judge runs/mine -n 40 -o ask.csv
     """
-    from maxi.stages.judgements import ask
+    from maxi.stages.asking import ask
 
     with open_run(context, run, save=False) as job:
         found = ask(job, n, table)

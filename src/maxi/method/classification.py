@@ -128,8 +128,14 @@ class Classifier:
             tuple(round(float(scores[k]), 4) for k in best),
             tuple(round(float(cosines[k]), 4) for k in best),
             None if self.z_others is None else _share_above(z_v, self.z_others, cosines.max()),
-            bool(cosines.max() < self.tuning.limit) if self.tuning and self.tuning.limit else None,
+            self._is_none(cosines),
         )
+
+    def _is_none(self, cosines: Tensor) -> bool | None:
+        """Return whether the cosines (K,) are too small for any of the names; None where no limit is known."""
+        if self.tuning is None or self.tuning.limit is None:
+            return None
+        return bool(cosines.max() < self.tuning.limit)
 
     def _logits(self, z_v: Tensor, cosines: Tensor) -> Tensor:
         """Return the logits of the names (K,) from z_v (1, D) and its cosines with them (K,)."""

@@ -1,4 +1,4 @@
-"""Judgements: which of a run's videos people are asked about, and what they answered; both files only grow."""
+"""Judgements: what people answered of a run's videos, a file that only grows."""
 
 from __future__ import annotations
 
@@ -9,26 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from maxi.documents import (
-    Asked,
-    Judgement,
-    Predicted,
-    Verified,
-    check_document,
-    read_document,
-    read_rows,
-)
+from maxi.documents import Judgement, Verified, check_document, read_document, read_rows
 from maxi.errors import MaxiError
-from maxi.files import csv_text, write_text
-from maxi.method.asking import draw, probabilities
-from maxi.models.text_embeddings import embed_names
-from maxi.records import Video, iterate_jsonl, read_jsonl
-from maxi.run import Run, contents, require
-from maxi.stages.embedding import embed
-from maxi.stages.job import Job
+from maxi.records import Video, read_jsonl
+from maxi.run import Run
 from maxi.text.names import same
 from maxi.video.sources import list_videos
 
@@ -52,11 +36,12 @@ def add(run: Run, rows: Iterable[dict[str, Any]]) -> int:
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     checked = [check_document({"at": now, **row}, Judgement, "a judgement") for row in rows]
-    _append(run.judgements, checked)
+    append(run.judgements, checked)
     return len(checked)
 
 
-def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Append rows to a file of JSON lines, on the disk before this returns. Raises MaxiError when that fails."""
     try:
         with path.open("a", encoding="utf-8") as file:
             if file.tell() and not _ends_line(path):
@@ -66,59 +51,6 @@ def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise MaxiError(f"{path}: cannot be written ({error}); make room, and try again") from error
-
-
-def ask(job: Job, n: int, table: Path) -> int:
-    """Draw `n` times a video to ask about, write those without an answer into a table, and return their number.
-
-    The draws and their probabilities stay in the run. Raises MaxiError when the table exists, or when the evaluation is
-    older than the training.
-    """
-    run = job.run
-    if table.exists():
-        raise MaxiError(f"{table} exists, and may hold answers; choose another name")
-    videos, cosines = sampled(job)
-    chances = probabilities(cosines["frozen"], cosines["adapted"])
-    before = len(read_rows(run.asked, Asked))
-    drawn = draw(chances, n, job.config.seed, before)
-    rows = [{"video": videos[i].id, "probability": float(chances[i])} for i in drawn]
-    known = judged(run)
-    open_ones = [videos[i] for i in dict.fromkeys(drawn) if videos[i].id not in known]
-    paths = [(str(Path(video.path).resolve()), "") for video in open_ones]
-    write_text(table, [csv_text([("path", "label"), *paths])])
-    _append(run.asked, rows)
-    return len(open_ones)
-
-
-def sampled(
-    job: Job, more: Iterable[str] = ()
-) -> tuple[list[Video], dict[str, NDArray[np.float32]]]:
-    """Return the videos on which the models are compared, with the ids in `more`, and their cosines by each model.
-
-    Cosines are (V, K), with the run's names and test prompt; stored features are used.
-    """
-    run, config = job.run, job.config
-    require(run.predictions, "eval", {run.training.name: contents(run.training)})
-    wanted = {row["video"] for row in read_rows(run.predictions, Predicted)} | set(more)
-    videos = [video for video in iterate_jsonl(run.manifest, Video) if video.id in wanted]
-    cosines = {}
-    for kind, folder in (("frozen", None), ("adapted", run.model)):
-        model = job.model(folder)
-        videos, z_v = embed(job, model, videos, config.eval.n_frames)
-        cosines[kind] = z_v @ embed_names(model, job.names(), [config.eval.prompt]).T
-    return videos, cosines
-
-
-def weights_of(run: Run) -> dict[str, float]:
-    """Return the weights of the judged videos that were drawn: one over the probability, summed over their draws."""
-    weights: dict[str, float] = {}
-    for row in read_rows(run.asked, Asked):
-        weights[row["video"]] = weights.get(row["video"], 0.0) + 1 / row["probability"]
-    rows = judged(run)
-    for video, row in rows.items():
-        if row.get("probability"):
-            weights.setdefault(video, 1 / row["probability"])
-    return {video: weight for video, weight in weights.items() if video in rows}
 
 
 def import_judgements(run: Run, path: Path, by: str = "person") -> int:

@@ -14,12 +14,11 @@ from maxi.method import refinement as method
 from maxi.method.asking import accuracy, difference, what_more_tells
 from maxi.method.metrics import paired_difference
 from maxi.method.mixture import Answers
-from maxi.models.text_embeddings import embed_names
 from maxi.records import Video
 from maxi.run import contents, signed
-from maxi.stages.embedding import embed
+from maxi.stages.asking import Sampled, sampled, weights_of
 from maxi.stages.job import Job
-from maxi.stages.judgements import judged, sampled, weights_of
+from maxi.stages.judgements import judged
 from maxi.text.names import same
 
 BINS = 5  # of the diagram of reliability
@@ -33,13 +32,10 @@ def refine_run(job: Job) -> dict[str, Any]:
     """
     run, config, names = job.run, job.config, job.names()
     rows, weights = judged(run), weights_of(run)
-    videos, cosines = sampled(job, rows)
-    model = job.model(run.model)
-    videos, z_v = embed(job, model, videos, config.eval.n_frames)
-    z_l = embed_names(model, names, [config.eval.prompt])
-    tau = 1 / float(model.logit_scale.exp())
+    sample = sampled(job, rows)
+    videos, z_v, z_l = sample.videos, sample.z_v["adapted"], sample.z_l["adapted"]
     answers = _answers(rows, weights, videos, names)
-    refined = method.refine(z_v, z_l, tau, answers, seed=config.seed)
+    refined = method.refine(z_v, z_l, sample.tau, answers, seed=config.seed)
     if refined is None:
         raise MaxiError(
             f"{run.judgements}: {len(answers.videos)} videos are answered with one of the run's names; answer at "
@@ -47,7 +43,7 @@ def refine_run(job: Job) -> dict[str, Any]:
         )
     of_none = [i for i, video in enumerate(videos) if rows.get(video.id, {}).get("kind") == "none"]
     facts = {
-        "weights": model.backbone.fingerprint(),
+        "weights": sample.weights,
         "names": list(names),
         "prompt": config.eval.prompt,
         "tau": refined.tau,
@@ -57,8 +53,8 @@ def refine_run(job: Job) -> dict[str, Any]:
         "wrong": refined.wrong,
         "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
         "likelihoods": refined.likelihoods,
-        **_figures(z_v[answers.videos] @ z_l.T / tau, refined.held_out, answers),
-        "estimate": _estimate(rows, weights, videos, cosines, names),
+        **_figures(z_v[answers.videos] @ z_l.T / sample.tau, refined.held_out, answers),
+        "estimate": _estimate(rows, weights, sample, names),
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
         "n_judged": len(rows),
@@ -94,14 +90,14 @@ def _answers(
 def _estimate(
     rows: Mapping[str, dict[str, Any]],
     weights: Mapping[str, float],
-    videos: Sequence[Video],
-    cosines: Mapping[str, np.ndarray],
+    sample: Sampled,
     names: Sequence[str],
 ) -> dict[str, Any] | None:
     """Return an `Estimate` of both models, as they are without refinement; None where hardly a video was drawn.
 
     A video that shows none of the names is recognised by neither.
     """
+    videos = sample.videos
     told = [
         i
         for i, video in enumerate(videos)
@@ -112,12 +108,10 @@ def _estimate(
     of_each = np.array([weights[videos[i].id] for i in told])
     truth = [same(rows[videos[i].id].get("answer", "")) for i in told]
     keys = [same(name) for name in names]
-    right = {
-        kind: np.array(
-            [keys[k] == key for k, key in zip(table[told].argmax(1), truth, strict=True)]
-        )
-        for kind, table in cosines.items()
-    }
+    right = {}
+    for kind in sample.z_v:
+        best = sample.cosines(kind)[told].argmax(1)
+        right[kind] = np.array([keys[k] == key for k, key in zip(best, truth, strict=True)])
     adapted = accuracy(right["adapted"], of_each)
     return {
         "n": len(told),

@@ -1,0 +1,95 @@
+"""Asking: draw videos that people are to be asked about, from what both models answer for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxi.documents import Asked, Predicted, read_rows
+from maxi.errors import MaxiError
+from maxi.features.embedding import ONE_VIEW
+from maxi.files import csv_text, write_text
+from maxi.method.asking import draw, probabilities
+from maxi.models.load import saved_spec
+from maxi.models.text_embeddings import embed_names
+from maxi.records import Video, iterate_jsonl
+from maxi.run import Run, contents, require
+from maxi.stages.embedding import embed_by, members_of
+from maxi.stages.job import Job
+from maxi.stages.judgements import append, judged
+
+
+def ask(job: Job, n: int, table: Path) -> int:
+    """Draw `n` times a video to ask about, write those without an answer into a table, and return their number.
+
+    The draws and their probabilities stay in the run. Raises MaxiError when the table exists, or when the evaluation is
+    older than the training.
+    """
+    run = job.run
+    if table.exists():
+        raise MaxiError(f"{table} exists, and may hold answers; choose another name")
+    sample = sampled(job)
+    videos = sample.videos
+    chances = probabilities(sample.cosines("frozen"), sample.cosines("adapted"))
+    before = len(read_rows(run.asked, Asked))
+    drawn = draw(chances, n, job.config.seed, before)
+    rows = [{"video": videos[i].id, "probability": float(chances[i])} for i in drawn]
+    known = judged(run)
+    open_ones = [videos[i] for i in dict.fromkeys(drawn) if videos[i].id not in known]
+    paths = [(str(Path(video.path).resolve()), "") for video in open_ones]
+    write_text(table, [csv_text([("path", "label"), *paths])])
+    append(run.asked, rows)
+    return len(open_ones)
+
+
+class Sampled(NamedTuple):
+    """The videos on which both models are compared, and by model their z_v (V, D) and the names' texts z_l (K, D).
+
+    `tau` is the temperature of the adapted model, and `weights` the digest of its weights.
+    """
+
+    videos: list[Video]
+    z_v: dict[str, NDArray[np.float32]]
+    z_l: dict[str, NDArray[np.float32]]
+    tau: float
+    weights: str
+
+    def cosines(self, kind: str) -> NDArray[np.float32]:
+        """Return the cosines (V, K) of a model."""
+        return np.asarray(self.z_v[kind] @ self.z_l[kind].T)
+
+
+def sampled(job: Job, more: Iterable[str] = ()) -> Sampled:
+    """Return the videos of the run's predictions, with those of the ids in `more`; stored features are used.
+
+    Raises MaxiError when the evaluation is older than the training.
+    """
+    run, config = job.run, job.config
+    require(run.predictions, "eval", {run.training.name: contents(run.training)})
+    wanted = {row["video"] for row in read_rows(run.predictions, Predicted)} | set(more)
+    videos = [video for video in iterate_jsonl(run.manifest, Video) if video.id in wanted]
+    members = members_of(job, {"frozen": "", "adapted": saved_spec(config.backbone, run.model)})
+    videos, z_v = embed_by(
+        job, members, videos, config.eval.n_frames, views=ONE_VIEW, label="refine"
+    )
+    prompts = [config.eval.prompt]
+    z_l = {kind: embed_names(one.ready(), job.names(), prompts) for kind, one in members.items()}
+    adapted = members["adapted"].model
+    tau = 1 / float(adapted.logit_scale.exp())
+    return Sampled(videos, z_v, z_l, tau, adapted.backbone.fingerprint())
+
+
+def weights_of(run: Run) -> dict[str, float]:
+    """Return the weights of the judged videos that were drawn: one over the probability, summed over their draws."""
+    weights: dict[str, float] = {}
+    for row in read_rows(run.asked, Asked):
+        weights[row["video"]] = weights.get(row["video"], 0.0) + 1 / row["probability"]
+    rows = judged(run)
+    for video, row in rows.items():
+        if row.get("probability"):
+            weights.setdefault(video, 1 / row["probability"])
+    return {video: weight for video, weight in weights.items() if video in rows}
