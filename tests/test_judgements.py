@@ -109,6 +109,31 @@ def test_the_page_of_verify_is_imported(run: Run, tmp_path: Path) -> None:
     assert rows["v3"]["probability"] == pytest.approx(3 / 5 / 90)
 
 
+def test_annotations_of_label_studio_are_imported(run: Run, tmp_path: Path) -> None:
+    def task(video: str, *choices: str, **more: Any) -> dict[str, Any]:
+        result = [{"type": "choices", "value": {"choices": [choice]}} for choice in choices]
+        return {"id": 7, "data": {"id": video}, "annotations": [{"result": result, **more}]}
+
+    other = {"type": "videorectangle", "value": {"sequence": []}}
+    tasks = [
+        task("v0", "running"),
+        task("v1", "cannot tell"),
+        task("v2", "walking", was_cancelled=True),
+        {"data": {"id": "v3"}, "annotations": [{"result": [other]}]},
+        task("gone", "running"),
+    ]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(tasks))
+    assert import_judgements(run, path, "label-studio") == 2
+    assert [(v, row["kind"], row["answer"]) for v, row in judged(run).items()] == [
+        ("v0", "name", "running"),
+        ("v1", "unsure", ""),
+    ]
+    path.write_text('[{"data": {}, "annotations": [{"result": 3}]}]')
+    with pytest.raises(MaxiError, match="not as maxi writes it"):
+        import_judgements(run, path)
+
+
 def test_a_run_is_refined_and_classify_uses_it(
     videos: Path, actions: Path, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +185,24 @@ def test_a_run_is_refined_and_classify_uses_it(
     other.write_text("sleeping\nreading\n")
     asked = maxi("classify", clip, "--model", out, "--actions", other, "--json")
     assert json.loads(asked.stdout)["names"]
+
+    for form, file in (("segments.csv", "segments.csv"), ("label-studio", "tasks.json")):
+        written = maxi("export", out, "--to", form, "-o", tmp_path / form)
+        assert written.stdout == f"{tmp_path / form / file} is written\n"
+    with (tmp_path / "segments.csv" / "segments.csv").open(newline="") as file:
+        exported = list(csv.DictReader(file))
+    assert [row["video"] for row in exported] == [video.path for video in manifest]
+    assert exported[0]["label"] == first["names"][0]
+    assert float(exported[0]["score"]) == pytest.approx(first["scores"][0], abs=1e-3)
+    assert {row["none"] for row in exported} <= {"", "0", "1"}
+    tasks = json.loads((tmp_path / "label-studio" / "tasks.json").read_text())
+    for task in tasks:  # as a person who agrees with every prediction
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    agreed = tmp_path / "agreed.json"
+    agreed.write_text(json.dumps(tasks))
+    assert maxi("import", out, agreed, "--by", "label-studio").stdout.startswith("8 answers")
+    assert {row["by"] for row in judged(Run(out)).values()} == {"label-studio"}
+    assert maxi("export", out, "-o", tmp_path / "label-studio").exit_code == 1
 
     again = maxi("adapt", videos, "--actions", actions, "-o", out, "--resume", "-s", "lr=0.01")
     assert again.exit_code == 0, again.output

@@ -186,6 +186,32 @@ class Verified(Document):
     judgements: list[VerifiedClip]
 
 
+class Choices(Document):
+    """What was chosen in a part of an annotation of Label Studio; other parts have no choices."""
+
+    choices: list[str] = []
+
+
+class LabelledPart(Document):
+    """A part of an annotation of Label Studio."""
+
+    value: Choices
+
+
+class Annotation(Document):
+    """An annotation of a task of Label Studio."""
+
+    result: list[LabelledPart]
+    was_cancelled: bool = False
+
+
+class Task(Document):
+    """A task in Label Studio's JSON export."""
+
+    data: dict[str, Any]
+    annotations: list[Annotation]
+
+
 class Stepped(Document):
     """A row of `train.jsonl`."""
 

@@ -270,7 +270,8 @@ def judge(context: click.Context, /, run: Path, n: int, table: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--by", default="person", show_default=True, help="Who gave the answers.")
 def import_answers(run: Path, file: Path, by: str) -> None:
-    """Add what was answered of some videos to the run: a csv with path and label, or the file of `maxi verify`.
+    """Add what was answered of some videos to the run: a csv with path and label, the file of `maxi verify`, or Label
+    Studio's JSON export.
 
     Example: maxi import runs/mine answers.csv
     """
@@ -280,6 +281,32 @@ def import_answers(run: Path, file: Path, by: str) -> None:
     found = Run(run)
     n = import_judgements(found, file, by)
     say(f"{n} answers are added; {len(judged(found))} videos of the run are judged")
+
+
+@main.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["segments.csv", "label-studio", "fiftyone"]),
+    default="segments.csv",
+    show_default=True,
+    help="The tool that is to read it.",
+)
+@click.option(
+    "-o", "out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."
+)
+@click.option("--plain", is_flag=True, help="Leave out the refinement of the run.")
+@click.pass_context
+def export_answers(context: click.Context, /, run: Path, form: str, out: Path, plain: bool) -> None:
+    """Write what the adapted model says of each video of the run, for other tools.
+
+    Example: maxi export runs/mine --to label-studio -o tasks
+    """
+    from maxi.stages.export import export_run
+
+    with open_run(context, run, save=False) as job:
+        say(f"{export_run(job, form, out, plain=plain)} is written")
 
 
 @main.command()

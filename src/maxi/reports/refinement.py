@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,21 @@ N_SHARES = 30  # names whose shares the report shows
 
 
 class Loaded(NamedTuple):
-    """A refinement as `classify` uses it: logits for its own names, and a temperature and a limit for any."""
+    """A refinement: logits for its own names, and a temperature and a limit for any."""
 
     linear: Linear
     facts: dict[str, Any]
+
+    def check(self, run: Run, weights: str) -> None:
+        """Raise MaxiError when the refinement was made for other weights than those of this digest."""
+        if self.facts["weights"] != weights:
+            raise MaxiError(
+                f"{run.refinement}: was made for other weights; run `maxi refine {run.folder}` again, or add --plain"
+            )
+
+    def fits(self, names: Sequence[str], prompt: str) -> bool:
+        """Return whether these are the names and the prompt that its logits are for."""
+        return bool(self.facts["names"] == list(names) and self.facts["prompt"] == prompt)
 
 
 def load_refinement(run: Run) -> Loaded | None:

@@ -84,10 +84,6 @@ def _tuning(
     loaded: Loaded, run: Run, model: VideoCLIP, names: Sequence[str], prompt: str
 ) -> Tuning:
     """Return what a refinement changes; its linear scores are for its own names alone."""
-    facts = loaded.facts
-    if facts["weights"] != model.backbone.fingerprint():
-        raise MaxiError(
-            f"{run.refinement}: was made for other weights; run `maxi refine {run.folder}` again, or add --plain"
-        )
-    own = facts["names"] == list(names) and facts["prompt"] == prompt
-    return Tuning(facts["tau"], facts["limit"], loaded.linear if own else None)
+    loaded.check(run, model.backbone.fingerprint())
+    own = loaded.linear if loaded.fits(names, prompt) else None
+    return Tuning(loaded.facts["tau"], loaded.facts["limit"], own)

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from maxi.documents import Judgement, Verified, check_document, read_document, read_rows
+from maxi.documents import Judgement, Task, Verified, check_document, read_document, read_rows
 from maxi.errors import MaxiError
 from maxi.records import Video, read_jsonl
 from maxi.run import Run
@@ -54,18 +54,46 @@ def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def import_judgements(run: Run, path: Path, by: str = "person") -> int:
-    """Add the answers of a table with path and label, or of the file that the page of `maxi verify` offers.
+    """Add the answers of a table with path and label, of the page of `maxi verify`, or of Label Studio.
 
     Raises MaxiError when the file has no answer for a video of the run.
     """
     run.existing()
     videos = read_jsonl(run.manifest, Video)
-    rows = _verified(path, videos) if path.suffix.lower() == ".json" else _labelled(path, videos)
+    rows = _from_json(path, videos) if path.suffix.lower() == ".json" else _labelled(path, videos)
     if not rows:
         raise MaxiError(
             f"{path}: has no answer for any of the {len(videos)} videos of {run.folder}; check its paths"
         )
     return add(run, ({**row, "by": by} for row in rows))
+
+
+def _from_json(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+    data = read_document(path, Any)
+    return _annotated(path, videos) if isinstance(data, list) else _verified(path, videos)
+
+
+def _annotated(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+    """Return the rows of Label Studio's JSON export: the choice of the last annotation that was not skipped."""
+    ids = {video.id for video in videos}
+    rows = []
+    for task in read_document(path, list[Task]):
+        video = task["data"].get("id")
+        choices = [
+            choice
+            for annotation in task["annotations"]
+            if not annotation.get("was_cancelled")
+            for result in annotation["result"]
+            for choice in result["value"].get("choices", [])
+        ]
+        if video in ids and choices:
+            rows.append(_row(video, choices[-1]))
+    return rows
+
+
+def _row(video: str, label: str) -> dict[str, Any]:
+    kind = {same(NONE): "none", same(UNSURE): "unsure"}.get(same(label), "name")
+    return {"video": video, "kind": kind, "answer": label if kind == "name" else ""}
 
 
 def _labelled(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
@@ -74,8 +102,7 @@ def _labelled(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
     for source in list_videos(str(path)):
         video, label = ids.get(source.path.resolve()), (source.label or "").strip()
         if video and label:
-            kind = {same(NONE): "none", same(UNSURE): "unsure"}.get(same(label), "name")
-            rows.append({"video": video, "kind": kind, "answer": label if kind == "name" else ""})
+            rows.append(_row(video, label))
     return rows
 
 

@@ -1,0 +1,57 @@
+"""Exports: each form is what the tool that reads it documents."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+from maxi.reports.exports import Segment, write_fiftyone, write_label_studio, write_segments
+
+NAMES = ["running", 'say "hi" & <wave>']
+SEGMENTS = [
+    Segment("v0", "/videos/a.mp4", 0.0, 2.5, NAMES[1], 0.75, False),
+    Segment("v0", "/videos/a.mp4", 2.5, 5.0, NAMES[0], 0.5, True),
+    Segment("v1", "/videos/=b,c.mp4", 0.0, 1.0, NAMES[0], 0.9, None),
+]
+
+
+def test_a_csv_of_segments(tmp_path: Path) -> None:
+    path = write_segments(tmp_path, SEGMENTS, NAMES)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["video", "start", "end", "label", "score", "none"]
+    assert [row["none"] for row in rows] == ["0", "1", ""]
+    assert rows[0]["label"] == NAMES[1]
+    assert rows[2]["video"] == "/videos/=b,c.mp4"
+
+
+def test_tasks_of_label_studio_fit_their_configuration(tmp_path: Path) -> None:
+    path = write_label_studio(tmp_path, SEGMENTS[2:], NAMES)
+    (task,) = json.loads(path.read_text())
+    (prediction,) = task["predictions"]
+    (result,) = prediction["result"]
+    config = ElementTree.fromstring((tmp_path / "config.xml").read_text())
+    choices, player = config.find("Choices"), config.find("Video")
+    assert choices is not None
+    assert player is not None
+    assert (result["from_name"], result["to_name"]) == (choices.get("name"), player.get("name"))
+    assert choices.get("toName") == player.get("name")
+    assert player.get("value") == "$video"
+    assert task["data"]["video"] == "/data/local-files/?d=videos/%3Db%2Cc.mp4"
+    assert [choice.get("value") for choice in choices] == NAMES
+    assert result["value"]["choices"] == [NAMES[0]]
+
+
+def test_temporal_detections_of_fiftyone(tmp_path: Path) -> None:
+    path = write_fiftyone(tmp_path, SEGMENTS, NAMES)
+    data = json.loads(path.read_text())
+    assert data["classes"] == NAMES
+    assert [row["label"] for row in data["labels"]["v0"]] == [1, 0]
+    assert data["labels"]["v0"][0]["timestamps"] == [0.0, 2.5]
+    assert data["labels"]["v0"][1]["attributes"] == {"none": True}
+    assert json.loads((tmp_path / "data.json").read_text()) == {
+        "v0": "/videos/a.mp4",
+        "v1": "/videos/=b,c.mp4",
+    }
