@@ -7,7 +7,13 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from maxi.reports.exports import Segment, write_fiftyone, write_label_studio, write_segments
+from maxi.reports.exports import (
+    Segment,
+    write_fiftyone,
+    write_label_studio,
+    write_segments,
+    write_video_folder,
+)
 
 NAMES = ["running", 'say "hi" & <wave>']
 SEGMENTS = [
@@ -55,3 +61,15 @@ def test_temporal_detections_of_fiftyone(tmp_path: Path) -> None:
         "v0": "/videos/a.mp4",
         "v1": "/videos/=b,c.mp4",
     }
+
+
+def test_a_folder_of_videos_for_hugging_face(tmp_path: Path) -> None:
+    clip = tmp_path / "a clip.MP4"
+    clip.write_bytes(b"video")
+    out = tmp_path / "out"
+    out.mkdir()
+    path = write_video_folder(out, [SEGMENTS[0]._replace(path=str(clip))], NAMES)
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {"file_name": "v0.mp4", "label": NAMES[1], "score": "0.75"}
+    assert (out / row["file_name"]).read_bytes() == b"video"

@@ -288,7 +288,7 @@ def import_answers(run: Path, file: Path, by: str) -> None:
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["segments.csv", "label-studio", "fiftyone"]),
+    type=click.Choice(["segments.csv", "label-studio", "fiftyone", "videofolder"]),
     default="segments.csv",
     show_default=True,
     help="The tool that is to read it.",

@@ -1,4 +1,4 @@
-"""Answers of a model for other tools: a csv, tasks of Label Studio, temporal detections of FiftyOne."""
+"""Answers of a model for other tools: a csv, Label Studio, FiftyOne, Hugging Face's datasets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from maxi.errors import MaxiError
 from maxi.files import csv_text, write_json, write_text
 
 TASKS, CONFIG = "tasks.json", "config.xml"
@@ -101,8 +102,29 @@ def write_fiftyone(out: Path, segments: Sequence[Segment], names: Sequence[str])
     return out / "labels.json"
 
 
+def write_video_folder(out: Path, segments: Sequence[Segment], names: Sequence[str]) -> Path:
+    """Write `metadata.csv` and a link to each video, as `load_dataset("videofolder")` of Hugging Face reads them.
+
+    The files have the ids of the videos for names. Raises MaxiError where the file system has no links.
+    """
+    rows = []
+    for s in segments:
+        name = s.video + Path(s.path).suffix.lower()
+        try:
+            (out / name).symlink_to(s.path)
+        except OSError as error:
+            raise MaxiError(
+                f"{out}: a link to a video cannot be made ({error}); choose a folder on a file system with links"
+            ) from error
+        rows.append((name, s.label, s.score))
+    path = out / "metadata.csv"
+    write_text(path, [csv_text([("file_name", "label", "score"), *rows])])
+    return path
+
+
 FORMS: dict[str, Callable[[Path, Sequence[Segment], Sequence[str]], Path]] = {
     "segments.csv": write_segments,
     "label-studio": write_label_studio,
     "fiftyone": write_fiftyone,
+    "videofolder": write_video_folder,
 }

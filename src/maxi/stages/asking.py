@@ -41,8 +41,8 @@ def ask(job: Job, n: int, table: Path) -> int:
     known = judged(run)
     open_ones = [videos[i] for i in dict.fromkeys(drawn) if videos[i].id not in known]
     paths = [(str(Path(video.path).resolve()), "") for video in open_ones]
-    write_text(table, [csv_text([("path", "label"), *paths])])
     append(run.asked, rows)
+    write_text(table, [csv_text([("path", "label"), *paths])])
     return len(open_ones)
 
 
