@@ -244,25 +244,43 @@ def verify(context: click.Context, /, run: Path, n: int) -> None:
 @click.option(
     "-o",
     "table",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="The csv to write and to fill in.",
 )
+@click.option("--with", "judge_spec", help="openai:MODEL, a model that answers in your place.")
+@shared_options("base_url", "max_cost", "max_calls", "set")
 @click.pass_context
-def judge(context: click.Context, /, run: Path, n: int, table: Path) -> None:
-    """Draw videos for a person to name, and write a csv whose column `label` is to be filled in for `maxi import`.
+def judge(
+    context: click.Context,
+    /,
+    run: Path,
+    n: int,
+    table: Path | None,
+    judge_spec: str | None,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Draw videos to be named: by a person, in a csv for `maxi import`, or by a vision-language model.
 
     Half of the draws take any video, half those that tell more; estimates correct for it.
 
     Example: maxi judge runs/mine -n 40 -o ask.csv
     """
     from maxi.stages.asking import ask
+    from maxi.stages.judge import judge_run, lines_of
 
-    with open_run(context, run, save=False) as job:
-        found = ask(job, n, table)
-    say(
-        f"{found} videos to name are in {table}; fill in the column label, then: maxi import {run} {table}"
-    )
+    if (table is None) == (judge_spec is None):
+        raise click.UsageError("give either -o FILE, to judge yourself, or --with openai:MODEL")
+    with open_run(context, run, settings, save=False, **options) as job:
+        if table is not None:
+            found = ask(job, n, table)
+            say(
+                f"{found} videos to name are in {table}; fill in the column label, then: maxi import {run} {table}"
+            )
+            return
+        assert judge_spec is not None
+        for line in lines_of(job.run, judge_spec, judge_run(job, judge_spec, n)):
+            say(line)
 
 
 @main.command("import")

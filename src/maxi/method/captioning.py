@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,15 +166,17 @@ def _chat(model: str, config: ChatConfig) -> Chat:
 
 def question(frame: NDArray[np.uint8]) -> Question:
     """Return the question that a server's vision model is asked about one frame (H, W, 3)."""
+    parts = [{"type": "text", "text": replies.DESCRIBE}, picture(frame)]
+    return Question([{"role": "user", "content": parts}], max_tokens=60)
+
+
+def picture(frame: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return a frame (H, W, 3) as a part of a message, made small."""
     image, jpeg = Image.fromarray(frame), io.BytesIO()
     image.thumbnail((PICTURE, PICTURE))
     image.save(jpeg, "JPEG", quality=90)
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
-    parts = [
-        {"type": "text", "text": replies.DESCRIBE},
-        {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
-    ]
-    return Question([{"role": "user", "content": parts}], max_tokens=60)
+    return {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
 
 
 def captioning_cost(spec: str, n_frames: int, config: ChatConfig) -> Cost | None:

@@ -20,7 +20,7 @@ from maxi.records import Video, iterate_jsonl
 from maxi.run import Run, contents, require
 from maxi.stages.embedding import embed_by, members_of
 from maxi.stages.job import Job
-from maxi.stages.judgements import append, judged
+from maxi.stages.judgements import append, judged, judged_by
 
 
 def ask(job: Job, n: int, table: Path) -> int:
@@ -29,21 +29,29 @@ def ask(job: Job, n: int, table: Path) -> int:
     The draws and their probabilities stay in the run. Raises MaxiError when the table exists, or when the evaluation is
     older than the training.
     """
-    run = job.run
     if table.exists():
         raise MaxiError(f"{table} exists, and may hold answers; choose another name")
-    sample = sampled(job)
-    videos = sample.videos
-    chances = probabilities(sample.cosines("frozen"), sample.cosines("adapted"))
-    before = len(read_rows(run.asked, Asked))
-    drawn = draw(chances, n, job.config.seed, before)
-    rows = [{"video": videos[i].id, "probability": float(chances[i])} for i in drawn]
-    known = judged(run)
-    open_ones = [videos[i] for i in dict.fromkeys(drawn) if videos[i].id not in known]
-    paths = [(str(Path(video.path).resolve()), "") for video in open_ones]
-    append(run.asked, rows)
+    _, asked = drawn(job, n)
+    paths = [(str(Path(video.path).resolve()), "") for video in asked]
     write_text(table, [csv_text([("path", "label"), *paths])])
-    return len(open_ones)
+    return len(asked)
+
+
+def drawn(job: Job, n: int, by: str = "") -> tuple[Sampled, list[Video]]:
+    """Draw `n` times a video, note the draws, and return the sample and the drawn videos that nobody has answered.
+
+    With `by` those are returned that this judge has not answered. Raises MaxiError as `sampled` does.
+    """
+    run, sample = job.run, sampled(job)
+    chances = probabilities(sample.cosines("frozen"), sample.cosines("adapted"))
+    places = draw(chances, n, job.config.seed, len(read_rows(run.asked, Asked)))
+    append(
+        run.asked,
+        [{"video": sample.videos[i].id, "probability": float(chances[i])} for i in places],
+    )
+    known = judged_by(run, by) if by else judged(run)
+    videos = [sample.videos[i] for i in dict.fromkeys(places)]
+    return sample, [video for video in videos if video.id not in known]
 
 
 class Sampled(NamedTuple):

@@ -18,15 +18,39 @@ from maxi.video.sources import list_videos
 
 NONE, UNSURE = "none of these", "cannot tell"
 """Labels of an imported table that are no action names."""
+MODELS = ("openai",)  # what comes before the colon in the name of a judge that is a model
 
 
 def judged(run: Run) -> dict[str, dict[str, Any]]:
     """Return the last row of each judged video, by video id; one that was taken back is left out.
 
-    Raises MaxiError when a row is not as `Judgement` says.
+    The answer of a person goes before that of a model. Raises MaxiError when a row is not as `Judgement` says.
     """
-    rows = {row["video"]: row for row in read_rows(run.judgements, Judgement)}
-    return {video: row for video, row in rows.items() if row["kind"] != "undo"}
+    rows = _rows(run)
+    return _last(row for row in rows if is_model(row["by"])) | _last(
+        row for row in rows if not is_model(row["by"])
+    )
+
+
+def judged_by(run: Run, by: str) -> dict[str, dict[str, Any]]:
+    """Return the last row of each video that one judge answered, by video id."""
+    return _last(row for row in _rows(run) if row["by"] == by)
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    """Return all judgements; what a hand-written row may leave out is filled in."""
+    usual = {"answer": "", "by": "person"}
+    return [{**usual, **row} for row in read_rows(run.judgements, Judgement)]
+
+
+def _last(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    found = {row["video"]: row for row in rows}
+    return {video: row for video, row in found.items() if row["kind"] != "undo"}
+
+
+def is_model(by: str) -> bool:
+    """Return whether an answer was given by a model, as its judge's name says."""
+    return by.partition(":")[0] in MODELS and ":" in by
 
 
 def add(run: Run, rows: Iterable[dict[str, Any]]) -> int:
