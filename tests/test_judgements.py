@@ -153,6 +153,9 @@ def test_a_run_is_refined_and_classify_uses_it(
     again = maxi("judge", out, "-o", ask)
     assert again.exit_code == 1
     assert "may hold answers" in again.stderr
+    more = maxi("judge", out, "-n", str(len(open_ones)), "-o", tmp_path / "more.csv")
+    assert more.stdout.startswith(f"{len(open_ones)} videos to name")  # the same: none is answered
+    assert len(Run(out).asked.read_text().splitlines()) == 20
     names = actions.read_text().splitlines()
     manifest = read_jsonl(Run(out).manifest, Video)
     table = tmp_path / "answers.csv"

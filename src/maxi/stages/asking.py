@@ -24,9 +24,9 @@ from maxi.stages.judgements import append, judged, judged_by
 
 
 def ask(job: Job, n: int, table: Path) -> int:
-    """Draw `n` times a video to ask about, write those without an answer into a table, and return their number.
+    """Write a table of at most `n` drawn videos to ask about, and return their number; see `drawn`.
 
-    The draws and their probabilities stay in the run. Raises MaxiError when the table exists, or when the evaluation is
+    Raises MaxiError when the table exists, or when the evaluation is
     older than the training.
     """
     if table.exists():
@@ -38,20 +38,22 @@ def ask(job: Job, n: int, table: Path) -> int:
 
 
 def drawn(job: Job, n: int, by: str = "") -> tuple[Sampled, list[Video]]:
-    """Draw `n` times a video, note the draws, and return the sample and the drawn videos that nobody has answered.
+    """Return the sample, and at most `n` of its videos to ask about: those drawn before without an answer come first.
 
-    With `by` those are returned that this judge has not answered. Raises MaxiError as `sampled` does.
+    What is drawn anew is noted in the run; of it those are returned that nobody, or with `by` that this judge, has
+    answered. Raises MaxiError as `sampled` does.
     """
     run, sample = job.run, sampled(job)
+    before, answered = [row["video"] for row in read_rows(run.asked, Asked)], judged(run)
+    by_id = {video.id: video for video in sample.videos}
+    left = [v for v in dict.fromkeys(before) if v in by_id and v not in answered][:n]
     chances = probabilities(sample.cosines("frozen"), sample.cosines("adapted"))
-    places = draw(chances, n, job.config.seed, len(read_rows(run.asked, Asked)))
-    append(
-        run.asked,
-        [{"video": sample.videos[i].id, "probability": float(chances[i])} for i in places],
-    )
-    known = judged_by(run, by) if by else judged(run)
-    videos = [sample.videos[i] for i in dict.fromkeys(places)]
-    return sample, [video for video in videos if video.id not in known]
+    places = draw(chances, n - len(left), job.config.seed, len(before))
+    new = [{"video": sample.videos[i].id, "probability": float(chances[i])} for i in places]
+    append(run.asked, new)
+    known = judged_by(run, by) if by else answered
+    more = [str(row["video"]) for row in new if row["video"] not in known]
+    return sample, [by_id[video] for video in dict.fromkeys([*left, *more])]
 
 
 class Sampled(NamedTuple):
