@@ -62,7 +62,7 @@ READERS = {
     "checkpoints/step-*/state.json": ["train", "ensemble"],
     "asked.jsonl": ["refine"],
     "judgements.jsonl": ["refine"],
-    "refinement.safetensors": ["classify"],
+    "refinement.safetensors": ["classify", "report"],
 }
 
 N_EDITS = 6  # of each file
@@ -160,9 +160,9 @@ def finished(
     config = settings(tiny_clip, "epochs=1")
     options: dict[str, Any] = {"labelled": str(videos), "control": True, "progress": silent}
     run = adapt(str(videos), actions, out, config, **options)
-    add(run, ({"video": v.id, "kind": "name", "answer": v.label} for v in labelled(run)))
     with pytest.MonkeyPatch.context() as patch, open_job(run.folder, config, silent) as job:
         ask(job, 20, out / "ask.csv")
+        add(run, ({"video": v.id, "kind": "name", "answer": v.label} for v in labelled(run)))
         patch.setattr("maxi.method.refinement.FEWEST", 4)
         refine_run(job)
     run.skipped.write_text('{"path": "a.mp4", "kind": "unreadable", "reason": "empty"}\n')

@@ -7,7 +7,11 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
+
+from maxi.cli import main
 from maxi.reports.exports import (
+    FORMS,
     Segment,
     write_fiftyone,
     write_label_studio,
@@ -73,3 +77,9 @@ def test_a_folder_of_videos_for_hugging_face(tmp_path: Path) -> None:
         (row,) = csv.DictReader(file)
     assert row == {"file_name": "v0.mp4", "label": NAMES[1], "score": "0.75"}
     assert (out / row["file_name"]).read_bytes() == b"video"
+
+
+def test_the_command_knows_all_forms() -> None:
+    (option,) = [p for p in main.commands["export"].params if p.name == "form"]
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == list(FORMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         ("2.", Verdict("name", "waving")),
         ("2", Verdict("name", "waving")),
         ("Waving", Verdict("name", "waving")),
+        ('<think>1 or 2?</think>{"number": 2}', Verdict("name", "waving")),
         ('{"number": 0}', Verdict("none")),
         ('{"number": -1}', Verdict("unsure")),
         ('{"number": 3}', Verdict("unsure")),
@@ -98,7 +98,6 @@ def test_a_model_judges_a_run(
     assert neither.exit_code == 2
     assert "give either -o FILE" in neither.stderr
     server.script = [500, '{"number": 1}', '{"number": 0}', "I'm sorry", 429]
-    server.per_question = {}
     done = judge("--with", "openai:big", "-n", "40", "-s", "chat.parallel=1")
     assert done.exit_code == 0, done.output
     kinds = Counter(row["kind"] for row in judged_by(run, "openai:big").values())
@@ -106,8 +105,6 @@ def test_a_model_judges_a_run(
     assert kinds["unsure"] == kinds.total() - 2
     assert f"{kinds.total()} videos judged" in done.stdout
     assert "2 videos that a person judged too, it says something else of 2" in done.stdout
-    text = json.dumps(server.asked[0]["messages"])
-    assert "adapted" not in text
     assert {row["by"] for row in judged(run).values()} == {"person"}
     # What was answered is not asked again.
     n_asked = len(server.asked)

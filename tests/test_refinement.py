@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from maxi.errors import MaxiError
+from maxi.method.classification import Tuning
 from maxi.method.mixture import Answers, believed
 from maxi.method.refinement import (
     FALSE_NONE,
@@ -130,3 +132,17 @@ def test_the_limit_of_none_holds_for_new_videos() -> None:
     assert np.mean(below) == pytest.approx(FALSE_NONE, abs=0.03)
     assert conformal(np.arange(8.0)) is None
     assert conformal(np.arange(9.0)) == 0
+
+
+def test_a_refinement_changes_logits_and_knows_none() -> None:
+    z_v, z_l, y = world(EVEN)
+    refined = refine(z_v, z_l, TAU, answered(y, 40))
+    assert refined is not None
+    cosines = z_v @ z_l.T
+    own = Tuning(refined.tau, 0.5, refined.linear)
+    assert (own.logits(z_v, cosines) == refined.linear.compare(z_v)).all()
+    assert Tuning(0.5).logits(z_v, cosines) == pytest.approx(cosines / 0.5)
+    assert (own.is_none(0.4), own.is_none(0.6), Tuning(0.5).is_none(0.4)) == (True, False, None)
+    assert Tuning(0.5, limit=0.0).is_none(-0.1) is True
+    with pytest.raises(MaxiError, match="features of 24 numbers, not of 12"):
+        own.logits(z_v[:, :12], cosines)

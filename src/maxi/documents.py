@@ -9,7 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from maxi.errors import MaxiError
 from maxi.files import read_json, read_json_lines
@@ -122,6 +130,12 @@ class Judgement(Document):
     at: str = ""
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
 
+    @model_validator(mode="after")
+    def _names_something(self) -> Judgement:
+        if self.kind == "name" and not self.answer.strip():
+            raise ValueError("the answer is empty")
+        return self
+
 
 class Asked(Document):
     """A row of `asked.jsonl`: a draw of a video that a person is to be asked about, and its probability."""
@@ -144,6 +158,10 @@ class Estimate(Document):
     more: str
 
 
+Reliability = list[Annotated[tuple[float, float, Count], Strict(False)]]
+"""Confidence and accuracy in percent, and the number of videos, of each bin."""
+
+
 class Refinement(Document):
     """What `refinement.safetensors` says of itself beside its tensors."""
 
@@ -155,34 +173,38 @@ class Refinement(Document):
     left_out: list[str]
     limit: float | None
     wrong: float
-    shares: list[list[float]]
+    shares: list[Estimated]
     n: Count
     before: Percent
     after: Percent
     gain: float
     interval: Interval
     calibration: Interval
-    reliability: list[list[Annotated[tuple[float, float, Count], Strict(False)]]]
+    reliability: Annotated[tuple[Reliability, Reliability], Strict(False)]
     estimate: Estimate | None
     n_none: Count
     n_none_found: Count
     n_judged: Count
+
+    @model_validator(mode="after")
+    def _has_all_shares(self) -> Refinement:
+        if len(self.shares) != len(self.names):
+            raise ValueError("there is not one share for each name")
+        return self
 
 
 class VerifiedClip(Document):
     """A clip of the file that the page `verify.html` offers for download."""
 
     video: str
-    stratum: Literal["agree", "disagree"]
     frozen: bool | None
     adapted: bool | None
     names: dict[str, str]
 
 
 class Verified(Document):
-    """The file that the page `verify.html` offers for download: the clips that were judged, and how many there are."""
+    """The file that the page `verify.html` offers for download: the clips that were judged."""
 
-    strata: dict[str, Count]
     judgements: list[VerifiedClip]
 
 
@@ -205,10 +227,16 @@ class Annotation(Document):
     was_cancelled: bool = False
 
 
+class TaskData(Document):
+    """What a task of Label Studio is about; `id` is what `maxi export` wrote, and other tasks have none."""
+
+    id: str = ""
+
+
 class Task(Document):
     """A task in Label Studio's JSON export."""
 
-    data: dict[str, Any]
+    data: TaskData
     annotations: list[Annotation]
 
 

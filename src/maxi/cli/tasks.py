@@ -269,18 +269,17 @@ def judge(
     from maxi.stages.asking import ask
     from maxi.stages.judge import judge_run, lines_of
 
-    if (table is None) == (judge_spec is None):
+    if bool(table) == bool(judge_spec):
         raise click.UsageError("give either -o FILE, to judge yourself, or --with openai:MODEL")
     with open_run(context, run, settings, save=False, **options) as job:
-        if table is not None:
+        if judge_spec:
+            for line in lines_of(job.run, judge_spec, judge_run(job, judge_spec, n)):
+                say(line)
+        elif table:
             found = ask(job, n, table)
             say(
                 f"{found} videos to name are in {table}; fill in the column label, then: maxi import {run} {table}"
             )
-            return
-        assert judge_spec is not None
-        for line in lines_of(job.run, judge_spec, judge_run(job, judge_spec, n)):
-            say(line)
 
 
 @main.command("import")

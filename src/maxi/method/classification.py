@@ -15,7 +15,7 @@ from torch import Tensor
 from maxi.errors import MaxiError
 from maxi.features.embedding import prepare
 from maxi.files import csv_text
-from maxi.method.mixture import Linear
+from maxi.method.mixture import Array, Linear
 from maxi.models.text_embeddings import embed_names, embed_texts
 from maxi.models.video_clip import VideoCLIP
 from maxi.text.clean import with_name
@@ -52,8 +52,26 @@ class Tuning(NamedTuple):
     """What a refinement changes: the temperature, the limit for none, and the scores of the names it was made for."""
 
     tau: float
-    limit: float | None
+    limit: float | None = None
     linear: Linear | None = None
+
+    def logits(self, z_v: Array, cosines: Array) -> Array:
+        """Return the logits of videos z_v (V, D) from their cosines with the names, (V, K).
+
+        Raises MaxiError when the refinement is for features of another size.
+        """
+        if self.linear is None:
+            return np.asarray(cosines / np.float32(self.tau))
+        if len(self.linear.slopes) != z_v.shape[1]:
+            raise MaxiError(
+                f"the refinement is for features of {len(self.linear.slopes)} numbers, not of {z_v.shape[1]}; run "
+                "`maxi refine` again, or add --plain"
+            )
+        return self.linear.compare(z_v)
+
+    def is_none(self, best: float) -> bool | None:
+        """Return whether the best cosine of a video is too small for any name; None where no limit is known."""
+        return None if self.limit is None else bool(best < self.limit)
 
 
 class Classifier:
@@ -78,7 +96,8 @@ class Classifier:
         if not names:
             raise MaxiError("classify needs at least one action name; add one")
         self.model, self.names, self.n_frames = model, list(names), n_frames
-        self.k, self.tuning = min(k, len(self.names)), tuning
+        self.k = min(k, len(self.names))
+        self.tuning = tuning or Tuning(1 / float(model.logit_scale.exp()))
         self.z_l = torch.from_numpy(embed_names(model, self.names, [prompt]))  # (K, D)
         self.z_others = None
         if len(others) > NEAR:
@@ -117,7 +136,7 @@ class Classifier:
         z_v = self.model.encode_video(prepare(self.model, frames)[None])  # (1, D)
         z_v = z_v.float().cpu()
         cosines: Tensor = (z_v @ self.z_l.T)[0]  # (K,)
-        logits = self._logits(z_v, cosines)
+        logits = torch.from_numpy(self.tuning.logits(z_v.numpy(), cosines[None].numpy())[0])
         scores = logits.softmax(0)
         best = logits.argsort(descending=True, stable=True)[: self.k].tolist()
         return Prediction(
@@ -128,22 +147,8 @@ class Classifier:
             tuple(round(float(scores[k]), 4) for k in best),
             tuple(round(float(cosines[k]), 4) for k in best),
             None if self.z_others is None else _share_above(z_v, self.z_others, cosines.max()),
-            self._is_none(cosines),
+            self.tuning.is_none(float(cosines.max())),
         )
-
-    def _is_none(self, cosines: Tensor) -> bool | None:
-        """Return whether the cosines (K,) are too small for any of the names; None where no limit is known."""
-        if self.tuning is None or self.tuning.limit is None:
-            return None
-        return bool(cosines.max() < self.tuning.limit)
-
-    def _logits(self, z_v: Tensor, cosines: Tensor) -> Tensor:
-        """Return the logits of the names (K,) from z_v (1, D) and its cosines with them (K,)."""
-        if self.tuning is None:
-            return cosines * self.model.logit_scale.exp().cpu()
-        if self.tuning.linear is None:
-            return cosines / self.tuning.tau
-        return torch.from_numpy(self.tuning.linear.compare(z_v.numpy())[0])
 
 
 def _share_above(z_v: Tensor, z_others: Tensor, best: Tensor) -> float:

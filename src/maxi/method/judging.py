@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
@@ -11,9 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maxi.files import parse_json
 from maxi.method.captioning import picture
 from maxi.text.chat_server import Question
 from maxi.text.names import same
+from maxi.text.reply_parser import said
 
 N_FRAMES = 6
 FEW_NAMES = 40  # with at most so many all are listed, otherwise the nearest of both models
@@ -60,13 +60,11 @@ def question(frames: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Quest
 
 def verdict(reply: str, names: Sequence[str]) -> Verdict:
     """Return what a reply says: a number in JSON or alone, or a listed name; anything else is no verdict."""
-    text = reply.strip().removeprefix("```json").strip("`").strip()
+    text = said(reply).removeprefix("```json").strip("`").strip().removesuffix(".")
     number: Any = None
-    with suppress(ValueError, RecursionError):
-        data = json.loads(text)
+    with suppress(ValueError):
+        data = parse_json(text)
         number = data.get("number") if isinstance(data, dict) else data
-    if number is None and re.fullmatch(r"-?\d{1,4}\.?", text):
-        number = int(text.rstrip("."))
     if type(number) is int and number == NONE:
         return Verdict("none")
     if type(number) is int and 1 <= number <= len(names):

@@ -95,7 +95,7 @@ def wilson(right: float, n: float) -> tuple[float, float]:
     return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
-def paired_difference(gained: float, lost: float, n: float) -> tuple[float, float, float]:
+def paired_difference(gained: int, lost: int, n: int) -> tuple[float, float, float]:
     """Return (gained - lost) / n over `n` paired answers, and its 95 % interval (Bonett and Price 2012), in points.
 
     The interval counts one more pair on each side, so that it is not too narrow when few answers or none changed.

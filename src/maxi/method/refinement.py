@@ -35,18 +35,16 @@ SETS: tuple[tuple[str, ...], ...] = ((), ("shares",), ("shares", "head"))
 class Refined(NamedTuple):
     """A refinement of the names that it was fitted for.
 
-    `linear` gives logits at the temperature 1; `tau` is that of cosines of other names. `parts` are used, those in
-    `left_out` did not help, and `likelihoods` are the mean log-likelihoods of held-out answers with each set of parts.
-    `held_out` are the logits of the answered videos (A, K) by fits without them. `shares` are those of the names in the
-    collection with their 95 % limits (K, 3), `wrong` is the share of wrong answers, and `limit` the best cosine below
-    which a video shows none of the names, None with too few answers.
+    `linear` gives logits at the temperature 1; `tau` is that of cosines of other names. `parts` are used, and those in
+    `left_out` did not help. `held_out` are the logits of the answered videos (A, K) by fits without them. `shares` are
+    those of the names in the collection with their 95 % limits (K, 3), `wrong` is the share of wrong answers, and
+    `limit` the best cosine below which a video shows none of the names, None with too few answers.
     """
 
     linear: Linear
     tau: float
     parts: tuple[str, ...]
     left_out: tuple[str, ...]
-    likelihoods: dict[str, float]
     held_out: Array
     shares: Reals
     wrong: float
@@ -82,7 +80,6 @@ def refine(
         usual * last,
         best,
         tuple(part for part in SETS[-1] if part not in best),
-        {" and ".join(parts) or "temperature": found[0] for parts, found in tried.items()},
         np.asarray(held_out / last),
         shares_with_limits(_counts(cosines / usual, answers)),
         wrong,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +10,13 @@ from safetensors import SafetensorError, safe_open
 
 from maxi.documents import Refinement, check_document
 from maxi.errors import MaxiError
+from maxi.files import parse_json
+from maxi.method.classification import Tuning
 from maxi.method.metrics import with_interval
 from maxi.method.mixture import Linear
 from maxi.reports import figures
-from maxi.run import Run
+from maxi.run import Run, contents, made_from
+from maxi.text.names import same
 
 N_SHARES = 30  # names whose shares the report shows
 
@@ -25,38 +27,38 @@ class Loaded(NamedTuple):
     linear: Linear
     facts: dict[str, Any]
 
-    def check(self, run: Run, weights: str) -> None:
-        """Raise MaxiError when the refinement was made for other weights than those of this digest."""
+    def tuning(self, run: Run, weights: str, names: Sequence[str]) -> Tuning:
+        """Return what it changes for a model with this digest of its weights; its logits are for its own names alone.
+
+        Raises MaxiError when it was made for other weights.
+        """
         if self.facts["weights"] != weights:
             raise MaxiError(
                 f"{run.refinement}: was made for other weights; run `maxi refine {run.folder}` again, or add --plain"
             )
-
-    def fits(self, names: Sequence[str], prompt: str) -> bool:
-        """Return whether these are the names and the prompt that its logits are for."""
-        return bool(self.facts["names"] == list(names) and self.facts["prompt"] == prompt)
+        own = list(map(same, self.facts["names"])) == list(map(same, names))
+        return Tuning(self.facts["tau"], self.facts["limit"], self.linear if own else None)
 
 
 def load_refinement(run: Run) -> Loaded | None:
-    """Return the refinement of a run, None where there is none. Raises MaxiError when it cannot be read."""
-    if not run.refinement.is_file():
+    """Return the refinement of a run, None where there is none. Raises MaxiError when it is not as `maxi` wrote it."""
+    path = run.refinement
+    if not path.is_file():
         return None
     try:
-        with safe_open(run.refinement, "np") as file:
+        with safe_open(path, "np") as file:
             linear = Linear(file.get_tensor("slopes"), file.get_tensor("offsets"))
-            facts = json.loads((file.metadata() or {})["refinement"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+            facts = parse_json((file.metadata() or {})["refinement"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise MaxiError(
-            f"{run.refinement}: cannot be read ({error}); run `maxi refine` again, or add --plain"
+            f"{path}: cannot be read ({error}); run `maxi refine {run.folder}` again"
         ) from error
-    facts = check_document(facts, Refinement, str(run.refinement))
-    if (
-        linear.slopes.ndim != 2
-        or linear.offsets.shape != (len(facts["names"]),)
-        or not all(np.isfinite(part).all() for part in linear)
-    ):
+    facts = check_document(facts, Refinement, str(path))
+    n_names = len(facts["names"])
+    shapes = linear.slopes.shape[1:], linear.offsets.shape
+    if shapes != ((n_names,), (n_names,)) or not all(np.isfinite(part).all() for part in linear):
         raise MaxiError(
-            f"{run.refinement}: does not fit its names; run `maxi refine` again, or add --plain"
+            f"{path}: does not fit its {n_names} names; run `maxi refine {run.folder}` again"
         )
     return Loaded(linear, facts)
 
@@ -98,8 +100,9 @@ def _percent(estimated: tuple[float, float, float]) -> str:
 
 
 def section_of(run: Run) -> dict[str, Any] | None:
-    """Return what the report shows of a refinement, None where there is none."""
-    if (loaded := load_refinement(run)) is None:
+    """Return what the report shows of a refinement, None where there is none for the model as it is."""
+    current = made_from(run.refinement, {run.training.name: contents(run.training)})
+    if not current or (loaded := load_refinement(run)) is None:
         return None
     facts = loaded.facts
     before, after = ([row[:2] for row in rows] for rows in facts["reliability"])

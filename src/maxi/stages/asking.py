@@ -26,12 +26,16 @@ from maxi.stages.judgements import append, judged, judged_by
 def ask(job: Job, n: int, table: Path) -> int:
     """Write a table of at most `n` drawn videos to ask about, and return their number; see `drawn`.
 
-    Raises MaxiError when the table exists, or when the evaluation is
-    older than the training.
+    Raises MaxiError when the table exists, when all drawn videos are judged already, or when the evaluation is older
+    than the training.
     """
     if table.exists():
         raise MaxiError(f"{table} exists, and may hold answers; choose another name")
     _, asked = drawn(job, n)
+    if not asked:
+        raise MaxiError(
+            f"all videos that were drawn for {job.run.folder} are judged; draw more with -n"
+        )
     paths = [(str(Path(video.path).resolve()), "") for video in asked]
     write_text(table, [csv_text([("path", "label"), *paths])])
     return len(asked)
@@ -99,7 +103,4 @@ def weights_of(run: Run) -> dict[str, float]:
     for row in read_rows(run.asked, Asked):
         weights[row["video"]] = weights.get(row["video"], 0.0) + 1 / row["probability"]
     rows = judged(run)
-    for video, row in rows.items():
-        if row.get("probability"):
-            weights.setdefault(video, 1 / row["probability"])
     return {video: weight for video, weight in weights.items() if video in rows}

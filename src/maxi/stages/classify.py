@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from maxi.errors import MaxiError
-from maxi.method.classification import Classifier, Prediction, Tuning
-from maxi.models.video_clip import VideoCLIP
+from maxi.method.classification import Classifier, Prediction
 from maxi.progress import Progress, bar
-from maxi.reports.refinement import Loaded, load_refinement
+from maxi.reports.refinement import load_refinement
 from maxi.run import Run
 from maxi.settings import load_config, load_run
 from maxi.stages.job import fresh_model
@@ -53,16 +52,15 @@ def classify_videos(
     is_one_file = Path(videos).is_file() and Path(videos).suffix.lower() in EXTENSIONS
     paths = [videos] if is_one_file else [str(s.path) for s in list_videos(videos)]
     model = fresh_model(config, spec)
-    prompt = prompt or config.eval.prompt
     loaded = load_refinement(run) if is_run and not plain else None
     classifier = Classifier(
         model,
         names,
-        prompt=prompt,
+        prompt=prompt or config.eval.prompt,
         n_frames=config.eval.n_frames,
         k=k,
         others=list(shipped_book().texts) if none else (),
-        tuning=_tuning(loaded, run, model, names, prompt) if loaded else None,
+        tuning=loaded.tuning(run, model.backbone.fingerprint(), names) if loaded else None,
     )
     with Decoder(config.workers or None, config.deadline) as decoder:
         n_failed = 0
@@ -78,12 +76,3 @@ def classify_videos(
         raise MaxiError(
             f"none of the {n_failed} videos could be classified; `maxi check` lists what is wrong with them"
         )
-
-
-def _tuning(
-    loaded: Loaded, run: Run, model: VideoCLIP, names: Sequence[str], prompt: str
-) -> Tuning:
-    """Return what a refinement changes; its linear scores are for its own names alone."""
-    loaded.check(run, model.backbone.fingerprint())
-    own = loaded.linear if loaded.fits(names, prompt) else None
-    return Tuning(loaded.facts["tau"], loaded.facts["limit"], own)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from maxi.errors import MaxiError
 from maxi.files import refuse_full
+from maxi.method.classification import Tuning
 from maxi.method.shares import soft
 from maxi.models.text_embeddings import embed_names
 from maxi.records import Video, read_jsonl
@@ -30,13 +29,10 @@ def export_run(job: Job, form: str, out: Path, *, plain: bool = False) -> Path:
     model = job.model(run.model)
     videos, z_v = embed(job, model, read_jsonl(run.manifest, Video), config.eval.n_frames)
     cosines = z_v @ embed_names(model, names, [config.eval.prompt]).T
-    logits, limit = cosines * float(model.logit_scale.exp()), None
+    tuning = Tuning(1 / float(model.logit_scale.exp()))
     if not plain and (loaded := load_refinement(run)):
-        loaded.check(run, model.backbone.fingerprint())
-        own = loaded.fits(names, config.eval.prompt)
-        logits = loaded.linear.compare(z_v) if own else cosines / loaded.facts["tau"]
-        limit = loaded.facts["limit"]
-    shares = soft(np.asarray(logits))
+        tuning = loaded.tuning(run, model.backbone.fingerprint(), names)
+    shares = soft(tuning.logits(z_v, cosines))
     segments = [
         Segment(
             video.id,
@@ -45,7 +41,7 @@ def export_run(job: Job, form: str, out: Path, *, plain: bool = False) -> Path:
             round(video.n_frames / video.fps, 2) if video.fps else 0.0,
             names[int(row.argmax())],
             round(float(row.max()), 4),
-            None if limit is None else bool(best < limit),
+            tuning.is_none(float(best)),
         )
         for video, row, best in zip(videos, shares, cosines.max(1), strict=True)
     ]

@@ -15,7 +15,7 @@ from maxi.method.judging import N_FRAMES, question, shortlist, verdict
 from maxi.run import Run
 from maxi.stages.asking import drawn
 from maxi.stages.job import Job
-from maxi.stages.judgements import add, is_model, judged, judged_by
+from maxi.stages.judgements import UNSURE, add, is_model, judged, judged_by
 from maxi.text.chat import Chat
 from maxi.text.names import same
 
@@ -29,7 +29,7 @@ class Judged(NamedTuple):
 
 
 def judge_run(job: Job, spec: str, n: int) -> Judged:
-    """Draw `n` times a video, and let `openai:MODEL` answer for each that it has not answered; every answer is kept.
+    """Let `openai:MODEL` answer for at most `n` drawn videos, see `drawn`; every answer is kept.
 
     The model sees frames and a shortlist of names, in which nothing shows what the models of the run think. Raises
     MaxiError for another judge, and as `Chat` does; answers that came before are kept.
@@ -71,7 +71,9 @@ def judge_run(job: Job, spec: str, n: int) -> Judged:
 def lines_of(run: Run, spec: str, found: Judged) -> Iterator[str]:
     """Yield what a model judged, and how often it says the same as a person where both answered."""
     cost = f" for {found.cost:.2f} dollars" if found.cost else ""
-    yield f"{found.n} videos judged{cost}; of {found.n_unsure} the model could not tell what they show"
+    yield f"{found.n} videos judged{cost}, {found.n_unsure} of them as “{UNSURE}”"
+    if found.n == found.n_unsure > 0:
+        yield "no reply named an action: check that the model sees images"
     people = {video: row for video, row in judged(run).items() if not is_model(row["by"])}
     both = [(row, people[video]) for video, row in judged_by(run, spec).items() if video in people]
     told = [(one, other) for one, other in both if "unsure" not in (one["kind"], other["kind"])]

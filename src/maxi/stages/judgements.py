@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from maxi.documents import Judgement, Task, Verified, check_document, read_document, read_rows
+from maxi.documents import Asked, Judgement, Task, Verified, check_document, read_rows
 from maxi.errors import MaxiError
+from maxi.files import ESCAPED, read_json
 from maxi.records import Video, read_jsonl
 from maxi.run import Run
 from maxi.text.names import same
 from maxi.video.sources import list_videos
+
+logger = logging.getLogger(__name__)
 
 NONE, UNSURE = "none of these", "cannot tell"
 """Labels of an imported table that are no action names."""
@@ -56,10 +60,20 @@ def is_model(by: str) -> bool:
 def add(run: Run, rows: Iterable[dict[str, Any]]) -> int:
     """Append rows to the judgements of a run, on the disk before this returns, and return how many there were.
 
+    When a video was drawn, the row says with what probability.
     Raises MaxiError when a row is not as `Judgement` says, or when they cannot be written.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    checked = [check_document({"at": now, **row}, Judgement, "a judgement") for row in rows]
+    chances = {row["video"]: row["probability"] for row in read_rows(run.asked, Asked)}
+    checked = [{"at": now, "probability": chances.get(row["video"]), **row} for row in rows]
+    for row in checked:
+        try:
+            check_document(row, Judgement, "")
+        except MaxiError as error:
+            raise MaxiError(
+                f"the answer for the video {row.get('video')} is of no known kind, empty, too long or no text; mend it "
+                "and try again: none of these answers was kept"
+            ) from error
     append(run.judgements, checked)
     return len(checked)
 
@@ -67,7 +81,7 @@ def add(run: Run, rows: Iterable[dict[str, Any]]) -> int:
 def append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Append rows to a file of JSON lines, on the disk before this returns. Raises MaxiError when that fails."""
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors=ESCAPED) as file:
             if file.tell() and not _ends_line(path):
                 file.write("\n")  # an editor, or a full disk, left the last line open
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -93,16 +107,22 @@ def import_judgements(run: Run, path: Path, by: str = "person") -> int:
 
 
 def _from_json(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
-    data = read_document(path, Any)
-    return _annotated(path, videos) if isinstance(data, list) else _verified(path, videos)
+    data, ids = read_json(path), {video.id for video in videos}
+    kind, rows_of = (list[Task], _annotated) if isinstance(data, list) else (Verified, _verified)
+    try:
+        check_document(data, kind, str(path))
+    except MaxiError as error:
+        raise MaxiError(
+            f"{path}: is neither the file of `maxi verify` nor a JSON export of Label Studio; give one of these, or a "
+            "csv with path and label"
+        ) from error
+    return rows_of(data, ids)
 
 
-def _annotated(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+def _annotated(tasks: Sequence[dict[str, Any]], ids: set[str]) -> list[dict[str, Any]]:
     """Return the rows of Label Studio's JSON export: the choice of the last annotation that was not skipped."""
-    ids = {video.id for video in videos}
     rows = []
-    for task in read_document(path, list[Task]):
-        video = task["data"].get("id")
+    for task in tasks:
         choices = [
             choice
             for annotation in task["annotations"]
@@ -110,8 +130,8 @@ def _annotated(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
             for result in annotation["result"]
             for choice in result["value"].get("choices", [])
         ]
-        if video in ids and choices:
-            rows.append(_row(video, choices[-1]))
+        if task["data"].get("id", "") in ids and choices:
+            rows.append(_row(task["data"]["id"], choices[-1]))
     return rows
 
 
@@ -130,25 +150,26 @@ def _labelled(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
     return rows
 
 
-def _verified(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
+def _verified(data: dict[str, Any], ids: set[str]) -> list[dict[str, Any]]:
     """Return the rows of a download: the name that was right; nothing is known where both models were wrong.
 
-    A clip was drawn from one of two heaps, those on which the models agree and those on which they do not.
+    What is left are the easier videos, so that they stand for no draw of the collection.
     """
-    data, ids = read_document(path, Verified), {video.id for video in videos}
-    clips = data["judgements"]
-    n_all = sum(data["strata"].values())
-    rows = []
-    for clip in (clip for clip in clips if clip["video"] in ids):
-        of_heap = sum(other["stratum"] == clip["stratum"] for other in clips)
-        size = data["strata"].get(clip["stratum"], 0)
-        share = of_heap / len(clips) / size if n_all and size else None
-        row = {"video": clip["video"], "probability": share}
-        right = [model for model in ("adapted", "frozen") if clip[model]]
-        if right:
-            rows.append({**row, "kind": "name", "answer": clip["names"].get(right[0], "")})
+    rows, n_lost = [], 0
+    for clip in (clip for clip in data["judgements"] if clip["video"] in ids):
+        right = [clip["names"].get(model) for model in ("adapted", "frozen") if clip[model]]
+        if right and right[0]:
+            rows.append(_row(clip["video"], right[0]))
         elif clip["adapted"] is None:
-            rows.append({**row, "kind": "unsure", "answer": ""})
+            rows.append(_row(clip["video"], UNSURE))
+        else:
+            n_lost += 1
+    if n_lost:
+        logger.warning(
+            "%d videos on which both models are wrong have no name there; name them in a csv, since without them "
+            "`maxi refine` takes the model for too sure",
+            n_lost,
+        )
     return rows
 
 

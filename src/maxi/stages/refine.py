@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 from maxi.errors import MaxiError
 from maxi.method import refinement as method
 from maxi.method.asking import accuracy, difference, what_more_tells
-from maxi.method.metrics import paired_difference
 from maxi.method.mixture import Answers
 from maxi.records import Video
 from maxi.run import contents, signed
@@ -52,12 +51,11 @@ def refine_run(job: Job) -> dict[str, Any]:
         "limit": refined.limit,
         "wrong": refined.wrong,
         "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
-        "likelihoods": refined.likelihoods,
         **_figures(z_v[answers.videos] @ z_l.T / sample.tau, refined.held_out, answers),
         "estimate": _estimate(rows, weights, sample, names),
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
-        "n_judged": len(rows),
+        "n_judged": sum(video.id in rows for video in videos),
     }
     inputs = {path.name: contents(path) for path in (run.judgements, run.training)}
     with signed(run.refinement, inputs) as path:
@@ -106,7 +104,7 @@ def _estimate(
     if len(told) < method.FEWEST:
         return None
     of_each = np.array([weights[videos[i].id] for i in told])
-    truth = [same(rows[videos[i].id].get("answer", "")) for i in told]
+    truth = [same(rows[videos[i].id]["answer"]) for i in told]
     keys = [same(name) for name in names]
     right = {}
     for kind in sample.z_v:
@@ -124,18 +122,12 @@ def _estimate(
 
 def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
     """Return how well the answered videos are recognised before, and after by fits that did not know their answers."""
-    n = answers.weights.sum() ** 2 / (answers.weights**2).sum()
-    rights = [logits.argmax(1) == answers.names for logits in (before, after)]
-    was, now = (float(np.average(right, weights=answers.weights)) for right in rights)
-    gained, lost = (
-        float(np.average(change, weights=answers.weights)) * n
-        for change in (rights[1] & ~rights[0], rights[0] & ~rights[1])
-    )
-    gain, low, high = paired_difference(gained, lost, n)
+    was, now = (logits.argmax(1) == answers.names for logits in (before, after))
+    gain, low, high = difference(now, was, answers.weights)
     return {
         "n": len(answers.videos),
-        "before": 100 * was,
-        "after": 100 * now,
+        "before": accuracy(was, answers.weights)[0],
+        "after": accuracy(now, answers.weights)[0],
         "gain": gain,
         "interval": [low, high],
         "calibration": [method.calibration_error(x, answers.names) for x in (before, after)],

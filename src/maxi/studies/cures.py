@@ -14,7 +14,12 @@ _CURES = {
 STUDY = Study(
     "Which setting of the matching helps in every collection?",
     "beyond the paper",
-    {"adapted": Row(), **_CURES},
+    {
+        "adapted": Row(),
+        **_CURES,
+        "bags of other videos": Row(control=True),
+        "second round, bags of other videos": Row({"match.rounds": 2}, control=True),
+    },
     claims=[Claim(cure, "adapted") for cure in _CURES],
     worlds=tuple(REGIMES),
 )

@@ -66,9 +66,9 @@ def parse(text: str, n: int) -> Reply:
 
     A reply without a usable phrase is of the kind `refusal` when it reads like one, else `nothing`.
     """
-    text = _THOUGHT.sub("", text)
+    text = said(text)
     phrases: list[str] = []
-    for phrase in _texts(text.strip()):
+    for phrase in _texts(text):
         phrase = " ".join(phrase.split()).strip("\"'“”*_ ").rstrip(".;,")
         if _acceptable(phrase) and phrase.lower() not in (other.lower() for other in phrases):
             phrases.append(phrase)
@@ -77,9 +77,14 @@ def parse(text: str, n: int) -> Reply:
     return Reply("refusal" if _REFUSAL.search(text.replace("’", "'")) else "nothing", ())
 
 
+def said(text: str) -> str:
+    """Return a reply without what the model thinks before it answers."""
+    return _THOUGHT.sub("", text).strip()
+
+
 def sentence(text: str) -> str:
     """Return the first usable line of a reply that describes a picture, or "" if there is none."""
-    for line in _THOUGHT.sub("", text).splitlines():
+    for line in said(text).splitlines():
         line = " ".join(line.split()).strip("\"'“”*_ ")
         if line and len(line) <= 2 * MAX_CHARACTERS and _harmless(line):
             return line
