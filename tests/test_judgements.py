@@ -109,6 +109,7 @@ def test_the_page_of_verify_is_imported(
     [
         "{}",
         "3",
+        "garbage",
         '[{"data": {}, "annotations": [{"result": 3}]}]',
         '[{"data": {"id": []}, "annotations": []}]',
         '[{"data": {"id": "v0"}, "annotations": [{"result": [{"value": {"choices": "x"}}]}]}]',

@@ -107,16 +107,19 @@ def import_judgements(run: Run, path: Path, by: str = "person") -> int:
 
 
 def _from_json(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
-    data, ids = read_json(path), {video.id for video in videos}
-    kind, rows_of = (list[Task], _annotated) if isinstance(data, list) else (Verified, _verified)
+    if not path.is_file():
+        raise MaxiError(f"{path} does not exist; name the file with the answers")
     try:
-        check_document(data, kind, str(path))
+        data = read_json(path)
+        many = isinstance(data, list)
+        check_document(data, list[Task] if many else Verified, str(path))
     except MaxiError as error:
         raise MaxiError(
             f"{path}: is neither the file of `maxi verify` nor a JSON export of Label Studio; give one of these, or a "
             "csv with path and label"
         ) from error
-    return rows_of(data, ids)
+    ids = {video.id for video in videos}
+    return _annotated(data, ids) if many else _verified(data, ids)
 
 
 def _annotated(tasks: Sequence[dict[str, Any]], ids: set[str]) -> list[dict[str, Any]]:
