@@ -365,7 +365,7 @@ def test_without_labels_no_gain_is_claimed(
     assert not run.results.exists()
     lines = list(summary_of(run))
     assert "no gain is claimed" in lines[0]
-    assert "maxi verify" in lines[1]
+    assert "maxi open" in lines[1]
 
 
 def test_a_video_that_vanishes_midway_costs_only_itself(

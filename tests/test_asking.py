@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from maxi.method.asking import AT_RANDOM, accuracy, difference, draw, probabilities, what_more_tells
+from maxi.run import Run
+from maxi.stages.asking import weights_of
+from maxi.stages.judgements import add, append
 
 K = 12
 
@@ -74,3 +79,15 @@ def test_what_more_answers_tell() -> None:
         "with 25 more answers the interval shrinks from 20 to about 14 points"
     )
     assert what_more_tells(1000, 49, 51) == "more answers would hardly change anything"
+
+
+def test_draws_that_are_still_open_do_not_weigh(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    append(run.asked, [{"video": video, "probability": 0.1} for video in "abacbda"])
+    assert weights_of(run) == {}
+    add(run, [{"video": video, "kind": "none"} for video in "ab"])
+    assert weights_of(run) == {"a": 20, "b": 10}
+    add(run, [{"video": "d", "kind": "none"}])  # "c" was passed over
+    assert weights_of(run) == {"a": 30, "b": 20, "d": 10}
+    append(run.asked, [{"video": video, "probability": 0.1} for video in "eaa"])
+    assert weights_of(run) == {"a": 30, "b": 20, "d": 10}

@@ -37,7 +37,7 @@ EXAMPLES = {
 # Hosts of package and model registries, folders of one machine, and the folder beside the project.
 FORBIDDEN = re.compile(
     r"pypi\.|pythonhosted\.|npmjs\.|huggingface\.co|hf-mirror|artifactory|nexus[./]|proxy\.golang"
-    r"|localhost|127\.0\.0\.1|(?<![\w.])/(?:work|opt|tmp|root|home|usr|mnt|Users)/|shared/"
+    r"|localhost|(?<![\w.])/(?:work|opt|tmp|root|home|usr|mnt|Users)/|shared/"
 )
 
 

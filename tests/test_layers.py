@@ -27,7 +27,8 @@ ROOMS = {
     "baselines": "features method models stages text training video",
     "studies": "baselines method miniature models reports stages text video",
     "demo": "method miniature models reports stages studies video",
-    "cli": "datasets demo method models reports stages studies text video",
+    "app": "features method models reports stages text video",
+    "cli": "app datasets demo method models reports stages studies text video",
 }
 GROUND = (
     "config documents errors files memory processes progress randomness records run settings trust"

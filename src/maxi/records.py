@@ -74,7 +74,8 @@ class Other(NamedTuple):
 class Match:
     """The name nearest to a video (Eq. 1), its cosine `score`, and whether the match is kept for training.
 
-    `others` are the next nearest names, where soft matching asks for them.
+    `others` are the next nearest names, where soft matching asks for them. `source` says who corrected the match:
+    `hand`, or `answers` that `maxi refine --retrain` learnt from.
     """
 
     video: str
@@ -82,6 +83,7 @@ class Match:
     score: float
     kept: bool
     others: tuple[Other, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

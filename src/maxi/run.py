@@ -74,6 +74,7 @@ class Run:
         self.asked = self.folder / "asked.jsonl"
         self.judgements = self.folder / "judgements.jsonl"
         self.refinement = self.folder / "refinement.safetensors"
+        self.previews = self.folder / "previews"
         # Files that training leaves beside the model.
         self.checkpoints = self.folder / "checkpoints"
         self.steps = self.folder / "train.jsonl"
@@ -89,6 +90,11 @@ class Run:
     def control(self) -> Run:
         """The folder of the control, the same training on shuffled bags, with its own model."""
         return Run(self.folder / "control")
+
+    @property
+    def retrained(self) -> Run:
+        """The folder of the run that was trained again on the matches that answers corrected."""
+        return Run(self.folder / "retrained")
 
     def round(self, number: int) -> Run:
         """Return the folder of an earlier round, a run whose model matches the videos of the next one."""

@@ -328,18 +328,89 @@ def export_answers(context: click.Context, /, run: Path, form: str, out: Path, p
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--retrain", is_flag=True, help="Also train again on matches that the answers correct."
+)
+@click.option(
+    "--folds",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0, 10),
+    help="Further trainings with --retrain, each measured on answers that it did not see; 0: no estimate.",
+)
 @click.pass_context
-def refine(context: click.Context, /, run: Path) -> None:
+def refine(context: click.Context, /, run: Path, retrain: bool, folds: int) -> None:
     """Learn from the answers of some videos what the whole collection is like, in seconds: `maxi classify` uses it.
+
+    With --retrain a new model comes into the folder `retrained` of the run, which is a run of its own.
 
     Example: maxi refine runs/mine
     """
     from maxi.reports.refinement import lines_of
+    from maxi.stages import retrain as training
     from maxi.stages.refine import refine_run
 
+    if folds == 1:
+        raise click.UsageError("--folds is 0, or from 2 on: each training needs answers of its own")
     with open_run(context, run, save=False) as job:
         for line in lines_of(refine_run(job)):
             say(line)
+        if retrain:
+            for line in training.lines_of(job.run, training.retrain_run(job, folds)):
+                say(line)
+
+
+@main.command("open")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", default=40, show_default=True, type=click.IntRange(1), help="Clips to judge.")
+@click.option(
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Port on this machine (any free one if left out).",
+)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@shared_options("set")
+@click.pass_context
+def open_pages(
+    context: click.Context,
+    /,
+    run: Path,
+    n: int,
+    port: int,
+    no_browser: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Open RUN in the browser: overview, judge, bags, search, classify; Ctrl-C ends it.
+
+    The address holds a token, without which the server answers nobody. Needs `pip install "maxi[app]"`.
+
+    Example: maxi open runs/mine
+    """
+    require_app()
+    import webbrowser
+
+    from maxi.app.desk import Desk
+    from maxi.app.server import serve
+
+    def opened(address: str) -> None:
+        say(f"open {address}  (Ctrl-C ends it)")
+        if not no_browser:
+            webbrowser.open(address)
+
+    with open_run(context, run, settings, save=False) as job:
+        serve(Desk(job, n), port, opened)
+
+
+def require_app() -> None:
+    """Raise MaxiError when the packages of the local pages are missing."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MaxiError(
+            f'maxi open needs {error.name}; install it with: pip install "maxi[app]"'
+        ) from error
 
 
 @main.command()

@@ -42,12 +42,23 @@ def previews(
     return jpegs
 
 
+def strip(decoder: Decoder, video: Video, n_frames: int, *, height: int) -> bytes:
+    """Return a JPEG of `n_frames` frames side by side, at most `height` pixels high; raises as `Decoder.one`."""
+    frames = decoder.one(Request(video.path, tuple(centre_indices(video.n_frames, n_frames))))
+    assert isinstance(frames, np.ndarray)
+    return _jpeg(np.concatenate(list(frames), axis=1), (2 * height * n_frames, height))
+
+
 def jpeg(frame: NDArray[np.uint8], height: int) -> str:
     """Return a frame (H, W, 3) as the data URI of a JPEG that fits into `height` and twice that width."""
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(frame, (2 * height, height))).decode()
+
+
+def _jpeg(pixels: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(frame)
-    image.thumbnail((2 * height, height))
+    image = Image.fromarray(pixels)
+    image.thumbnail(size)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

@@ -1,10 +1,10 @@
-"""Asking: draw videos that people are to be asked about, from what both models answer for them."""
+"""Asking: draw videos that people are to be asked about, and estimate from their answers how right both models are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from maxi.documents import Asked, Predicted, read_rows
 from maxi.errors import MaxiError
 from maxi.features.embedding import ONE_VIEW
 from maxi.files import csv_text, write_text
-from maxi.method.asking import draw, probabilities
+from maxi.method.asking import accuracy, difference, draw, probabilities, what_more_tells
+from maxi.method.refinement import FEWEST
 from maxi.models.load import saved_spec
 from maxi.models.text_embeddings import embed_names
 from maxi.records import Video, iterate_jsonl
@@ -21,6 +22,9 @@ from maxi.run import Run, contents, require
 from maxi.stages.embedding import embed_by, members_of
 from maxi.stages.job import Job
 from maxi.stages.judgements import append, judged, judged_by
+from maxi.text.names import same
+
+TOLD = ("name", "none")  # kinds of answers that say what a video shows
 
 
 def ask(job: Job, n: int, table: Path) -> int:
@@ -42,22 +46,39 @@ def ask(job: Job, n: int, table: Path) -> int:
 
 
 def drawn(job: Job, n: int, by: str = "") -> tuple[Sampled, list[Video]]:
-    """Return the sample, and at most `n` of its videos to ask about: those drawn before without an answer come first.
+    """Return the sample, and at most `n` of its videos to ask about, see `to_ask`; raises as `sampled` does."""
+    sample = sampled(job)
+    return sample, to_ask(job, sample, n, by)
+
+
+def to_ask(job: Job, sample: Sampled, n: int, by: str = "") -> list[Video]:
+    """Return at most `n` videos of a sample to ask about: those drawn before without an answer come first.
 
     What is drawn anew is noted in the run; of it those are returned that nobody, or with `by` that this judge, has
-    answered. Raises MaxiError as `sampled` does.
+    answered.
     """
-    run, sample = job.run, sampled(job)
-    before, answered = [row["video"] for row in read_rows(run.asked, Asked)], judged(run)
-    by_id = {video.id: video for video in sample.videos}
-    left = [v for v in dict.fromkeys(before) if v in by_id and v not in answered][:n]
+    run, left = job.run, undecided(job.run, sample)[:n]
+    n_before = len(read_rows(run.asked, Asked))
     chances = probabilities(sample.cosines("frozen"), sample.cosines("adapted"))
-    places = draw(chances, n - len(left), job.config.seed, len(before))
-    new = [{"video": sample.videos[i].id, "probability": float(chances[i])} for i in places]
-    append(run.asked, new)
-    known = judged_by(run, by) if by else answered
-    more = [str(row["video"]) for row in new if row["video"] not in known]
-    return sample, [by_id[video] for video in dict.fromkeys([*left, *more])]
+    places = draw(chances, n - len(left), job.config.seed, n_before)
+    new = [sample.videos[i] for i in places]
+    append(
+        run.asked,
+        [
+            {"video": video.id, "probability": float(chances[i])}
+            for i, video in zip(places, new, strict=True)
+        ],
+    )
+    known = judged_by(run, by) if by else judged(run)
+    more = [video for video in new if video.id not in known]
+    return list(dict.fromkeys([*left, *more]))
+
+
+def undecided(run: Run, sample: Sampled) -> list[Video]:
+    """Return the videos of a sample that were drawn and that nobody has answered, in the order of their draws."""
+    answered, by_id = judged(run), {video.id: video for video in sample.videos}
+    before = dict.fromkeys(row["video"] for row in read_rows(run.asked, Asked))
+    return [by_id[v] for v in before if v in by_id and v not in answered]
 
 
 class Sampled(NamedTuple):
@@ -75,6 +96,10 @@ class Sampled(NamedTuple):
     def cosines(self, kind: str) -> NDArray[np.float32]:
         """Return the cosines (V, K) of a model."""
         return np.asarray(self.z_v[kind] @ self.z_l[kind].T)
+
+    def cosines_of(self, kind: str, place: int) -> NDArray[np.float32]:
+        """Return the cosines (K,) of a model with the video in this place."""
+        return np.asarray(self.z_l[kind] @ self.z_v[kind][place])
 
 
 def sampled(job: Job, more: Iterable[str] = ()) -> Sampled:
@@ -97,10 +122,55 @@ def sampled(job: Job, more: Iterable[str] = ()) -> Sampled:
     return Sampled(videos, z_v, z_l, tau, adapted.backbone.fingerprint())
 
 
+def estimate(
+    rows: Mapping[str, dict[str, Any]],
+    weights: Mapping[str, float],
+    sample: Sampled,
+    names: Sequence[str],
+) -> dict[str, Any] | None:
+    """Return an `Estimate` of both models, as they are without refinement; None where hardly a video was drawn.
+
+    `rows` are the judgements by video, and `weights` those of `weights_of`. A video that shows none of the names is
+    recognised by neither.
+    """
+    videos = sample.videos
+    told = [
+        i
+        for i, video in enumerate(videos)
+        if video.id in weights and video.id in rows and rows[video.id]["kind"] in TOLD
+    ]
+    if len(told) < FEWEST:
+        return None
+    of_each = np.array([weights[videos[i].id] for i in told])
+    truth = [same(rows[videos[i].id]["answer"]) for i in told]
+    keys = [same(name) for name in names]
+    right = {}
+    for kind in sample.z_v:
+        best = sample.cosines(kind)[told].argmax(1)
+        right[kind] = np.array([keys[k] == key for k, key in zip(best, truth, strict=True)])
+    adapted = accuracy(right["adapted"], of_each)
+    return {
+        "n": len(told),
+        "frozen": list(accuracy(right["frozen"], of_each)),
+        "adapted": list(adapted),
+        "difference": list(difference(right["adapted"], right["frozen"], of_each)),
+        "more": what_more_tells(len(told), *adapted[1:]),
+    }
+
+
 def weights_of(run: Run) -> dict[str, float]:
-    """Return the weights of the judged videos that were drawn: one over the probability, summed over their draws."""
+    """Return the weights of the judged videos that were drawn: one over the probability, summed over their draws.
+
+    Draws behind the last one that brought a new answer are still open, and are left out from the first that has none:
+    of these, videos that were answered before would be counted once more, and the others not yet.
+    """
+    answered, draws = judged(run), read_rows(run.asked, Asked)
+    first = {row["video"]: place for place, row in reversed(list(enumerate(draws)))}
+    last = max((place for video, place in first.items() if video in answered), default=-1)
     weights: dict[str, float] = {}
-    for row in read_rows(run.asked, Asked):
-        weights[row["video"]] = weights.get(row["video"], 0.0) + 1 / row["probability"]
-    rows = judged(run)
-    return {video: weight for video, weight in weights.items() if video in rows}
+    for place, row in enumerate(draws):
+        if row["video"] in answered:
+            weights[row["video"]] = weights.get(row["video"], 0.0) + 1 / row["probability"]
+        elif place > last:
+            break
+    return weights

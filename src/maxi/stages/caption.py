@@ -105,6 +105,6 @@ def plan_caption(job: Job) -> list[str]:
     """Return what `caption` would ask of a server at most, in one line, without asking; [] when it asks none."""
     caption_config = job.config.caption
     videos = read_jsonl(job.run.manifest, Video)
-    n_frames = sum(len(captioning.request(v, caption_config.n_frames).wanted) for v in videos)
+    n_frames = len(videos) * caption_config.n_frames
     cost = captioning.captioning_cost(caption_config.captioner, n_frames, job.config.chat)
     return [f"{caption_config.captioner}: {tell(cost)}"] if cost else []

@@ -55,6 +55,12 @@ class Job:
             self._lock = self._lock or lock(self.run.folder)
             self.run.remove_leftovers()
 
+    def unlock(self) -> None:
+        """Let other processes work in the run's folder."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
     def model(self, folder: Path | None = None) -> VideoCLIP:
         """Return the frozen backbone, or the model saved in `folder`; one of them is in memory at a time."""
         return self.model_of(saved_spec(self.config.backbone, folder) if folder else "")
@@ -109,8 +115,7 @@ def open_job(
             yield job
             processes.leave()
         finally:
-            if job._lock:
-                job._lock.close()
+            job.unlock()
 
 
 def load_to_resume(

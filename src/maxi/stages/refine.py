@@ -11,17 +11,16 @@ from safetensors.numpy import save_file
 
 from maxi.errors import MaxiError
 from maxi.method import refinement as method
-from maxi.method.asking import accuracy, difference, what_more_tells
+from maxi.method.asking import accuracy, difference
 from maxi.method.mixture import Answers
 from maxi.records import Video
-from maxi.run import contents, signed
-from maxi.stages.asking import Sampled, sampled, weights_of
+from maxi.run import Run, contents, signed
+from maxi.stages.asking import estimate, sampled, weights_of
 from maxi.stages.job import Job
 from maxi.stages.judgements import judged
 from maxi.text.names import same
 
 BINS = 5  # of the diagram of reliability
-TOLD = ("name", "none")  # kinds of answers that say what a video shows
 
 
 def refine_run(job: Job) -> dict[str, Any]:
@@ -33,13 +32,10 @@ def refine_run(job: Job) -> dict[str, Any]:
     rows, weights = judged(run), weights_of(run)
     sample = sampled(job, rows)
     videos, z_v, z_l = sample.videos, sample.z_v["adapted"], sample.z_l["adapted"]
-    answers = _answers(rows, weights, videos, names)
+    answers = answers_of(rows, weights, videos, names)
     refined = method.refine(z_v, z_l, sample.tau, answers, seed=config.seed)
     if refined is None:
-        raise MaxiError(
-            f"{run.judgements}: {len(answers.videos)} videos are answered with one of the run's names; answer at "
-            f"least {method.FEWEST}, for instance with `maxi judge` and `maxi import`"
-        )
+        raise too_few(run, len(answers.videos))
     of_none = [i for i, video in enumerate(videos) if rows.get(video.id, {}).get("kind") == "none"]
     facts = {
         "weights": sample.weights,
@@ -52,7 +48,7 @@ def refine_run(job: Job) -> dict[str, Any]:
         "wrong": refined.wrong,
         "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
         **_figures(z_v[answers.videos] @ z_l.T / sample.tau, refined.held_out, answers),
-        "estimate": _estimate(rows, weights, sample, names),
+        "estimate": estimate(rows, weights, sample, names),
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
         "n_judged": sum(video.id in rows for video in videos),
@@ -66,7 +62,15 @@ def refine_run(job: Job) -> dict[str, Any]:
     return facts
 
 
-def _answers(
+def too_few(run: Run, n: int) -> MaxiError:
+    """Return the error for `n` answers, from which nothing can be learnt."""
+    return MaxiError(
+        f"{run.judgements}: {n} videos are answered with one of the run's names; answer at least {method.FEWEST}, for "
+        "instance with `maxi open`, or with `maxi judge` and `maxi import`"
+    )
+
+
+def answers_of(
     rows: Mapping[str, dict[str, Any]],
     weights: Mapping[str, float],
     videos: Sequence[Video],
@@ -83,41 +87,6 @@ def _answers(
     table = np.array(found, dtype=np.float64).reshape(-1, 3)
     of_each = table[:, 2] / (table[:, 2].mean() if found else 1.0)
     return Answers(table[:, 0].astype(int), table[:, 1].astype(int), of_each)
-
-
-def _estimate(
-    rows: Mapping[str, dict[str, Any]],
-    weights: Mapping[str, float],
-    sample: Sampled,
-    names: Sequence[str],
-) -> dict[str, Any] | None:
-    """Return an `Estimate` of both models, as they are without refinement; None where hardly a video was drawn.
-
-    A video that shows none of the names is recognised by neither.
-    """
-    videos = sample.videos
-    told = [
-        i
-        for i, video in enumerate(videos)
-        if video.id in weights and rows[video.id]["kind"] in TOLD
-    ]
-    if len(told) < method.FEWEST:
-        return None
-    of_each = np.array([weights[videos[i].id] for i in told])
-    truth = [same(rows[videos[i].id]["answer"]) for i in told]
-    keys = [same(name) for name in names]
-    right = {}
-    for kind in sample.z_v:
-        best = sample.cosines(kind)[told].argmax(1)
-        right[kind] = np.array([keys[k] == key for k, key in zip(best, truth, strict=True)])
-    adapted = accuracy(right["adapted"], of_each)
-    return {
-        "n": len(told),
-        "frozen": list(accuracy(right["frozen"], of_each)),
-        "adapted": list(adapted),
-        "difference": list(difference(right["adapted"], right["frozen"], of_each)),
-        "more": what_more_tells(len(told), *adapted[1:]),
-    }
 
 
 def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:

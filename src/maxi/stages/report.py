@@ -54,7 +54,7 @@ def summary_of(run: Run) -> Iterator[str]:
         yield (
             f"frozen and adapted agree on {n_same} of {len(predictions)} videos; no labels, so no gain is claimed"
         )
-        yield f"judge a sample yourself: maxi verify {run.folder} -n 40"
+        yield f"judge a sample yourself: maxi open {run.folder}"
     yield f"model:  {run.model}"
     if run.report.exists():
         yield f"report: {run.report}"

@@ -68,9 +68,9 @@ def probe(path: str | Path) -> Probe:
     size = None
     stamps: list[float | None] = []
     durations: list[float] = []
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         errors: list[str] = []
-        for frame in _frames(container, stream, errors):
+        for frame in decoded(container, stream, errors):
             size = size or displayed_size(frame, display_of(stream, frame))
             stamps.append(frame.time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
@@ -104,10 +104,10 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
     for place, index in enumerate(indices):
         places[index].append(place)
     last = max(indices)
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         errors: list[str] = []
         frames: NDArray[np.uint8] | None = None
-        for index, frame in enumerate(_frames(container, stream, errors)):
+        for index, frame in enumerate(decoded(container, stream, errors)):
             if frames is None:
                 display = display_of(stream, frame)
                 height, width = returned_size(*displayed_size(frame, display))
@@ -157,7 +157,7 @@ def tsn_indices(n_total: int, n: int, rng: np.random.Generator) -> list[int]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a local file to be decoded in one thread; raises MaxiError with the plain reason when it cannot be used."""
     if not os.path.exists(path):
         raise MaxiError("does not exist")
@@ -192,7 +192,7 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise MaxiError("needs more memory than there is") from error
 
 
-def _frames(
+def decoded(
     container: InputContainer, stream: VideoStream, errors: list[str]
 ) -> Iterator[av.VideoFrame]:
     """Yield the frames that decode, in order of display; append to `errors` why a packet does not decode."""

@@ -1,8 +1,9 @@
 """The worker's side of decoding: the program that runs in each process of the pool, `python -m maxi.video.worker`.
 
 It is given the bytes of memory that it may take, and writes one line when it is ready. Then it reads one JSON line for
-each request, and answers with one JSON line, followed by raw bytes where frames or a probe were asked for: the pixels
-or the times of the frames. The parent's side, which starts and kills such processes, is in `workers.py`.
+each request, and answers with one JSON line, followed by raw bytes where frames, a probe or a preview were asked for:
+the pixels, the times of the frames, or an MP4. The parent's side, which starts and kills such processes, is in
+`workers.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from maxi.errors import MISTAKES, MaxiError
 from maxi.video.decode import decode_frames, probe
 from maxi.video.identity import content_id
+from maxi.video.preview import Span, preview
 
 LINE_LIMIT = 2**16  # bytes of a JSON line in an answer
 TRACE_LIMIT = 2**13  # characters, each up to six bytes of a line
@@ -52,6 +54,9 @@ def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any] | Non
             found = probe(path)
             row = found.n_frames, found.fps, found.width, found.height, found.short
             return {"probe": row}, found.times
+        if isinstance(wanted, dict):
+            data = preview(path, Span(**wanted))
+            return {"preview": data.nbytes}, data
         frames = decode_frames(path, wanted)
     except MaxiError as error:
         lacks_memory = isinstance(error.__cause__, MemoryError)

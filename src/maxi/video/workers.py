@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -32,28 +32,32 @@ from numpy.typing import NDArray
 from maxi.errors import MaxiError, UnfinishedError
 from maxi.memory import is_stopped, peak_memory, total_memory
 from maxi.video.decode import Probe, check_indices
+from maxi.video.preview import Span
 from maxi.video.upright import LARGEST
 from maxi.video.worker import LINE_LIMIT, READY
 
 BYTES_AHEAD = 2**30  # of decoded frames: 16 of 1080p are 0.1 GB
 SLOWEST = 2**20  # bytes of a file per second: an hour of video takes minutes, and is no hang
+MOST_PREVIEW = 2**27  # bytes
 TICK = 1.0  # seconds of a deadline that are counted at once
 MOST_MEMORY, LEAST_MEMORY = 8 * 2**30, 3 * 2**29  # bytes of address space of one process
 
 
-Wanted: TypeAlias = Literal["id", "probe"] | tuple[int, ...]
+Wanted: TypeAlias = Literal["id", "probe"] | tuple[int, ...] | Span
 Answer: TypeAlias = str | Probe | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask for what is in a file (a `Probe`), for its id (`identity.content_id`), or for the frames at some indices."""
+    """Ask for what is in a file (a `Probe`), for its id (`identity.content_id`), for the frames at some indices, or for
+    the preview of a `Span`, the bytes of an MP4.
+    """
 
     path: str | Path
     wanted: Wanted = "probe"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.wanted, str):
+        if isinstance(self.wanted, tuple):
             check_indices(self.wanted)
 
 
@@ -315,7 +319,8 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
     and WorkerError when its code is wrong.
     """
     stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
-    message = {"path": os.path.abspath(request.path), "wanted": request.wanted}
+    wanted = asdict(request.wanted) if isinstance(request.wanted, Span) else request.wanted
+    message = {"path": os.path.abspath(request.path), "wanted": wanted}
     stdin.write(json.dumps(message).encode() + b"\n")
     stdin.flush()
     line = stdout.readline(LINE_LIMIT)
@@ -334,6 +339,11 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
         n_frames, fps, width, height, short = header["probe"]
         times = _read_array(stdout, np.empty(n_frames + 1, np.float64))
         return Probe(n_frames, fps, width, height, short, times)
+    if isinstance(request.wanted, Span):
+        n_bytes = int(header["preview"])
+        if not 0 < n_bytes <= MOST_PREVIEW:
+            raise ValueError("impossible size")
+        return _read_array(stdout, np.empty(n_bytes, np.uint8))
     height, width = (int(side) for side in header["size"])
     if not 0 < height * width <= LARGEST:
         raise ValueError("impossible size")
