@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from maxi.method.metrics import mean_interval, with_interval
 from maxi.method.mixture import Answers
 from maxi.method.refinement import calibration_error, refine
 from maxi.miniature.actions import VALIDATION, partition
-from maxi.miniature.regimes import REGIMES
+from maxi.miniature.regimes import REGIMES, Regime
 from maxi.miniature.videos import Order, render
 from maxi.models.text_embeddings import embed_names
 from maxi.progress import bar
@@ -39,20 +39,41 @@ from maxi.studies.run import SMALL_BATCH
 from maxi.studies.table import STUDIES
 from maxi.studies.training import train_row
 
+SPLITS, MODELS = ("known", "unseen"), ("frozen", "adapted")
 N_VIDEOS, N_JUDGES = 240, 4
 NUMBERS, ERRORS = (10, 20, 40, 80), (0.0, 0.15, 0.3)
 
 
-def measure(folder: Path, seed: int, world: str) -> Iterator[dict[str, Any]]:
-    """Yield a record for each model, collection, number of answers, share of errors, and the control."""
+class Collection(NamedTuple):
+    """Videos of a collection, z_v (V, D), its names, z_l (K, D), the temperature, and true names y (V,), -1: none."""
+
+    z_v: np.ndarray
+    z_l: np.ndarray
+    tau: np.ndarray
+    y: np.ndarray
+
+
+def prepare(folder: Path, seed: int, world: str) -> dict[str, Collection]:
+    """Return both collections of a regime as both models see them, by `SPLIT MODEL`; what is there is read."""
+    place, regime = folder / f"asked-{world.replace(' ', '-')}", REGIMES[world]
+    kinds = [f"{split} {model}" for split in SPLITS for model in MODELS]
+    files = {kind: place / f"{kind.replace(' ', '-')}.npz" for kind in kinds}
+    if not all(file.exists() for file in files.values()):
+        embed_all(folder, seed, world, place, regime, files)
+    return {kind: Collection(**np.load(file)) for kind, file in files.items()}
+
+
+def embed_all(
+    folder: Path, seed: int, world: str, place: Path, regime: Regime, files: dict[str, Path]
+) -> None:
+    """Adapt a model in a regime, render two further collections, and write their embeddings."""
     config = load_config(None, (SMALL_BATCH,), backbone="miniature", seed=seed)
     study = STUDIES["collections"]
     collection = rendered(folder, seed, world, config, SIZES, bar)
     trained = train_row(study.rows["adapted"], "adapted", study, collection, config, bar)
     assert trained.run is not None
-    place, regime = folder / f"asked-{world.replace(' ', '-')}", REGIMES[world]
     others = [action.name for action in VALIDATION]
-    lists = dict(zip(("known", "unseen"), partition(seed), strict=True))
+    lists = dict(zip(SPLITS, partition(seed), strict=True))
     orders = [
         Order(f"asked-{split}", regime.drawn(names, N_VIDEOS, others, seed), N_VIDEOS)
         for split, names in lists.items()
@@ -67,9 +88,16 @@ def measure(folder: Path, seed: int, world: str) -> Iterator[dict[str, Any]]:
                 model = job.model(saved)
                 _, z_v = embed(job, model, videos, config.eval.n_frames)
                 z_l = embed_names(model, names, [config.eval.prompt])
-                tau = 1 / float(model.logit_scale.exp())
-                for row in simulate(z_v, z_l, tau, y, seed):
-                    yield {"seed": seed, "world": world, "split": split, "model": kind, **row}
+                made = Collection(z_v, z_l, np.array(1 / float(model.logit_scale.exp())), y)
+                np.savez(files[f"{split} {kind}"], **made._asdict())
+
+
+def measure(folder: Path, seed: int, world: str) -> Iterator[dict[str, Any]]:
+    """Yield a record for each model, collection, number of answers, share of errors, and the control."""
+    for kind, data in prepare(folder, seed, world).items():
+        split, model = kind.split()
+        for row in simulate(data.z_v, data.z_l, float(data.tau), data.y, seed):
+            yield {"seed": seed, "world": world, "split": split, "model": model, **row}
 
 
 def simulate(

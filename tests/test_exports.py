@@ -8,6 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import click
+import numpy as np
+import pytest
 
 from maxi.cli import main
 from maxi.reports.exports import (
@@ -15,9 +17,11 @@ from maxi.reports.exports import (
     Segment,
     write_fiftyone,
     write_label_studio,
+    write_parquet,
     write_segments,
     write_video_folder,
 )
+from media import write_video
 
 NAMES = ["running", 'say "hi" & <wave>']
 SEGMENTS = [
@@ -52,6 +56,46 @@ def test_tasks_of_label_studio_fit_their_configuration(tmp_path: Path) -> None:
     assert task["data"]["video"] == "/data/local-files/?d=videos/%3Db%2Cc.mp4"
     assert [choice.get("value") for choice in choices] == NAMES
     assert result["value"]["choices"] == [NAMES[0]]
+
+
+def test_windows_are_labels_on_the_timeline_of_label_studio(tmp_path: Path) -> None:
+    path = write_label_studio(tmp_path, SEGMENTS, NAMES)
+    windows, whole = json.loads(path.read_text())
+    labels = windows["predictions"][0]["result"]
+    assert [row["value"]["timelinelabels"] for row in labels] == [[NAMES[1]], [NAMES[0]]]
+    ranges = [row["value"]["ranges"] for row in labels]
+    assert ranges == [[{"start": 1, "end": 62}], [{"start": 63, "end": 125}]]
+    assert whole["predictions"][0]["result"][0]["type"] == "choices"
+    interface = pytest.importorskip("label_studio_sdk.label_interface")
+    loaded = interface.LabelInterface((tmp_path / "config.xml").read_text())
+    for task in (windows, whole):
+        assert loaded.validate_task(task)
+        for prediction in task["predictions"]:
+            assert loaded.validate_prediction(prediction)
+
+
+def test_a_table_for_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    features = np.array([0.5, -0.25], dtype=np.float32)
+    path = write_parquet(tmp_path, [*SEGMENTS, SEGMENTS[0]._replace(features=features)], NAMES)
+    rows = parquet.read_table(path).to_pylist()
+    assert [row["none"] for row in rows] == [False, True, None, False]
+    assert rows[0]["features"] is None
+    assert rows[3]["features"] == [0.5, -0.25]
+    assert (rows[1]["start"], rows[1]["label"], rows[1]["video"]) == (2.5, NAMES[0], "v0")
+
+
+def test_hugging_face_loads_the_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, n_frames=4)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_video_folder(out, [SEGMENTS[0]._replace(path=str(clip))], NAMES)
+    loaded = datasets.load_dataset("videofolder", data_dir=str(out), split="train")
+    row = loaded.cast_column("video", datasets.Video(decode=False))[0]
+    assert row["label"] == NAMES[1]
+    assert Path(row["video"]["path"]).read_bytes() == clip.read_bytes()
 
 
 def test_temporal_detections_of_fiftyone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from maxi.errors import MaxiError
 from maxi.records import Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.stages.asking import weights_of
-from maxi.stages.judgements import add, import_judgements, judged
+from maxi.stages.judgements import add, error_rates, import_judgements, judged
 from test_adapt import run_adapt, settings
 
 
@@ -164,6 +164,15 @@ def test_annotations_of_label_studio_are_imported(run: Run, tmp_path: Path) -> N
         ("v0", "name", "running"),
         ("v1", "unsure", ""),
     ]
+
+
+def test_the_errors_of_a_model_are_measured_where_a_person_judged_too(run: Run) -> None:
+    videos = [f"v{i}" for i in range(3)]
+    model = "openai:some"
+    add(run, [answer(video, name="running") | {"by": model} for video in videos])
+    assert error_rates(run) == {model: (0, 0)}
+    add(run, [answer("v0", name="Running"), answer("v1", "none"), answer("v2", "unsure")])
+    assert error_rates(run) == {model: (1, 2)}
 
 
 def test_a_run_is_refined_and_classify_uses_it(

@@ -94,6 +94,17 @@ def test_an_absurd_answer_is_hardly_believed() -> None:
     assert after[1, 1] > 0.7
 
 
+def test_a_judge_who_was_measured_is_believed_by_that() -> None:
+    shares = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+    answers = Answers(
+        np.arange(3), np.array([1, 1, 1]), np.ones(3), 0.1, np.array([0.0, 0.8, np.nan])
+    )
+    after = believed(shares, answers)
+    assert after[0].tolist() == [0.0, 1.0]  # a judge who never errs
+    assert after[1, 1] < 0.3 < after[2, 1]
+    assert answers.part(np.array([False, True, True])).shares_wrong().tolist() == [0.8, 0.1]
+
+
 def test_even_counts_make_a_concentrated_prior_and_few_names_a_loose_one() -> None:
     assert concentration(np.full(8, 5.0)) > 5
     assert concentration(np.array([20.0, 20, 0, 0, 0, 0, 0, 0])) < 0.3
@@ -114,7 +125,8 @@ def test_the_temperature_is_found_and_makes_confidence_right() -> None:
     shares = np.exp(scores / 0.5)
     shares /= shares.sum(1, keepdims=True)
     names = np.array([draw.choice(K, p=row) for row in shares])
-    tau, wrong = warmth(scores, names, 1.0)
+    told = Answers(np.arange(len(names)), names, np.ones(len(names)))
+    tau, wrong = warmth(scores, told, 1.0)
     assert tau == pytest.approx(0.5, rel=0.15)
     assert wrong <= 0.05
     assert calibration_error(scores / tau, names) < 4 < calibration_error(scores / 0.1, names)

@@ -185,6 +185,7 @@ class Refinement(Document):
     n_none: Count
     n_none_found: Count
     n_judged: Count
+    judges: dict[str, float] = {}
 
     @model_validator(mode="after")
     def _has_all_shares(self) -> Refinement:

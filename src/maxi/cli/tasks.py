@@ -305,7 +305,7 @@ def import_answers(run: Path, file: Path, by: str) -> None:
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["segments.csv", "label-studio", "fiftyone", "videofolder"]),
+    type=click.Choice(["segments.csv", "label-studio", "fiftyone", "videofolder", "parquet"]),
     default="segments.csv",
     show_default=True,
     help="The tool that is to read it.",
@@ -313,9 +313,17 @@ def import_answers(run: Path, file: Path, by: str) -> None:
 @click.option(
     "-o", "out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."
 )
+@click.option(
+    "--window",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="A row for each window of about so many seconds, for which videos are decoded.",
+)
 @click.option("--plain", is_flag=True, help="Leave out the refinement of the run.")
 @click.pass_context
-def export_answers(context: click.Context, /, run: Path, form: str, out: Path, plain: bool) -> None:
+def export_answers(
+    context: click.Context, /, run: Path, form: str, out: Path, window: float, plain: bool
+) -> None:
     """Write what the adapted model says of each video of the run, for other tools.
 
     Example: maxi export runs/mine --to label-studio -o tasks
@@ -323,7 +331,7 @@ def export_answers(context: click.Context, /, run: Path, form: str, out: Path, p
     from maxi.stages.export import export_run
 
     with open_run(context, run, save=False) as job:
-        say(f"{export_run(job, form, out, plain=plain)} is written")
+        say(f"{export_run(job, form, out, plain=plain, window=window)} is written")
 
 
 @main.command()

@@ -41,17 +41,31 @@ class Linear(NamedTuple):
 class Answers(NamedTuple):
     """What was answered of some videos: their rows (A,), the rows of their names (A,), and weights (A,), on average 1.
 
-    A weight is one over the probability with which the video was drawn. `wrong` is the share of wrong answers.
+    A weight is one over the probability with which the video was drawn. `wrong` is the share of wrong answers; where
+    that of an answer was measured, because its judge answered videos that a person answered too, it is in `measured`
+    (A,), which is NaN for the others.
     """
 
     videos: NDArray[np.integer]
     names: NDArray[np.integer]
     weights: Reals
     wrong: float = 0.1
+    measured: Reals | None = None
 
     def part(self, chosen: NDArray[np.bool_]) -> Answers:
         """Return some of the answers."""
-        return Answers(self.videos[chosen], self.names[chosen], self.weights[chosen], self.wrong)
+        measured = None if self.measured is None else self.measured[chosen]
+        kept = self.videos[chosen], self.names[chosen], self.weights[chosen]
+        return Answers(*kept, self.wrong, measured)
+
+    def shares_wrong(self) -> Reals:
+        """Return the probability of each answer to be wrong (A,)."""
+        wrong = np.full(len(self.videos), self.wrong)
+        return (
+            wrong
+            if self.measured is None
+            else np.where(np.isnan(self.measured), wrong, self.measured)
+        )
 
 
 def fit(
@@ -122,7 +136,8 @@ def believed(shares: Reals, answers: Answers) -> Reals:
 
     An answer may be wrong, so that one that the model finds absurd counts for little.
     """
-    right = np.full(shares.shape, answers.wrong / shares.shape[1])
-    right[np.arange(len(shares)), answers.names] += 1 - answers.wrong
+    wrong = answers.shares_wrong()
+    right = np.repeat(wrong[:, None] / shares.shape[1], shares.shape[1], axis=1)
+    right[np.arange(len(shares)), answers.names] += 1 - wrong
     after = shares * right
     return np.asarray(after / after.sum(1, keepdims=True))

@@ -61,7 +61,7 @@ def refine(
     if len(answers.videos) < FEWEST:
         return None
     cosines = z_v[answers.videos] @ z_l.T
-    usual, wrong = warmth(cosines, answers.names, tau)
+    usual, wrong = warmth(cosines, answers, tau)
     answers = answers._replace(wrong=wrong)
     folds = generator("folds", seed).permutation(len(answers.videos)) % FOLDS
     tried = {}
@@ -70,7 +70,7 @@ def refine(
         for fold in range(FOLDS):
             linear = _fitted(z_v, z_l, usual, answers.part(folds != fold), parts)
             logits[folds == fold] = linear.compare(z_v[answers.videos[folds == fold]])
-        last, wrong = warmth(logits, answers.names, 1.0)
+        last, wrong = warmth(logits, answers, 1.0)
         tried[parts] = likelihood(logits / last, answers._replace(wrong=wrong)), logits, last, wrong
     best = max(SETS, key=lambda parts: tried[parts][0])
     _, held_out, last, wrong = tried[best]
@@ -100,10 +100,8 @@ def _fitted(z_v: Array, z_l: Array, usual: float, answers: Answers, parts: Seque
     return Linear((z_l.T / usual).astype(np.float32), offsets.astype(np.float32))
 
 
-def warmth(
-    scores: NDArray[np.floating], names: NDArray[np.integer], usual: float
-) -> tuple[float, float]:
-    """Return the temperature, and the share of wrong answers, that make the answered names (A,) most likely.
+def warmth(scores: NDArray[np.floating], answers: Answers, usual: float) -> tuple[float, float]:
+    """Return the temperature, and the share of wrong answers, that make the answers most likely.
 
     A right answer has the probability softmax(scores (A, K) / temperature); a wrong one is any name. Beforehand the
     logarithm of the temperature is normal around that of the `usual` one, and wrong answers are rare.
@@ -112,9 +110,9 @@ def warmth(
     found = []
     for tau in grid:
         beforehand = -0.5 * (math.log(tau / usual) / SPREAD) ** 2
-        of_right = np.exp(_log_likelihoods(scores / tau, names))
+        of_right = np.exp(_log_likelihoods(scores / tau, answers.names))
         for wrong in WRONG:
-            each = np.log(np.maximum((1 - wrong) * of_right + wrong / scores.shape[1], TINY))
+            each = _of_answers(of_right, answers._replace(wrong=wrong), scores.shape[1])
             total = each.sum() + beforehand + RARE * math.log(1 - wrong)
             found.append((float(total), float(tau), wrong))
     return max(found)[1:]
@@ -123,10 +121,15 @@ def warmth(
 def likelihood(logits: NDArray[np.floating], answers: Answers) -> float:
     """Return the mean log-likelihood of answers, of which some are wrong, from logits (A, K), each with its weight."""
     of_right = np.exp(_log_likelihoods(logits, answers.names))
-    of_each = np.log(
-        np.maximum((1 - answers.wrong) * of_right + answers.wrong / logits.shape[1], TINY)
+    return float(
+        np.average(_of_answers(of_right, answers, logits.shape[1]), weights=answers.weights)
     )
-    return float(np.average(of_each, weights=answers.weights))
+
+
+def _of_answers(of_right: Reals, answers: Answers, n_names: int) -> Reals:
+    """Return the log-likelihood of each answer (A,), from that of the right ones: a wrong one is any name."""
+    wrong = answers.shares_wrong()
+    return np.asarray(np.log(np.maximum((1 - wrong) * of_right + wrong / n_names, TINY)))
 
 
 def _log_likelihoods(logits: NDArray[np.floating], names: NDArray[np.integer]) -> Reals:

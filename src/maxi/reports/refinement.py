@@ -85,6 +85,8 @@ def lines_of(facts: dict[str, Any]) -> Iterator[str]:
         yield f"left out, because held-out answers became less likely: {', '.join(facts['left_out'])}"
     if facts["wrong"]:
         yield f"about {100 * facts['wrong']:.0f} % of the answers seem to be wrong"
+    for by, rate in facts.get("judges", {}).items():
+        yield f"{by} is taken to err in {100 * rate:.0f} % of its answers, by those of a person"
     if facts["limit"] is None:
         yield "too few answers for a limit of none of these"
     else:

@@ -15,9 +15,8 @@ from maxi.method.judging import N_FRAMES, question, shortlist, verdict
 from maxi.run import Run
 from maxi.stages.asking import drawn
 from maxi.stages.job import Job
-from maxi.stages.judgements import UNSURE, add, is_model, judged, judged_by
+from maxi.stages.judgements import UNSURE, add, error_rates
 from maxi.text.chat import Chat
-from maxi.text.names import same
 
 
 class Judged(NamedTuple):
@@ -74,12 +73,6 @@ def lines_of(run: Run, spec: str, found: Judged) -> Iterator[str]:
     yield f"{found.n} videos judged{cost}, {found.n_unsure} of them as “{UNSURE}”"
     if found.n == found.n_unsure > 0:
         yield "no reply named an action: check that the model sees images"
-    people = {video: row for video, row in judged(run).items() if not is_model(row["by"])}
-    both = [(row, people[video]) for video, row in judged_by(run, spec).items() if video in people]
-    told = [(one, other) for one, other in both if "unsure" not in (one["kind"], other["kind"])]
-    if told:
-        wrong = sum(
-            (one["kind"], same(one["answer"])) != (other["kind"], same(other["answer"]))
-            for one, other in told
-        )
-        yield f"of {len(told)} videos that a person judged too, it says something else of {wrong}"
+    wrong, both = error_rates(run).get(spec, (0, 0))
+    if both:
+        yield f"of {both} videos that a person judged too, it says something else of {wrong}"

@@ -52,6 +52,26 @@ def _last(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {video: row for video, row in found.items() if row["kind"] != "undo"}
 
 
+def error_rates(run: Run) -> dict[str, tuple[int, int]]:
+    """Return, by judge that is a model, of how many videos that a person answered too it says something else.
+
+    That is (wrong, both); videos that either cannot tell do not count.
+    """
+    people = {video: row for video, row in judged(run).items() if not is_model(row["by"])}
+    rates: dict[str, tuple[int, int]] = {}
+    for by in sorted({row["by"] for row in _rows(run) if is_model(row["by"])}):
+        both = [
+            (row, people[video]) for video, row in judged_by(run, by).items() if video in people
+        ]
+        told = [pair for pair in both if "unsure" not in (pair[0]["kind"], pair[1]["kind"])]
+        wrong = sum(
+            (one["kind"], same(one["answer"])) != (other["kind"], same(other["answer"]))
+            for one, other in told
+        )
+        rates[by] = wrong, len(told)
+    return rates
+
+
 def is_model(by: str) -> bool:
     """Return whether an answer was given by a model, as its judge's name says."""
     return by.partition(":")[0] in MODELS and ":" in by

@@ -17,9 +17,10 @@ from maxi.records import Video
 from maxi.run import Run, contents, signed
 from maxi.stages.asking import estimate, sampled, weights_of
 from maxi.stages.job import Job
-from maxi.stages.judgements import judged
+from maxi.stages.judgements import error_rates, judged
 from maxi.text.names import same
 
+ENOUGH = 10  # videos that a model and a person both judged, from which its errors are known
 BINS = 5  # of the diagram of reliability
 
 
@@ -32,7 +33,8 @@ def refine_run(job: Job) -> dict[str, Any]:
     rows, weights = judged(run), weights_of(run)
     sample = sampled(job, rows)
     videos, z_v, z_l = sample.videos, sample.z_v["adapted"], sample.z_l["adapted"]
-    answers = answers_of(rows, weights, videos, names)
+    rates = measured_errors(run)
+    answers = answers_of(rows, weights, videos, names, rates)
     refined = method.refine(z_v, z_l, sample.tau, answers, seed=config.seed)
     if refined is None:
         raise too_few(run, len(answers.videos))
@@ -52,6 +54,7 @@ def refine_run(job: Job) -> dict[str, Any]:
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
         "n_judged": sum(video.id in rows for video in videos),
+        "judges": {by: round(rate, 3) for by, rate in rates.items()},
     }
     inputs = {path.name: contents(path) for path in (run.judgements, run.training)}
     with signed(run.refinement, inputs) as path:
@@ -75,18 +78,39 @@ def answers_of(
     weights: Mapping[str, float],
     videos: Sequence[Video],
     names: Sequence[str],
+    rates: Mapping[str, float],
 ) -> Answers:
-    """Return the answers that are names of the run, in the order of the videos; those not drawn have a mean weight."""
+    """Return the answers that are names of the run, in the order of the videos; those not drawn have a mean weight.
+
+    `rates` are shares of wrong answers that were measured, by judge; see `measured_errors`.
+    """
     places = {same(name): k for k, name in enumerate(names)}
     usual = float(np.mean(list(weights.values()))) if weights else 1.0
     found = [
-        (i, places[same(row["answer"])], weights.get(video.id, usual))
+        (
+            i,
+            places[same(row["answer"])],
+            weights.get(video.id, usual),
+            rates.get(row["by"], np.nan),
+        )
         for i, video in enumerate(videos)
         if (row := rows.get(video.id)) and row["kind"] == "name" and same(row["answer"]) in places
     ]
-    table = np.array(found, dtype=np.float64).reshape(-1, 3)
+    table = np.array(found, dtype=np.float64).reshape(-1, 4)
     of_each = table[:, 2] / (table[:, 2].mean() if found else 1.0)
-    return Answers(table[:, 0].astype(int), table[:, 1].astype(int), of_each)
+    return Answers(table[:, 0].astype(int), table[:, 1].astype(int), of_each, measured=table[:, 3])
+
+
+def measured_errors(run: Run) -> dict[str, float]:
+    """Return the share of wrong answers of each judge that is a model, where a person answered enough of its videos.
+
+    One wrong and one right answer are added, so that no judge is taken to be always right, or always wrong.
+    """
+    return {
+        by: (wrong + 1) / (both + 2)
+        for by, (wrong, both) in error_rates(run).items()
+        if both >= ENOUGH
+    }
 
 
 def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:

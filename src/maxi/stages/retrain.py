@@ -30,7 +30,7 @@ from maxi.stages.evaluate import evaluate_run
 from maxi.stages.expand import expand_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.judgements import judged
-from maxi.stages.refine import answers_of, too_few
+from maxi.stages.refine import answers_of, measured_errors, too_few
 from maxi.stages.report import report_run
 from maxi.stages.train import train_run
 from maxi.text.names import same
@@ -79,7 +79,7 @@ def _known(job: Job) -> Known:
     rows = judged(job.run)
     sample = sampled(job, (video.id for video in read_jsonl(job.run.manifest, Video)))
     names = job.names()
-    answers = answers_of(rows, weights_of(job.run), sample.videos, names)
+    answers = answers_of(rows, weights_of(job.run), sample.videos, names, measured_errors(job.run))
     if len(answers.videos) < method.FEWEST:
         raise too_few(job.run, len(answers.videos))
     z_v, z_l = sample.z_v["adapted"], sample.z_l["adapted"]
