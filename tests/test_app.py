@@ -264,7 +264,8 @@ def test_videos_are_classified(
     broken = client.post("/api/upload", content=b"no video").json()
     refused = client.post("/api/classify", json={"upload": broken["upload"]})
     assert refused.status_code == 409
-    assert "maxi-upload" not in refused.json()["error"]
+    assert str(desk.run.folder) not in refused.json()["error"]
+    assert (desk.run.previews / "upload").read_bytes() == b"no video"  # the one before is gone
     gone = client.post("/api/classify", json={"upload": sent["upload"]})
     assert gone.status_code == 404
     monkeypatch.setattr(server, "LARGEST", 5)

@@ -34,7 +34,7 @@ class Desk:
         self.places = {video.id: place for place, video in enumerate(self.sample.videos)}
         self.model = job.model(job.run.model)
         self.frames: OrderedDict[str, np.ndarray] = OrderedDict()
-        self.uploads = Uploads()
+        self.uploads = Uploads(job.run)
         self.trained = contents(job.run.training)
         self.busy = threading.RLock()
         job.unlock()  # a page may stay open for days; other commands work on the run meanwhile

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 from pathlib import Path
 
 from maxi.errors import MaxiError
+from maxi.run import Run
 
 LARGEST = 2**30  # bytes of an uploaded video
 
@@ -17,24 +16,26 @@ class UnknownError(MaxiError):
 
 
 class Uploads:
-    """The video that was uploaded last, in a folder that is nobody else's; its name is not taken from the browser."""
+    """The video that was uploaded last, as one file in the run's folder; its name is not taken from the browser."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="maxi-upload-"))
+    def __init__(self, run: Run) -> None:
+        self._path = run.previews / "upload"
         self._last = ""
+        self.close()  # what a killed server left
 
     def new(self) -> tuple[str, Path]:
         """Return the number and the path of a video that is to be written; the one before it is removed."""
-        self.path(self._last).unlink(missing_ok=True)
+        self.close()
+        self._path.parent.mkdir(exist_ok=True)
         self._last = secrets.token_hex(8)
-        return self._last, self.path(self._last)
+        return self._last, self._path
 
     def path(self, number: str) -> Path:
         """Return the path of an uploaded video. Raises UnknownError when it is not the last one."""
         if number != self._last:
             raise UnknownError("this video was uploaded before another one; upload it again")
-        return self._folder / f"video-{number}"
+        return self._path
 
     def close(self) -> None:
         """Remove what was uploaded."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._path.unlink(missing_ok=True)
