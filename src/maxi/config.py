@@ -43,6 +43,11 @@ class IndexConfig(Stage):
         le=1,
         description="Stop when more than this share of the files, and more than 5, is unreadable.",
     )
+    segment: float = Field(
+        0.0,
+        ge=0,
+        description="Cut the unlabelled videos into windows of about so many seconds; 0: none is cut.",
+    )
 
 
 class MatchConfig(Stage):

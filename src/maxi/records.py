@@ -26,6 +26,10 @@ class Video:
     `short` says why, where the file ends earlier than its header says. `label` is set only where the source states it;
     evaluation reads it, and training only where `match.supervised` asks for it. `n_bytes` and `changed` are the file's
     size and its time of change in nanoseconds: while they stay, the file is not read again to know its content.
+
+    A video may be a segment of a file, from `start` to `end` in seconds: its frame 0 is frame `first` of the file, and
+    `cut` says what was asked for. Where the file can be entered at a keyframe before it, `key` is the index of that
+    frame in the file and `stamp` its time stamp.
     """
 
     id: str
@@ -38,11 +42,24 @@ class Video:
     label: str | None = None
     n_bytes: int = 0
     changed: int = 0
+    cut: str | None = None
+    start: float | None = None
+    end: float | None = None
+    first: int | None = None
+    key: int | None = None
+    stamp: int | None = None
 
     @property
     def content(self) -> str:
-        """The id without the number of a copy: equal for files with the same content."""
-        return self.id.partition("-")[0]
+        """The id without a segment and the number of a copy: equal for files with the same content."""
+        return re.split("[@-]", self.id, maxsplit=1)[0]
+
+    @property
+    def seconds(self) -> float:
+        """How long it is; 0 where the rate is not known."""
+        if self.start is not None and self.end is not None:
+            return self.end - self.start
+        return self.n_frames / self.fps if self.fps else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,9 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     str | None: ((str, type(None)), "text"),
     int: ((int,), "a whole number"),
+    int | None: ((int, type(None)), "a whole number"),
     float: ((int, float), "a number"),
+    float | None: ((int, float, type(None)), "a number"),
     bool: ((bool,), "true or false"),
     tuple[str, ...]: ((list,), "a list"),
     tuple[BagText, ...]: ((list,), "a list"),
@@ -158,6 +177,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "height": (1, 1 << 16),
     "fps": (0, 1e6),
     "score": (-1e6, 1e6),
+    "start": (0, 1e9),
+    "end": (0, 1e9),
+    "first": (0, 1 << 31),
+    "key": (0, 1 << 31),
+    "stamp": (-(1 << 62), 1 << 62),
 }
 LONGEST_TEXT = 10_000  # characters
 # What no text holds. A path may hold bytes that are not UTF-8, written as half characters; a reason is only shown.
@@ -195,7 +219,7 @@ def _from_json(cls: type[Row], data: Any) -> Row:
             data[key] = _LISTS[cls](key, value)
         elif type(value) is str:
             _check_text(f"field {key}", value, _UNREADABLE.get(key, _NO_TEXT))
-        elif bounds := _BOUNDS.get(key):
+        elif value is not None and (bounds := _BOUNDS.get(key)):
             low, high = bounds
             if not low <= value <= high:  # NaN is in no range
                 raise ValueError(f"field {key} is {_json(value)}, not from {low} to {high:,}")

@@ -21,9 +21,12 @@ WHOLE = 1e9  # seconds
 
 
 def preview(desk: Desk, video: Video, start: float = 0.0, end: float = WHOLE) -> Path:
-    """Return an MP4 of a part of a video, see `video.preview`. Raises MaxiError when the part cannot be shown."""
-    seconds = video.n_frames / video.fps if video.fps else 0.0
-    span = Span(start, min(end, max(seconds, start) + 1.0))
+    """Return an MP4 of a part of a video, see `video.preview`; of a segment, the seconds count from its own beginning.
+
+    Raises MaxiError when the part cannot be shown.
+    """
+    end = min(end, max(video.seconds, start) + (1.0 if video.start is None else 0.0))
+    span = Span((video.start or 0.0) + start, (video.start or 0.0) + end)
 
     def make() -> bytes:
         data = desk.job.decoder.one(Request(video.path, span))

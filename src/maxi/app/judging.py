@@ -108,7 +108,7 @@ def _clip(desk: Desk, video: Video, rows: dict[str, Any]) -> dict[str, Any]:
     """Return what the page shows of a video before it is answered: nothing of what a model said of it."""
     return {
         "video": video.id,
-        "seconds": round(video.n_frames / video.fps, 1) if video.fps else 0.0,
+        "seconds": round(video.seconds, 1),
         "names": _shortlist(desk, video),
         "alike": [other for other in _alike(desk, video) if other not in rows],
     }

@@ -58,7 +58,7 @@ def moment(desk: Desk, data: Query) -> dict[str, Any]:
     video = desk.video(data.video)
     indices = centre_indices(video.n_frames, N_MOMENTS)
     if video.id not in desk.frames:
-        frames = desk.job.decoder.one(Request(video.path, tuple(indices)))
+        frames = desk.job.decoder.one(Request.of(video, indices))
         assert isinstance(frames, np.ndarray)
         with desk.busy, torch.inference_mode():
             pixels = prepare(desk.model, frames)[:, None]  # (T, 1, 3, S, S)

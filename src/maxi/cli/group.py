@@ -166,6 +166,11 @@ def shared_options(*names: str) -> Callable[[Any], Any]:
             type=click.FloatRange(0, 1),
             help="Stop when more than this share of the files is unreadable (0.05).",
         ),
+        "segment": click.option(
+            "--segment",
+            type=click.FloatRange(0),
+            help="Cut each video into windows of about so many seconds; 0: none is cut (the default).",
+        ),
         "lists": click.option(
             "--lists",
             type=click.Path(path_type=Path),

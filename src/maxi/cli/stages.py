@@ -27,7 +27,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @main.command()
 @click.argument("videos")
 @shared_options("actions", "out")
-@shared_options("backbone", "device", "max_skipped", "config", "set")
+@shared_options("backbone", "device", "segment", "max_skipped", "config", "set")
 @click.pass_context
 def index(
     context: click.Context,

@@ -31,7 +31,15 @@ from maxi.errors import MaxiError
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted or changed run.")
 @shared_options(
-    "backbone", "expander", "captioner", "base_url", "device", "max_skipped", "config", "set"
+    "backbone",
+    "expander",
+    "captioner",
+    "base_url",
+    "device",
+    "segment",
+    "max_skipped",
+    "config",
+    "set",
 )
 @click.pass_context
 def adapt(

@@ -77,7 +77,7 @@ def embed_videos(
 
     Raises MaxiError for a video that can no longer be decoded.
     """
-    requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in videos)
+    requests = (Request.of(v, centre_indices(v.n_frames, n_frames)) for v in videos)
     rows = []
     with Decoder() as decoder:
         for request, frames in decoder.map(requests):
@@ -130,7 +130,7 @@ def fill_stores(
     longer be decoded.
     """
     missing = [v for v in videos if any(v.id not in filler.store for filler in fillers)]
-    requests = (Request(v.path, tuple(indices(v))) for v in missing)
+    requests = (Request.of(v, indices(v)) for v in missing)
     skipped = []
     results = zip(missing, decoder.map(requests), strict=True)
     shown: Iterator[tuple[Video, tuple[Request, Any]]]

@@ -245,7 +245,7 @@ def caption(
 
 def request(video: Video, n_frames: int) -> Request:
     """Return the request for the evenly spaced frames of a video that are captioned."""
-    return Request(video.path, tuple(centre_indices(video.n_frames, n_frames)))
+    return Request.of(video, centre_indices(video.n_frames, n_frames))
 
 
 def unfinished(videos: Sequence[Video], done: Collection[str], size: int) -> list[Video]:

@@ -34,7 +34,7 @@ def previews(
 ) -> dict[str, list[str]]:
     """Return, by video id, `n_frames` JPEGs of at most `height` pixels; [] for a video that no longer decodes."""
     readable = [v for v in videos if v.n_frames > 0]
-    requests = (Request(v.path, tuple(centre_indices(v.n_frames, n_frames))) for v in readable)
+    requests = (Request.of(v, centre_indices(v.n_frames, n_frames)) for v in readable)
     jpegs: dict[str, list[str]] = {v.id: [] for v in videos}
     for video, (_, frames) in zip(readable, decoder.map(requests), strict=True):
         if isinstance(frames, np.ndarray):
@@ -44,7 +44,7 @@ def previews(
 
 def strip(decoder: Decoder, video: Video, n_frames: int, *, height: int) -> bytes:
     """Return a JPEG of `n_frames` frames side by side, at most `height` pixels high; raises as `Decoder.one`."""
-    frames = decoder.one(Request(video.path, tuple(centre_indices(video.n_frames, n_frames))))
+    frames = decoder.one(Request.of(video, centre_indices(video.n_frames, n_frames)))
     assert isinstance(frames, np.ndarray)
     return _jpeg(np.concatenate(list(frames), axis=1), (2 * height * n_frames, height))
 

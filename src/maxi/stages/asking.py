@@ -40,8 +40,12 @@ def ask(job: Job, n: int, table: Path) -> int:
         raise MaxiError(
             f"all videos that were drawn for {job.run.folder} are judged; draw more with -n"
         )
-    paths = [(str(Path(video.path).resolve()), "") for video in asked]
-    write_text(table, [csv_text([("path", "label"), *paths])])
+    rows = [(str(Path(video.path).resolve()), "", video.start, video.end) for video in asked]
+    if all(video.start is None for video in asked):
+        write_text(table, [csv_text([("path", "label"), *(row[:2] for row in rows)])])
+    else:
+        whole = [tuple("" if cell is None else cell for cell in row) for row in rows]
+        write_text(table, [csv_text([("path", "label", "start", "end"), *whole])])
     return len(asked)
 
 

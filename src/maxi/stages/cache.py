@@ -142,7 +142,7 @@ def _packed(job: Job, videos: Sequence[Video]) -> Iterator[StoredFrames | MaxiEr
     Threads pack the frames while the next videos are decoded.
     """
     cache_config = job.config.cache
-    requests = (Request(v.path, stored_indices(v, cache_config)) for v in videos)
+    requests = (Request.of(v, stored_indices(v, cache_config)) for v in videos)
     n_threads = n_workers(job.config)
     pending: deque[Future[StoredFrames | MaxiError]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="maxi-pack") as pool:

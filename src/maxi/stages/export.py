@@ -58,8 +58,8 @@ def _whole(
         Segment(
             video.id,
             str(Path(video.path).resolve()),
-            0.0,
-            round(video.n_frames / video.fps, 2) if video.fps else 0.0,
+            video.start or 0.0,
+            round((video.start or 0.0) + video.seconds, 2),
             names[int(row.argmax())],
             round(float(row.max()), 4),
             tuning.is_none(float(best)),
@@ -77,16 +77,17 @@ def _windows(
     names: Sequence[str],
     seconds: float,
 ) -> Iterator[Segment]:
-    """Yield a segment for each window of the videos; one that can no longer be read is left out with a warning."""
+    """Yield a segment for each window of the files; one that can no longer be read is left out with a warning."""
     config = job.config.eval
     classifier = Classifier(
         model, names, prompt=config.prompt, n_frames=config.n_frames, k=1, tuning=tuning
     )
-    for video in job.progress(videos, len(videos), "export"):
+    files = {video.path: video for video in videos}  # of a file with several segments one
+    for video in job.progress(files.values(), len(files), "export"):
         try:
             for found in classifier.windows(video.path, job.decoder, seconds):
                 yield Segment(
-                    video.id,
+                    video.content if video.cut else video.id,
                     str(Path(video.path).resolve()),
                     found.start,
                     found.end,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from maxi.errors import MaxiError, some
 from maxi.files import digest, write_text
@@ -18,6 +22,7 @@ from maxi.stages.job import Job, check_skipped
 from maxi.text.names import no_names, plain, same, words
 from maxi.video.decode import Probe
 from maxi.video.sources import Source, list_videos
+from maxi.video.timing import between, cut
 from maxi.video.workers import Decoder, Request
 
 logger = logging.getLogger(__name__)
@@ -63,13 +68,19 @@ def index_run(job: Job, where: str, run: Run | None = None) -> list[Video]:
 def index_sources(job: Job, sources: Sequence[Source], run: Run) -> list[Video]:
     """Write `manifest.jsonl` and `skipped.jsonl` into the folder of `run`, and return the videos; see `index_run`."""
     run.create()
-    inputs = {"files": listing(sources)}
+    segment = job.config.index.segment if run.folder == job.run.folder else 0.0
+    inputs = {"files": listing(sources, segment)}
     if is_current(run.manifest, inputs):
         return read_jsonl(run.manifest, Video)
     known = read_jsonl(run.manifest, Video) if run.manifest.exists() else []
     journal = run.journal(run.manifest)
     videos, skipped = index_videos(
-        sources, job.decoder, journal=journal, known=known, progress=job.progress
+        sources,
+        job.decoder,
+        journal=journal,
+        known=known,
+        progress=job.progress,
+        segment=segment,
     )
     write_jsonl(run.skipped, skipped)
     check_skipped(len(sources), skipped, job.config.index.max_skipped, run.skipped)
@@ -130,31 +141,33 @@ def index_videos(
     journal: Path,
     known: Sequence[Video],
     progress: Progress,
+    segment: float = 0.0,
 ) -> tuple[list[Video], list[Skipped]]:
     """Decode every file once, and return the videos ordered by id, and the files that are unreadable or end early.
 
-    The content of `known` videos is not decoded again; nor is that of videos which `journal` holds from an interrupted
-    index. A file is read to know its content, unless its path, size and time of change are known. The order and the ids
-    depend on the files' content alone, so that names of files and folders cannot reach a bag.
+    A file of which a source means a part is a video for each such part, and with `segment` one for each window of about
+    so many seconds. The content of `known` videos is not decoded again; nor is that of videos which `journal` holds
+    from an interrupted index. A file is read to know its content, unless its path, size and time of change are known.
+    The order and the ids depend on the files' content alone, so that names of files and folders cannot reach a bag.
     """
     noted = Journal(journal, Video, "index")
     known = [*known, *noted.done]
-    by_file = {(video.path, video.n_bytes, video.changed): video for video in known}
-    by_content = {video.content: video for video in known}
+    by_file = _by_cut(known, lambda video: (video.path, video.n_bytes, video.changed))
+    by_content = _by_cut(known, lambda video: video.content)
     videos: list[Video] = []
     skipped: list[Skipped] = []
-    unread: list[Video] = []
-    unprobed: list[Video] = []
+    files = _files(sources, segment)
+    unread: list[File] = []
+    unprobed: list[tuple[File, str]] = []
 
-    def skip(file: Video, error: MaxiError) -> None:
+    def skip(file: File, error: MaxiError) -> None:
         skipped.append(Skipped.unreadable(file.path, error))
 
     def id_requests() -> Iterator[Request]:
         """Yield a request for the content of each file that is not known."""
-        for source in progress(sources, len(sources), "index"):
-            file = _file(source)
-            if found := by_file.get((file.path, file.n_bytes, file.changed)):
-                videos.append(_of(file, found))
+        for file in progress(files, len(files), "index"):
+            if found := file.among(by_file.get((file.path, file.n_bytes, file.changed))):
+                videos.extend(found)
             else:
                 unread.append(file)
                 yield Request(file.path, "id")
@@ -165,63 +178,170 @@ def index_videos(
             file = unread[number]
             if isinstance(answer, MaxiError):
                 skip(file, answer)
-            elif found := by_content.get(str(answer)):
-                videos.append(_of(file, found))
+            elif found := file.among(by_content.get(str(answer))):
+                videos.extend(found)
             else:
-                unprobed.append(replace(file, id=str(answer)))
+                unprobed.append((file, str(answer)))
                 yield Request(request.path)
 
     try:
         for number, (_, answer) in enumerate(decoder.map(probe_requests())):
-            file = unprobed[number]
+            file, content = unprobed[number]
             if isinstance(answer, MaxiError):
                 skip(file, answer)
                 continue
             assert isinstance(answer, Probe)
-            size = answer.width, answer.height
-            found = Video(file.id, "", answer.n_frames, answer.fps, *size, answer.short)
-            videos.append(_of(file, found))
-            noted.add(videos[-1])
+            rows = {part.cut: segments(content, answer, part) for part in file.parts}
+            for part in file.parts:
+                if not rows[part.cut]:
+                    what = f"has no frame at {part.cut} seconds, it ends at {answer.times[-1]:.1f}"
+                    skip(file, MaxiError(what))
+            # The first window last: without it those of a file are not whole.
+            for video in reversed(list(chain(*rows.values()))):
+                noted.add(file.own(video, None))
+            videos.extend(file.among(rows) or ())
     finally:
         noted.close()
     videos = _with_own_ids(videos)
-    skipped += [Skipped(v.path, "short", v.short) for v in videos if v.short]
-    return videos, sorted(skipped, key=lambda s: (s.kind, s.path))
+    short = {v.path: Skipped(v.path, "short", v.short) for v in videos if v.short}
+    return videos, sorted([*skipped, *short.values()], key=lambda s: (s.kind, s.path))
 
 
-def listing(sources: Sequence[Source]) -> str:
+def listing(sources: Sequence[Source], segment: float = 0.0) -> str:
     """Return a digest of what is known of files without opening them: paths, labels, sizes and times of change."""
-    entries = []
+    entries: list[tuple[object, ...]] = [("segment", segment)] if segment else []
     for source in sources:
+        part = () if source.start is None else (source.start, source.end)
         try:
             status = source.path.stat()
-            entries.append((str(source.path), source.label, status.st_size, status.st_mtime_ns))
+            known = status.st_size, status.st_mtime_ns
         except OSError:
-            entries.append((str(source.path), source.label, -1, 0))
+            known = -1, 0
+        entries.append((str(source.path), source.label, *known, *part))
     return digest(entries)
 
 
-def _file(source: Source) -> Video:
-    """Return what is known of a file before it is read: path, label, size and time of change."""
-    try:
-        status = source.path.stat()
-        n_bytes, changed = status.st_size, status.st_mtime_ns
-    except OSError:
-        n_bytes, changed = -1, 0
-    path = os.path.abspath(source.path)
-    return Video("", path, 0, 0.0, 0, 0, label=source.label, n_bytes=n_bytes, changed=changed)
+class Part(NamedTuple):
+    """What is asked of a file: all of it where `cut` is None, from `start` to `end`, or windows of `seconds`."""
+
+    label: str | None
+    cut: str | None = None
+    start: float = 0.0
+    end: float = 0.0
+    seconds: float = 0.0
 
 
-def _of(file: Video, found: Video) -> Video:
-    """Return the video of a file whose content was found before."""
-    return replace(
-        found,
-        id=found.content,
-        path=file.path,
-        label=file.label,
-        n_bytes=file.n_bytes,
-        changed=file.changed,
-    )
+class File(NamedTuple):
+    """What is known of a file before it is read: path, size and time of change, and what is asked of it."""
+
+    path: str
+    n_bytes: int
+    changed: int
+    parts: list[Part]
+
+    def own(self, video: Video, label: str | None) -> Video:
+        """Return a video that was found before as one of this file."""
+        return replace(
+            video, path=self.path, label=label, n_bytes=self.n_bytes, changed=self.changed
+        )
+
+    def among(self, rows: Mapping[str | None, Sequence[Video]] | None) -> list[Video] | None:
+        """Return the videos of all parts, from rows of the same content by `cut`; None where a part is missing.
+
+        Of windows the first one is noted last, so that they are whole where it is there.
+        """
+        if rows is None or any(part.cut not in rows for part in self.parts):
+            return None
+        if any(part.seconds and rows[part.cut][0].first != 0 for part in self.parts):
+            return None
+        return [self.own(video, part.label) for part in self.parts for video in rows[part.cut]]
+
+
+def _files(sources: Sequence[Source], segment: float) -> list[File]:
+    """Return the files of the sources, each once, with all that is asked of it."""
+    files: dict[str, File] = {}
+    for source in sources:
+        path = os.path.abspath(source.path)
+        if path not in files or source.start is None:  # a file may be listed twice
+            try:
+                status = source.path.stat()
+                known = status.st_size, status.st_mtime_ns
+            except OSError:
+                known = -1, 0
+            key = path if path not in files else f"{path}\0{len(files)}"
+            files[key] = File(path, *known, [])
+        else:
+            key = path
+        if source.start is not None and source.end is not None:
+            cut = f"{source.start:g}-{source.end:g}"
+            part = Part(source.label, cut, source.start, source.end)
+        elif segment:
+            part = Part(source.label, f"{segment:g}", seconds=segment)
+        else:
+            part = Part(source.label)
+        files[key].parts.append(part)
+    return list(files.values())
+
+
+def segments(content: str, probe: Probe, part: Part) -> list[Video]:
+    """Return the videos that a part of a file is; [] where the file ends before it begins."""
+    size = probe.width, probe.height
+    if part.cut is None:
+        return [Video(content, "", probe.n_frames, probe.fps, *size, probe.short)]
+    if part.seconds:
+        windows = cut(probe.times, part.seconds)
+    else:
+        window = between(probe.times, part.start, part.end)
+        windows = [window] if window else []
+    return [
+        Video(
+            f"{content}@{window.start:.3f}-{window.end:.3f}",
+            "",
+            window.frames[1] - window.frames[0],
+            probe.fps,
+            *size,
+            probe.short,
+            cut=part.cut,
+            start=round(window.start, 3),
+            end=round(window.end, 3),
+            first=window.frames[0],
+            **_entry(probe, window.frames[0]),
+        )
+        for window in windows
+    ]
+
+
+def _entry(probe: Probe, first: int) -> dict[str, Any]:
+    """Return the last keyframe at or before a frame, from which on the file can be decoded."""
+    place = int(np.searchsorted(probe.keys[:, 0], first, side="right")) - 1
+    if place < 1:  # the first one is the beginning
+        return {}
+    key, stamp = probe.keys[place].tolist()
+    return {"key": key, "stamp": stamp}
+
+
+Kept = TypeVar("Kept", bound=Hashable)
+
+
+def _by_cut(
+    videos: Sequence[Video], key: Callable[[Video], Kept]
+) -> dict[Kept, dict[str | None, list[Video]]]:
+    """Return videos by a key, and then by what was asked of their file; each segment once."""
+    found: dict[Kept, dict[str | None, dict[object, Video]]] = {}
+    for video in videos:
+        part = found.setdefault(key(video), {}).setdefault(video.cut, {})
+        plain = replace(video, id=_plain_id(video))
+        part.setdefault(video.first, plain)
+    return {
+        of: {cut: list(part.values()) for cut, part in parts.items()} for of, parts in found.items()
+    }
+
+
+def _plain_id(video: Video) -> str:
+    """Return the id without the number of a copy."""
+    if video.start is None or video.end is None:
+        return video.content
+    return f"{video.content}@{video.start:.3f}-{video.end:.3f}"
 
 
 def _with_own_ids(videos: Sequence[Video]) -> list[Video]:

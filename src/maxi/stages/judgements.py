@@ -164,10 +164,11 @@ def _row(video: str, label: str) -> dict[str, Any]:
 
 
 def _labelled(path: Path, videos: Sequence[Video]) -> list[dict[str, Any]]:
-    ids = {Path(video.path).resolve(): video.id for video in videos}
+    ids = {(Path(video.path).resolve(), video.start, video.end): video.id for video in videos}
     rows = []
     for source in list_videos(str(path)):
-        video, label = ids.get(source.path.resolve()), (source.label or "").strip()
+        part = source.path.resolve(), source.start, source.end
+        video, label = ids.get(part), (source.label or "").strip()
         if video and label:
             rows.append(_row(video, label))
     return rows

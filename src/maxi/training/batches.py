@@ -203,7 +203,7 @@ def decoded_clips(
             for epoch in epochs
             for index in training_indices(by_id[video], config.n_frames, seed=seed, epoch=epoch)
         ]
-        return Request(by_id[video].path, tuple(indices))
+        return Request.of(by_id[video], indices)
 
     def augmented_clips(
         video: str, epochs: Sequence[int], request: Request, frames: Answer | MaxiError

@@ -44,12 +44,18 @@ def _no_times() -> NDArray[np.float64]:
     return np.zeros(1)
 
 
+def _no_keys() -> NDArray[np.int64]:
+    return np.zeros((0, 2), np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What one full decode finds: the number of frames, their mean rate per second, the displayed size in pixels.
 
     `times` are the seconds at which each frame is shown, and at last the end of the last frame: (n_frames + 1), from 0
-    on. `short` says that fewer frames came than the header promises, or that parts of the file do not decode.
+    on. `keys` are the frames (index, time stamp) at which decoding can begin, as rows (N, 2); there are none where
+    frames behind them might then differ. `short` says that fewer frames came than the header promises, or that parts of
+    the file do not decode.
     """
 
     n_frames: int
@@ -58,6 +64,7 @@ class Probe:
     height: int
     short: str | None = None
     times: NDArray[np.float64] = field(default_factory=_no_times, repr=False, compare=False)
+    keys: NDArray[np.int64] = field(default_factory=_no_keys, repr=False, compare=False)
 
 
 def probe(path: str | Path) -> Probe:
@@ -70,8 +77,10 @@ def probe(path: str | Path) -> Probe:
     durations: list[float] = []
     with opened(path) as (container, stream):
         errors: list[str] = []
+        keys = _Keys(container)
         for frame in decoded(container, stream, errors):
             size = size or displayed_size(frame, display_of(stream, frame))
+            keys.see(frame)
             stamps.append(frame.time)
             durations.append(float((frame.duration or 0) * (frame.time_base or 0)))
         if size is None:
@@ -89,17 +98,64 @@ def probe(path: str | Path) -> Probe:
         short = _shortage(container, stream, n_frames=n_frames, end=max(ends, default=None))
         if short is None and errors:
             short = f"{n_frames} frames decode; packets that do not: {len(errors)} ({errors[0]})"
-    return Probe(n_frames, fps, size[1], size[0], short, times)
+    return Probe(n_frames, fps, size[1], size[0], short, times, keys.found(errors))
 
 
-def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]:
+class _Keys:
+    """Finds the frames of a file at which decoding can begin so that all frames behind them are the same.
+
+    That needs a container that marks them, time stamps that grow from frame to frame, frames of one size that are not
+    turned, and no packet that fails.
+    """
+
+    def __init__(self, container: InputContainer) -> None:
+        self._is_plain = bool({"mp4", "matroska"} & set(container.format.name.split(",")))
+        self._keys: list[tuple[int, int]] = []
+        self._n = 0
+        self._last: int | None = None
+        self._size: tuple[int, int] | None = None
+
+    def see(self, frame: av.VideoFrame) -> None:
+        """Take the next frame."""
+        self._size = self._size or (frame.width, frame.height)
+        grows = frame.pts is not None and (self._last is None or frame.pts > self._last)
+        # Side data is asked of the first frame alone: PyAV binds it in a cycle, which keeps the frame in memory.
+        turned = self._n == 0 and frame.side_data.get("DISPLAYMATRIX") is not None  # type: ignore[call-overload]
+        if turned or not grows or (frame.width, frame.height) != self._size:
+            self._is_plain = False
+        elif frame.key_frame and self._is_plain and frame.pts is not None:
+            self._keys.append((self._n, frame.pts))
+        self._n, self._last = self._n + 1, frame.pts
+
+    def found(self, errors: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows (N, 2) of index and time stamp."""
+        return np.array(self._keys if self._is_plain and not errors else [], np.int64).reshape(
+            -1, 2
+        )
+
+
+def decode_frames(
+    path: str | Path, indices: Sequence[int], seek: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Return the frames at `indices` as RGB, uint8 (T, H, W, 3), all in the displayed size of the file's first frame.
 
     Frames with more pixels than `upright.LARGEST` are shrunk to so many. Indices count decoded frames from 0; they may
-    repeat, and their order is free. Where the file has fewer frames, the last one is repeated. Raises MaxiError with
-    the plain reason when the file cannot be used.
+    repeat, and their order is free. Where the file has fewer frames, the last one is repeated. With `seek`, a row of
+    `Probe.keys` before all indices, decoding begins at that frame, where the file can be entered there. Raises
+    MaxiError with the plain reason when the file cannot be used.
     """
     check_indices(indices)
+    if seek and seek[0] and (frames := _decode(path, indices, seek)) is not None:
+        return frames
+    frames = _decode(path, indices, None)
+    assert frames is not None
+    return frames
+
+
+def _decode(
+    path: str | Path, indices: Sequence[int], seek: tuple[int, int] | None
+) -> NDArray[np.uint8] | None:
+    """Return frames as `decode_frames` does; None where the frame to begin with is not found."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, index in enumerate(indices):
         places[index].append(place)
@@ -107,7 +163,7 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
     with opened(path) as (container, stream):
         errors: list[str] = []
         frames: NDArray[np.uint8] | None = None
-        for index, frame in enumerate(decoded(container, stream, errors)):
+        for index, frame in _numbered(container, stream, errors, seek):
             if frames is None:
                 display = display_of(stream, frame)
                 height, width = returned_size(*displayed_size(frame, display))
@@ -117,10 +173,39 @@ def decode_frames(path: str | Path, indices: Sequence[int]) -> NDArray[np.uint8]
             if index == last:
                 break
         if frames is None:
+            if seek:
+                return None
             raise _no_frame_error(errors)
         if missing := [place for group in places.values() for place in group]:
+            if seek and errors:
+                return None
             frames[missing] = upright(frame, display, height, width)
     return frames
+
+
+def _numbered(
+    container: InputContainer,
+    stream: VideoStream,
+    errors: list[str],
+    seek: tuple[int, int] | None,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yield the frames with their indices, from the first on or from that of `seek`; none where that is not found."""
+    if seek is None:
+        yield from enumerate(decoded(container, stream, errors))
+        return
+    index, stamp = seek
+    try:
+        container.seek(stamp, stream=stream)
+    except (OSError, av.FFmpegError):
+        return
+    frames = decoded(container, stream, errors)
+    for frame in frames:
+        if frame.pts is None or frame.pts > stamp:
+            return
+        if frame.pts == stamp:
+            yield index, frame
+            yield from enumerate(frames, index + 1)
+            return
 
 
 def check_indices(indices: Sequence[int]) -> None:

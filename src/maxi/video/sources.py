@@ -24,17 +24,24 @@ EXTENSIONS = (
 """Suffixes, in any case, of files that are taken for videos; for all formats that are decoded."""
 
 NAME_LIMIT = 200
+BOUNDS, KINETICS = ("start", "end"), ("time_start", "time_end")
+"""The columns of a table that say which part of a file is meant."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that should be a video, and its label and split where the source states them."""
+    """A file that should be a video, and its label and split where the source states them.
+
+    `start` and `end` in seconds say that only this part of the file is meant.
+    """
 
     path: Path
     label: str | None = None
     split: str | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 def list_videos(where: str | Path) -> list[Source]:
@@ -100,7 +107,7 @@ def _csv(root: Path, split: str | None) -> list[Source]:
     """List the rows of a table that has a column `path`, or that has no header and holds `path,label`."""
     lines = _read_csv(root)
     columns = [cell.lower() for cell in lines[0][1]]
-    if "path" in columns:
+    if "path" in columns or "youtube_id" in columns:
         lines = lines[1:]
     elif Path(columns[0]).suffix in EXTENSIONS:
         columns = ["path", "label"]
@@ -121,11 +128,48 @@ def _csv(root: Path, split: str | None) -> list[Source]:
         raise MaxiError(f"{root} names no videos; write one a line below the header")
     sources = []
     for number, row in rows:
+        if "path" not in columns and row.get("youtube_id"):
+            row = _of_kinetics(root, row)
         if not row.get("path"):
             raise MaxiError(f"{root}:{number}: the path is empty; fill it in or remove the line")
         label, own_split = plain(row.get("label", "")), row.get("split", "").strip()
-        sources.append(Source(root.parent / row["path"], label or None, own_split or None))
+        bounds = _bounds(f"{root}:{number}", row)
+        sources.append(Source(root.parent / row["path"], label or None, own_split or None, *bounds))
     return sources
+
+
+def _of_kinetics(root: Path, row: dict[str, str]) -> dict[str, str]:
+    """Return a row of Kinetics' own lists with its path: a clip that was cut out, or the whole video, beside the list.
+
+    Clips are named by the id of the video and both seconds, in the folder of the list or in one of the label's name.
+    """
+    video, first, last = (row.get(name, "") for name in ("youtube_id", *KINETICS))
+    clip = f"{video}_{first.zfill(6)}_{last.zfill(6)}"
+    for folder in ("", row.get("label", ""), row.get("label", "").replace(" ", "_")):
+        for suffix in (".mp4", ".mkv", ".webm", ".avi"):
+            if (root.parent / folder / (clip + suffix)).exists():
+                cut_out = dict.fromkeys(KINETICS, "")
+                return {**row, **cut_out, "path": str(Path(folder, clip + suffix))}
+            if (root.parent / folder / (video + suffix)).exists():
+                return {**row, "path": str(Path(folder, video + suffix))}
+    return {**row, "path": f"{clip}.mp4"}  # told among the files that cannot be read
+
+
+def _bounds(where: str, row: dict[str, str]) -> tuple[float | None, float | None]:
+    """Return where a part of a video begins and ends, in seconds; None twice where the row does not say."""
+    names = next((names for names in (BOUNDS, KINETICS) if any(row.get(n) for n in names)), None)
+    if names is None:
+        return None, None
+    try:
+        start, end = (float(row.get(name, "")) for name in names)
+        if not 0 <= start < end < 1e9:
+            raise ValueError
+    except ValueError as error:
+        raise MaxiError(
+            f"{where}: {names[0]} and {names[1]} are {row.get(names[0], '')!r} and {row.get(names[1], '')!r}; give "
+            "seconds, the first from 0 on and smaller than the second, or leave both empty"
+        ) from error
+    return start, end
 
 
 def _rows_of_split(

@@ -81,3 +81,15 @@ def cut(times: NDArray[np.float64], seconds: float) -> list[Window]:
             pairwise(behind.tolist()), pairwise(bounds), strict=True
         )
     ]
+
+
+def between(times: NDArray[np.float64], start: float, end: float) -> Window | None:
+    """Return the part of a video, given by the times of `shown_at`, whose frames begin from `start` to before `end`.
+
+    A part in which no frame begins holds the one that is on show. Returns None where the video ends before `start`.
+    """
+    total = float(times[-1])
+    if start >= total:
+        return None
+    first, last = np.searchsorted(times[:-1], [start - 1e-6, end - 1e-6]).tolist()
+    return Window((min(first, max(0, last - 1)), max(last, 1)), start, min(end, total))

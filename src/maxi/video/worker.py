@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 import av
+import numpy as np
 from numpy.typing import NDArray
 
 from maxi.errors import MISTAKES, MaxiError
@@ -53,11 +54,12 @@ def _answer(message: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any] | Non
         if wanted == "probe":
             found = probe(path)
             row = found.n_frames, found.fps, found.width, found.height, found.short
-            return {"probe": row}, found.times
+            keys = found.keys.astype(np.float64)  # stamps below 2 ** 53 stay as they are
+            return {"probe": row, "n_keys": len(keys)}, np.concatenate([found.times, keys.ravel()])
         if isinstance(wanted, dict):
             data = preview(path, Span(**wanted))
             return {"preview": data.nbytes}, data
-        frames = decode_frames(path, wanted)
+        frames = decode_frames(path, wanted, message.get("seek"))
     except MaxiError as error:
         lacks_memory = isinstance(error.__cause__, MemoryError)
         return {"error": str(error), "lacks_memory": lacks_memory}, None

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError, UnfinishedError
 from maxi.memory import is_stopped, peak_memory, total_memory
+from maxi.records import Video
 from maxi.video.decode import Probe, check_indices
 from maxi.video.preview import Span
 from maxi.video.upright import LARGEST
@@ -50,11 +51,18 @@ Answer: TypeAlias = str | Probe | NDArray[np.uint8]
 @dataclass(frozen=True, slots=True)
 class Request:
     """Ask for what is in a file (a `Probe`), for its id (`identity.content_id`), for the frames at some indices, or for
-    the preview of a `Span`, the bytes of an MP4.
+    the preview of a `Span`, the bytes of an MP4. `seek` is a row of `Probe.keys` from which frames are decoded.
     """
 
     path: str | Path
     wanted: Wanted = "probe"
+    seek: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, video: Video, indices: Sequence[int]) -> Request:
+        """Ask for the frames of a video at some indices, which count from its own first frame where it is a segment."""
+        seek = None if video.key is None or video.stamp is None else (video.key, video.stamp)
+        return cls(video.path, tuple((video.first or 0) + index for index in indices), seek)
 
     def __post_init__(self) -> None:
         if isinstance(self.wanted, tuple):
@@ -320,7 +328,7 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
     """
     stdin, stdout = cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
     wanted = asdict(request.wanted) if isinstance(request.wanted, Span) else request.wanted
-    message = {"path": os.path.abspath(request.path), "wanted": wanted}
+    message = {"path": os.path.abspath(request.path), "wanted": wanted, "seek": request.seek}
     stdin.write(json.dumps(message).encode() + b"\n")
     stdin.flush()
     line = stdout.readline(LINE_LIMIT)
@@ -337,8 +345,10 @@ def _exchange(process: subprocess.Popen[bytes], request: Request) -> Answer | Ma
         return str(header["id"])
     if request.wanted == "probe":
         n_frames, fps, width, height, short = header["probe"]
-        times = _read_array(stdout, np.empty(n_frames + 1, np.float64))
-        return Probe(n_frames, fps, width, height, short, times)
+        n_keys = int(header["n_keys"])
+        numbers = _read_array(stdout, np.empty(n_frames + 1 + 2 * n_keys, np.float64))
+        keys = numbers[n_frames + 1 :].astype(np.int64).reshape(-1, 2)
+        return Probe(n_frames, fps, width, height, short, numbers[: n_frames + 1], keys)
     if isinstance(request.wanted, Span):
         n_bytes = int(header["preview"])
         if not 0 < n_bytes <= MOST_PREVIEW:
