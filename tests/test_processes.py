@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from maxi import processes
 from maxi.errors import MaxiError
 from maxi.processes import call_apart
 
@@ -73,3 +74,22 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 0),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0),
+        ({"cpu.max": "what\n"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_quota_of_a_container_counts(files: dict[str, str], cores: int, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert processes._quota(tmp_path) == cores
+    assert processes.n_cores() >= 1

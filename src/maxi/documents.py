@@ -169,8 +169,7 @@ class Refinement(Document):
     names: Annotated[list[str], Field(min_length=1)]
     prompt: str
     tau: Annotated[float, Field(gt=0)]
-    parts: list[str]
-    left_out: list[str]
+    parts: dict[str, Annotated[float, Field(ge=0, le=1)]]
     limit: float | None
     wrong: float
     shares: list[Estimated]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 from maxi.errors import MaxiError
 
 
 def n_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use: by its affinity, and by the quota of its container."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min(cores, _quota(CGROUP) or cores))
+
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def _quota(cgroup: Path) -> int:
+    """Return how many cores' time a container may use, rounded up; 0 where it has no limit, or the system no groups."""
+    with suppress(OSError, ValueError):  # version 2: microseconds that may be used, and of how many
+        used, of = (cgroup / "cpu.max").read_text().split()
+        return 0 if used == "max" else math.ceil(int(used) / int(of))
+    with suppress(OSError, ValueError):  # version 1
+        used, of = (
+            (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+        )
+        return max(0, math.ceil(int(used) / int(of)))
+    return 0
 
 
 def end_with_parent() -> None:

@@ -18,6 +18,7 @@ from maxi.reports import figures
 from maxi.run import Run, contents, made_from
 from maxi.text.names import same
 
+LEAST = 0.05  # how much a part counts that is called used
 N_SHARES = 30  # names whose shares the report shows
 
 
@@ -80,9 +81,10 @@ def lines_of(facts: dict[str, Any]) -> Iterator[str]:
     )
     before, after = facts["calibration"]
     yield f"calibration error: {before:.1f} points before, {after:.1f} after"
-    yield "used: temperature" + "".join(f", {part}" for part in facts["parts"])
-    if facts["left_out"]:
-        yield f"left out, because held-out answers became less likely: {', '.join(facts['left_out'])}"
+    used = {part: share for part, share in facts["parts"].items() if share >= LEAST}
+    yield "used: temperature" + "".join(f", {part} ({share:.0%})" for part, share in used.items())
+    if left_out := facts["parts"].keys() - used:
+        yield f"left out, because held-out answers become less likely: {', '.join(sorted(left_out))}"
     if facts["wrong"]:
         yield f"about {100 * facts['wrong']:.0f} % of the answers seem to be wrong"
     for by, rate in facts.get("judges", {}).items():

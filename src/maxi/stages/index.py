@@ -191,8 +191,8 @@ def index_videos(
                 skip(file, answer)
                 continue
             assert isinstance(answer, Probe)
-            rows = {part.cut: segments(content, answer, part) for part in file.parts}
-            for part in file.parts:
+            rows = {part.cut: segments(content, answer, part) for part in file.asked}
+            for part in file.asked:
                 if not rows[part.cut]:
                     what = f"has no frame at {part.cut} seconds, it ends at {answer.times[-1]:.1f}"
                     skip(file, MaxiError(what))
@@ -237,7 +237,7 @@ class File(NamedTuple):
     path: str
     n_bytes: int
     changed: int
-    parts: list[Part]
+    asked: list[Part]
 
     def own(self, video: Video, label: str | None) -> Video:
         """Return a video that was found before as one of this file."""
@@ -250,11 +250,11 @@ class File(NamedTuple):
 
         Of windows the first one is noted last, so that they are whole where it is there.
         """
-        if rows is None or any(part.cut not in rows for part in self.parts):
+        if rows is None or any(part.cut not in rows for part in self.asked):
             return None
-        if any(part.seconds and rows[part.cut][0].first != 0 for part in self.parts):
+        if any(part.seconds and rows[part.cut][0].first != 0 for part in self.asked):
             return None
-        return [self.own(video, part.label) for part in self.parts for video in rows[part.cut]]
+        return [self.own(video, part.label) for part in self.asked for video in rows[part.cut]]
 
 
 def _files(sources: Sequence[Source], segment: float) -> list[File]:
@@ -279,7 +279,7 @@ def _files(sources: Sequence[Source], segment: float) -> list[File]:
             part = Part(source.label, f"{segment:g}", seconds=segment)
         else:
             part = Part(source.label)
-        files[key].parts.append(part)
+        files[key].asked.append(part)
     return list(files.values())
 
 

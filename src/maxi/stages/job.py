@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from maxi.errors import MaxiError
 from maxi.files import write_text
 from maxi.models.load import saved_spec
 from maxi.models.video_clip import VideoCLIP, load_model
+from maxi.processes import n_cores
 from maxi.progress import Progress, bar, silent
 from maxi.records import Skipped, Video
 from maxi.run import Run, lock
@@ -133,7 +133,7 @@ def load_to_resume(
 
 def n_workers(config: Config) -> int:
     """Return the number of processes that decode, and of threads that read or write the cache."""
-    return config.workers or min(8, os.cpu_count() or 1)
+    return config.workers or min(8, n_cores())
 
 
 def fresh_model(config: Config, saved: str | None = None) -> VideoCLIP:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from maxi.config import TrainConfig
 from maxi.memory import peak_memory
+from maxi.processes import n_cores
 from maxi.run import Run
 from maxi.stages.bag import made_bags
 from maxi.stages.inputs import bag_videos
@@ -101,7 +102,7 @@ def plan_run(job: Job, *, tflops: float | None = None) -> dict[str, Any]:
         "train": config.train.model_dump(mode="json"),
         "rounds": config.match.rounds,
         "torch": torch.__version__,
-        "cores": os.cpu_count(),
+        "cores": n_cores(),
         "threads": torch.get_num_threads(),
         "load": round(load, 1),
     }

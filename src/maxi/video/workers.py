@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from maxi.errors import MaxiError, UnfinishedError
 from maxi.memory import is_stopped, peak_memory, total_memory
+from maxi.processes import n_cores
 from maxi.records import Video
 from maxi.video.decode import Probe, check_indices
 from maxi.video.preview import Span
@@ -85,7 +86,7 @@ class Decoder:
     def __init__(
         self, n_workers: int | None = None, deadline: float = 60.0, *, max_tasks: int = 500
     ) -> None:
-        n_workers = n_workers or min(8, os.cpu_count() or 1)
+        n_workers = n_workers or min(8, n_cores())
         budget = (total_memory() or 4 * MOST_MEMORY) // 2
         share = budget // 2 // n_workers
         self._workers = [_Worker(deadline, max_tasks, share) for _ in range(n_workers)]
