@@ -115,8 +115,8 @@ def _corrected(job: Job, known: Known, answers: Answers, told: set[str]) -> list
     the videos whose answers may be used.
     """
     refined = method.refine(known.z_v, known.z_l, known.tau, answers, seed=job.config.seed)
-    assert refined is not None
-    shares = soft(refined.linear.compare(known.z_v))
+    shares = soft(refined.linear.compare(known.z_v)) if refined else None
+    limit = refined.limit if refined else None
     nearest = (known.z_v @ known.z_l.T).max(1)
     places = {video.id: place for place, video in enumerate(known.videos)}
     listed = {same(name): name for name in known.names}
@@ -129,11 +129,11 @@ def _corrected(job: Job, known: Known, answers: Answers, told: set[str]) -> list
             name, kept = listed.get(same(row["answer"]), row["answer"]), True
         elif kind == "none":
             kept = False
-        elif place is not None:
+        elif place is not None and shares is not None:  # a part of few answers tells of these alone
             best = int(shares[place].argmax())
             if shares[place, best] >= SURE:
                 name, kept = known.names[best], True
-            if refined.limit is not None and nearest[place] < refined.limit:
+            if limit is not None and nearest[place] < limit:
                 kept = False
         if (name, kept) == (match.name, match.kept):
             matches.append(match)
