@@ -32,7 +32,7 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
         "objective",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("memory", "step", "scaling", "savings")
+            for name in ("memory", "step", "scaling", "savings", "windows")
         ),
     ],
     indirect=True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,13 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.errors import MaxiError
+from maxi.method.classification import Classifier
+from maxi.models.video_clip import load_model
 from maxi.progress import silent
 from maxi.records import Bag, Journal, Match, Video, read_jsonl
 from maxi.run import Run
 from maxi.stages.index import index_videos
-from maxi.video.decode import decode_frames, probe
+from maxi.video.decode import Probe, decode_frames, probe
 from maxi.video.sources import Source, list_videos
 from maxi.video.timing import between
 from maxi.video.workers import Decoder, Request
@@ -98,6 +102,34 @@ def test_frames_are_the_same_from_a_keyframe_on(film: Path) -> None:
         assert np.array_equal(decode_frames(film, wanted, (index, stamp)), whole)
         # A stamp that no frame has is noticed, and the file is decoded from its beginning.
         assert np.array_equal(decode_frames(film, wanted, (index, stamp + 1)), whole)
+
+
+def test_windows_are_classified_without_a_decode_from_the_beginning(
+    film: Path, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(f"clip:{tiny_clip}")
+    with Decoder(1) as decoder:
+        classifier = Classifier(model, ["leaping", "running"], n_frames=2)
+        together = list(classifier.windows(str(film), decoder, 1.0))
+        monkeypatch.setattr("maxi.method.classification.FRAMES_AT_ONCE", 1)
+        monkeypatch.setattr("maxi.video.decode.Probe.entry", noted := Noted(Probe.entry))
+        assert list(classifier.windows(str(film), decoder, 1.0)) == together
+    assert len(noted.returned) == 6
+    assert all(noted.returned[1:])
+
+
+class Noted:
+    """A method that notes what it returns."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method, self.returned = method, []  # type: ignore[var-annotated]
+
+    def __get__(self, owner: object, kind: type) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self.returned.append(self.method(owner, *arguments))
+            return self.returned[-1]
+
+        return call
 
 
 @pytest.mark.parametrize("name", ["film.avi", "film.ts", "film.gif"])

@@ -125,7 +125,8 @@ class Classifier:
                 for start, end in (window.frames for window in group)
                 for index in centre_indices(end - start, self.n_frames)
             ]
-            frames = decoder.one(Request(path, tuple(indices)))
+            # Each group begins at a keyframe, so that a long file is not decoded from its beginning for each.
+            frames = decoder.one(Request(path, tuple(indices), probe.entry(min(indices))))
             assert isinstance(frames, np.ndarray)
             for window, clip in zip(group, np.split(frames, len(group)), strict=True):
                 yield self._predict(path, clip, window)

@@ -9,9 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
+from typing import NamedTuple, TypeVar
 
 from maxi.errors import MaxiError, some
 from maxi.files import digest, write_text
@@ -293,6 +291,7 @@ def segments(content: str, probe: Probe, part: Part) -> list[Video]:
     else:
         window = between(probe.times, part.start, part.end)
         windows = [window] if window else []
+    entries = [probe.entry(window.frames[0]) or (None, None) for window in windows]
     return [
         Video(
             f"{content}@{window.start:.3f}-{window.end:.3f}",
@@ -305,19 +304,11 @@ def segments(content: str, probe: Probe, part: Part) -> list[Video]:
             start=round(window.start, 3),
             end=round(window.end, 3),
             first=window.frames[0],
-            **_entry(probe, window.frames[0]),
+            key=key,
+            stamp=stamp,
         )
-        for window in windows
+        for window, (key, stamp) in zip(windows, entries, strict=True)
     ]
-
-
-def _entry(probe: Probe, first: int) -> dict[str, Any]:
-    """Return the last keyframe at or before a frame, from which on the file can be decoded."""
-    place = int(np.searchsorted(probe.keys[:, 0], first, side="right")) - 1
-    if place < 1:  # the first one is the beginning
-        return {}
-    key, stamp = probe.keys[place].tolist()
-    return {"key": key, "stamp": stamp}
 
 
 Kept = TypeVar("Kept", bound=Hashable)

@@ -66,6 +66,14 @@ class Probe:
     times: NDArray[np.float64] = field(default_factory=_no_times, repr=False, compare=False)
     keys: NDArray[np.int64] = field(default_factory=_no_keys, repr=False, compare=False)
 
+    def entry(self, first: int) -> tuple[int, int] | None:
+        """Return the last of `keys` at or before a frame; None where decoding must begin at the first frame."""
+        place = int(np.searchsorted(self.keys[:, 0], first, side="right")) - 1
+        if place < 1:  # the first key is the first frame
+            return None
+        index, stamp = self.keys[place].tolist()
+        return index, stamp
+
 
 def probe(path: str | Path) -> Probe:
     """Decode the whole file once and return what is in it.
