@@ -6,7 +6,7 @@ For each seed and regime a model is adapted without labels, as `maxi study colle
 videos of its names, and one of names that it never saw, both in the regime, are judged by a simulated judge. He errs in
 0, 15 or 30 % of the clips, and `maxi refine` learns from that. Measured are videos that were not judged and show a
 listed name. The control deals the answers out to other videos. The same line again goes on after a break. FOLDER gets
-answers.json; the table goes to stdout.
+answers.json and answers.svg; the table goes to stdout.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,12 +177,35 @@ def gain(rows: list[dict[str, Any]], n: int, error: float, control: bool) -> str
     ]
     if len(gains) < 2:
         return f"{gains[0]:+.1f}"
-    mean, low, high = mean_interval(gains)
-    return with_interval(mean, (low, high))
+    middle, low, high = mean_interval(gains)
+    return with_interval(middle, (low, high))
+
+
+def draw_curves(records: list[dict[str, Any]], file: Path) -> None:
+    """Draw the mean gain of the adapted model on names that it never saw over the number of answers, as an SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "maxi"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for world, mark in zip(REGIMES, "osD^v*", strict=True):
+        means = [0.0]
+        for n in NUMBERS:
+            rows = [r for r in records if (r["world"], r["n"], r["error"]) == (world, n, 0.0)]
+            chosen = [r for r in rows if (r["split"], r["model"]) == ("unseen", "adapted")]
+            means.append(mean([r["after"] - r["before"] for r in chosen if not r["control"]]))
+        axes.plot([0, *NUMBERS], means, marker=mark, label=world)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(xlabel="answers", ylabel="gain, points", xticks=[0, *NUMBERS])
+    axes.legend(frameon=False)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def main() -> None:
-    """Measure all seeds, and print the table."""
+    """Measure all seeds, print the table, and draw the curves."""
     out, seeds = Path(sys.argv[1]), [int(word) for word in sys.argv[2:]]
     path = out / "answers.json"
     records = read_json(path) if path.is_file() else []
@@ -190,8 +214,10 @@ def main() -> None:
             if not any((r["seed"], r["world"]) == (seed, world) for r in records):
                 records += measure(out / f"seed-{seed}", seed, world)
                 write_json(path, records)
-    for line in table([r for r in records if r["seed"] in seeds]):
+    chosen = [r for r in records if r["seed"] in seeds]
+    for line in table(chosen):
         sys.stdout.write(line + "\n")
+    draw_curves(chosen, out / "answers.svg")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ from maxi.errors import MaxiError
 from maxi.records import Video, read_jsonl, write_jsonl
 from maxi.run import Run
 from maxi.stages.asking import weights_of
-from maxi.stages.judgements import add, error_rates, import_judgements, judged
+from maxi.stages.judgements import (
+    add,
+    error_rates,
+    import_judgements,
+    judged,
+    last_of_person,
+)
 from test_adapt import run_adapt, settings
 
 
@@ -164,6 +170,17 @@ def test_annotations_of_label_studio_are_imported(run: Run, tmp_path: Path) -> N
         ("v0", "name", "running"),
         ("v1", "unsure", ""),
     ]
+
+
+def test_the_last_answer_of_a_person_is_found(run: Run) -> None:
+    assert last_of_person(run) == ""
+    add(run, [answer("v0", "none"), answer("v1", "none"), answer("v0", name="running")])
+    add(run, [answer("v2", "none") | {"by": "openai:some"}])
+    assert last_of_person(run) == "v0"
+    add(run, [answer("v0", "undo")])
+    assert last_of_person(run) == "v1"
+    add(run, [answer("v1", "undo")])
+    assert last_of_person(run) == ""
 
 
 def test_the_errors_of_a_model_are_measured_where_a_person_judged_too(run: Run) -> None:

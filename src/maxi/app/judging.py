@@ -13,7 +13,7 @@ from maxi.errors import MaxiError
 from maxi.method.refinement import FEWEST
 from maxi.records import Video
 from maxi.stages.asking import estimate, to_ask, undecided, weights_of
-from maxi.stages.judgements import add, is_model, judged
+from maxi.stages.judgements import add, judged, last_of_person
 
 AHEAD = 4  # videos that the page is told of: the one that is shown, and three to be loaded before
 KEYS = 9  # names with a key of their own
@@ -55,9 +55,7 @@ def answer(desk: Desk, data: Answered) -> dict[str, Any]:
 def undo(desk: Desk, data: Shown) -> dict[str, Any]:
     """Take the last answer of a person back, and return the next videos, of which that one is the first."""
     with desk.busy:
-        last = next(
-            (v for v, row in reversed(_in_order(desk).items()) if not is_model(row["by"])), ""
-        )
+        last = last_of_person(desk.run)
         if last:
             add(desk.run, [{"video": last, "kind": "undo"}])
     return shown(desk, data, first=last)
@@ -88,11 +86,6 @@ def shown(desk: Desk, data: Shown, first: str = "") -> dict[str, Any]:
         "fewest": FEWEST,
         "problem": problem,
     }
-
-
-def _in_order(desk: Desk) -> dict[str, dict[str, Any]]:
-    """Return the judgements that hold, in the order of their last rows."""
-    return dict(sorted(judged(desk.run).items(), key=lambda pair: pair[1].get("at", "")))
 
 
 def _left(desk: Desk) -> list[Video]:

@@ -41,6 +41,13 @@ def judged_by(run: Run, by: str) -> dict[str, dict[str, Any]]:
     return _last(row for row in _rows(run) if row["by"] == by)
 
 
+def last_of_person(run: Run) -> str:
+    """Return the id of the video that a person answered last, of the answers that hold; empty where there is none."""
+    holds = judged(run)
+    answered = (row["video"] for row in reversed(_rows(run)) if not is_model(row["by"]))
+    return next((v for v in answered if v in holds and not is_model(holds[v]["by"])), "")
+
+
 def _rows(run: Run) -> list[dict[str, Any]]:
     """Return all judgements; what a hand-written row may leave out is filled in."""
     usual = {"answer": "", "by": "person"}
