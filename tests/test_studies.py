@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,17 @@ from click.testing import CliRunner
 
 from maxi.cli import main
 from maxi.errors import MaxiError
+from maxi.method.shares import read_shares
 from maxi.progress import silent
 from maxi.records import Match, Video
+from maxi.run import Run
 from maxi.settings import changed, load_config
+from maxi.studies import training
 from maxi.studies.collection import Sizes, Split
 from maxi.studies.outcome import difference, sentences, summary, table, warned
 from maxi.studies.replacements import permuted_names, true_matches
 from maxi.studies.run import run_studies
-from maxi.studies.study import Claim, Row, Study
+from maxi.studies.study import STATED, Claim, Row, Study
 from maxi.studies.table import STUDIES
 
 TINY = Sizes(pool=48, unseen=32, known=24)
@@ -266,3 +270,15 @@ def test_claims_on_videos_that_were_not_measured_are_left_out() -> None:
     study = Study("Which?", "", {"a": Row()}, [Claim("a", "frozen", "unseen far")])
     records = [record(row, "0110") for row in ("frozen", "a")]
     assert sentences(study, records) == []
+
+
+def test_stated_shares_are_the_true_ones(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    run.actions.write_text("leaping\nrunning\nwaving\n")
+    truth = {"v1": "leaping", "v2": "leaping", "v3": "running", "v4": "something else"}
+    collection: Any = SimpleNamespace(run=run, truth=truth)
+    settings = training._settings(Row({"match.shares": STATED, "match.tau": 0.1}), collection)
+    assert settings["match.tau"] == 0.1
+    shares = read_shares(Path(settings["match.shares"]), ["leaping", "running", "waving"])
+    assert shares.tolist() == pytest.approx([2 / 3, 1 / 3, 0])

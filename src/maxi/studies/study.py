@@ -35,6 +35,10 @@ class Seen(NamedTuple):
     tau: float
 
 
+STATED = "stated"
+"""As `match.shares` of a row: a user states the true shares of the names."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A way to train: the settings that differ, by their full names, and a function that replaces the matches.

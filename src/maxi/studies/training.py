@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from maxi.baselines.training import DONE
 from maxi.config import Config
 from maxi.documents import Record, read_document
 from maxi.errors import MaxiError
-from maxi.files import digest
+from maxi.files import digest, write_text
 from maxi.models.load import saved_spec
 from maxi.processes import call_apart, n_cores
 from maxi.progress import Progress, silent, under
@@ -33,7 +34,8 @@ from maxi.stages.match import match_run
 from maxi.stages.rounds import earlier_rounds
 from maxi.stages.train import train_run
 from maxi.studies.collection import Collection
-from maxi.studies.study import Row, Study
+from maxi.studies.study import STATED, Row, Study
+from maxi.video.sources import read_names
 
 
 class TrainedRow(NamedTuple):
@@ -109,7 +111,7 @@ def train_row(
 
     Raises MaxiError when a row needs true names that nobody knows.
     """
-    own = changed(config, row.settings)
+    own = changed(config, _settings(row, collection))
     if (row.matches or row.baseline or row.shots) and not collection.truth:
         raise MaxiError(
             f"the row {name!r} needs the true names of the videos; give them in a csv with path and label"
@@ -143,6 +145,17 @@ def train_row(
             stage(job)
         train_run(job, control=row.control)
     return TrainedRow(own, run, _matching(run, collection))
+
+
+def _settings(row: Row, collection: Collection) -> dict[str, Any]:
+    """Return the settings of a row; where shares of names are to be stated, the true ones are, in a file."""
+    if row.settings.get("match.shares") != STATED:
+        return dict(row.settings)
+    path = collection.run.folder.parent / "shares.txt"
+    counts = Counter(collection.truth.values())
+    names = read_names(collection.run.actions)
+    write_text(path, (f"{name}\t{counts[name]}\n" for name in names))
+    return {**row.settings, "match.shares": str(path)}
 
 
 def _train_shots(
