@@ -69,8 +69,10 @@ class Chat:
         A reply is taken from disk where the same was asked before; "" stands for none, where the model says nothing or
         refuses by protocol. When the reader goes away, as after Ctrl-C, what is under way is given up at once.
         """
-        loop = self._loop
-        futures = [asyncio.run_coroutine_threadsafe(self._reply(q), loop) for q in questions]
+        loop, failed = self._loop, threading.Event()
+        futures = [
+            asyncio.run_coroutine_threadsafe(self._in_turn(q, failed), loop) for q in questions
+        ]
         try:
             for future in futures:
                 yield future.result()
@@ -126,20 +128,33 @@ class Chat:
         threading.Thread(target=loop.run_forever, name="maxi-chat", daemon=True).start()
         return loop
 
+    async def _in_turn(self, question: Question, failed: threading.Event) -> str:
+        """Return a reply when there is room for the question; none is begun after another one has failed.
+
+        That is decided here, on the loop's own thread: the reader may learn of a failure later, and each call is paid.
+        """
+        async with self._room:
+            if failed.is_set():
+                raise asyncio.CancelledError
+            try:
+                return await self._reply(question)
+            except BaseException:
+                failed.set()
+                raise
+
     async def _reply(self, question: Question) -> str:
         """Return a reply from disk, or ask for it; others with the same question, also in other processes, wait."""
-        async with self._room:
-            while (kept := self._kept.find(question)) is None:
-                give_up = self._kept.claim(question)
-                if give_up is None:
-                    await asyncio.sleep(POLL)
-                    continue
-                try:
-                    if (kept := self._kept.find(question)) is None:
-                        kept = await self._ask(question)
-                finally:
-                    give_up()
-                break
+        while (kept := self._kept.find(question)) is None:
+            give_up = self._kept.claim(question)
+            if give_up is None:
+                await asyncio.sleep(POLL)
+                continue
+            try:
+                if (kept := self._kept.find(question)) is None:
+                    kept = await self._ask(question)
+            finally:
+                give_up()
+            break
         return kept
 
     async def _ask(self, question: Question) -> str:
