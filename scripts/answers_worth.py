@@ -199,7 +199,7 @@ def draw_curves(records: list[dict[str, Any]], file: Path) -> None:
         axes.plot([0, *NUMBERS], means, marker=mark, label=world)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="answers", ylabel="gain, points", xticks=[0, *NUMBERS])
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
 
