@@ -11,13 +11,13 @@ from maxi.method.mixture import Answers, believed
 from maxi.method.refinement import (
     FALSE_NONE,
     Refined,
-    believed_weights,
     calibration_error,
     concentration,
     conformal,
     refine,
     shares_with_limits,
     warmth,
+    weights_of_fits,
 )
 
 K, D, N = 8, 24, 400
@@ -64,18 +64,19 @@ def test_forty_answers_help_the_videos_that_were_not_answered(shares: np.ndarray
     before = float(((z_v @ z_l.T)[rest].argmax(1) == y[rest]).mean())
     assert right(refined, z_v, y, rest) > before + 0.05
     assert refined.held_out.shape == (40, K)
-    assert set(refined.belief) == {"shares", "head"}
-    assert all(0 <= share <= 1 for share in refined.belief.values())
+    assert set(refined.parts) == {"shares", "head"}
+    assert all(0 <= share <= 1 for share in refined.parts.values())
+    assert list(refined.fits) == ["text alone", "shares", "shares and head"]
     again = refine(z_v, z_l, TAU, answers)
     assert again is not None
     assert (again.linear.slopes == refined.linear.slopes).all()
 
 
 def test_fits_count_as_far_as_they_foretell_answers() -> None:
-    weights = believed_weights([-2.0, -1.0, -1.0], 40)
+    weights = weights_of_fits([-2.0, -1.0, -1.0], 40)
     assert sum(weights) == pytest.approx(1)
     assert weights[1] == weights[2] > 0.499
-    assert believed_weights([-2.0, -1.99], 10)[1] == pytest.approx(1 / (1 + np.exp(-0.05)))
+    assert weights_of_fits([-2.0, -1.99], 10)[1] == pytest.approx(1 / (1 + np.exp(-0.05)))
 
 
 def test_few_answers_teach_nothing() -> None:

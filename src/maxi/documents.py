@@ -170,6 +170,7 @@ class Refinement(Document):
     prompt: str
     tau: Annotated[float, Field(gt=0)]
     parts: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    fits: dict[str, Percent]
     limit: float | None
     wrong: float
     shares: list[Estimated]

@@ -60,12 +60,9 @@ class Answers(NamedTuple):
 
     def shares_wrong(self) -> Reals:
         """Return the probability of each answer to be wrong (A,)."""
-        wrong = np.full(len(self.videos), self.wrong)
-        return (
-            wrong
-            if self.measured is None
-            else np.where(np.isnan(self.measured), wrong, self.measured)
-        )
+        if self.measured is None:
+            return np.full(len(self.videos), self.wrong)
+        return np.where(np.isnan(self.measured), self.wrong, self.measured)
 
 
 def fit(
@@ -85,7 +82,7 @@ def fit(
     weight = min(1.0, DIRECTIONS / width)
     text = z_l.T.astype(np.float64) / tau
     mean = z_v.mean(0, dtype=np.float64)
-    moment = sum(part.T @ part.astype(np.float64) for part in chunks(z_v, n_names))
+    moment = sum((part.T @ part).astype(np.float64) for part in chunks(z_v, n_names))
     if answers:
         some = z_v[answers.videos].astype(np.float64)
         n, moment = n + (HEAVY - 1) * len(some), moment + (HEAVY - 1) * some.T @ some
@@ -115,11 +112,16 @@ def _expected(z_v: Array, slopes: Reals, offsets: Reals) -> tuple[Reals, Reals]:
     """Return how many videos show each name (K,), and the sums of their embeddings (K, D), by soft matches."""
     counts = np.zeros(len(offsets))
     sums = np.zeros((len(offsets), z_v.shape[1]))
-    in_short = slopes.astype(np.float32)
+    # In float32, in place: with many names and videos this is most of the time of a fit.
+    in_short, balance = slopes.astype(np.float32), offsets.astype(np.float32)
     for part in chunks(z_v, len(offsets)):
-        shares = soft(part @ in_short + offsets)
-        counts += shares.sum(0)
-        sums += shares.astype(np.float32).T @ part
+        shares = part @ in_short
+        shares += balance
+        shares -= shares.max(1, keepdims=True)
+        np.exp(shares, out=shares)
+        shares /= shares.sum(1, keepdims=True)
+        counts += shares.sum(0, dtype=np.float64)
+        sums += shares.T @ part
     return counts, sums
 
 

@@ -8,7 +8,7 @@ answers more likely.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ WRONG = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # shares of wrong answ
 RARE = 5.0  # how much rarer the larger ones are beforehand, as so many right answers
 MIDDLE, WIDTH = 2.0, 1.5  # of the logarithm of the concentration of shares, beforehand
 TINY = 1e-300
-COUNTS = 0.5  # of a held-out answer in the weights of fits; chosen on the videos of seeds 0 and 1
+COUNTS = 0.5  # of a held-out answer in the weights of fits; chosen on the videos of seed 0 and of a part of seed 1
 FALSE_NONE = 0.1  # share of the videos of listed names that may fall below the limit for none
 SETS: tuple[tuple[str, ...], ...] = ((), ("shares",), ("shares", "head"))
 """The parts that are tried; the temperature is always found, since it changes no answer."""
@@ -36,8 +36,9 @@ SETS: tuple[tuple[str, ...], ...] = ((), ("shares",), ("shares", "head"))
 class Refined(NamedTuple):
     """A refinement of the names that it was fitted for.
 
-    `linear` gives logits at the temperature 1; `tau` is that of cosines of other names. `belief` says how much each
-    part counts, from 0 to 1: the fits with and without it are averaged by what they make of held-out answers.
+    `linear` gives logits at the temperature 1; `tau` is that of cosines of other names. `parts` says how much each
+    part counts, from 0 to 1: the fits with and without it are averaged by what they make of held-out answers. `fits`
+    says of how many percent of these each fit alone is right.
     `held_out` are the logits of the answered videos (A, K) by fits without them. `shares` are those of the names in the
     collection with their 95 % limits (K, 3), `wrong` is the share of wrong answers, and `limit` the best cosine below
     which a video shows none of the names, None with too few answers.
@@ -45,7 +46,8 @@ class Refined(NamedTuple):
 
     linear: Linear
     tau: float
-    belief: dict[str, float]
+    parts: dict[str, float]
+    fits: dict[str, float]
     held_out: Array
     shares: Reals
     wrong: float
@@ -64,41 +66,60 @@ def refine(
     cosines = z_v[answers.videos] @ z_l.T
     usual, wrong = warmth(cosines, answers, tau)
     answers = answers._replace(wrong=wrong)
-    folds = generator("folds", seed).permutation(len(answers.videos)) % FOLDS
-    tried: list[tuple[float, Array, float]] = []
-    for parts in SETS:
-        logits = np.empty(cosines.shape, dtype=np.float32)
-        for fold in range(FOLDS):
-            linear = _fitted(z_v, z_l, usual, answers.part(folds != fold), parts)
-            logits[folds == fold] = linear.compare(z_v[answers.videos[folds == fold]])
-        last, wrong = warmth(logits, answers, 1.0)
-        found = likelihood(logits / last, answers._replace(wrong=wrong))
-        tried.append((found, logits / np.float32(last), last))
-    weights = believed_weights([found for found, _, _ in tried], len(answers.videos))
-    mixed = sum(weight * logits for weight, (_, logits, _) in zip(weights, tried, strict=True))
-    last, wrong = warmth(np.asarray(mixed), answers, 1.0)
-    fits = [
-        (weight / own / last, _fitted(z_v, z_l, usual, answers, parts))
-        for weight, parts, (_, _, own) in zip(weights, SETS, tried, strict=True)
-    ]
-    belief = {
-        part: sum(w for w, of in zip(weights, SETS, strict=True) if part in of) for part in SETS[-1]
-    }
+    fits = [_cross_fitted(z_v, z_l, usual, answers, parts, seed) for parts in SETS]
+    weights = weights_of_fits([one.likelihood for one in fits], len(answers.videos))
+
+    def averaged(arrays: Iterable[Array]) -> Array:
+        pairs = zip(weights, arrays, strict=True)
+        return np.asarray(sum(np.float32(weight) * array for weight, array in pairs))
+
+    held_out = averaged(one.held_out for one in fits)
+    last, wrong = warmth(held_out, answers, 1.0)
+    slopes, offsets = (averaged(parts) for parts in zip(*(one.linear for one in fits), strict=True))
+    of_sets = list(zip(weights, SETS, strict=True))
     return Refined(
-        Linear(
-            np.asarray(sum(np.float32(share) * fit.slopes for share, fit in fits)),
-            np.asarray(sum(np.float32(share) * fit.offsets for share, fit in fits)),
-        ),
-        usual * tried[0][2],
-        belief,
-        np.asarray(mixed / np.float32(last)),
+        Linear(slopes / np.float32(last), offsets / np.float32(last)),
+        usual * fits[0].warmth,
+        {part: sum(weight for weight, of in of_sets if part in of) for part in SETS[-1]},
+        {" and ".join(of) or "text alone": one.right for of, one in zip(SETS, fits, strict=True)},
+        held_out / np.float32(last),
         shares_with_limits(_counts(cosines / usual, answers)),
         wrong,
         conformal(cosines.max(1)),
     )
 
 
-def believed_weights(likelihoods: Sequence[float], n: int) -> list[float]:
+class _Fit(NamedTuple):
+    """A fit to all answers, its logits of them by fits without them (A, K), and how good these are.
+
+    Both are at the temperature 1; `warmth` is what the logits were divided by. `right` is in percent.
+    """
+
+    linear: Linear
+    held_out: Array
+    warmth: float
+    likelihood: float
+    right: float
+
+
+def _cross_fitted(
+    z_v: Array, z_l: Array, usual: float, answers: Answers, parts: Sequence[str], seed: int
+) -> _Fit:
+    folds = generator("folds", seed).permutation(len(answers.videos)) % FOLDS
+    logits = np.empty((len(answers.videos), len(z_l)), dtype=np.float32)
+    for fold in range(FOLDS):
+        without = _fitted(z_v, z_l, usual, answers.part(folds != fold), parts)
+        logits[folds == fold] = without.compare(z_v[answers.videos[folds == fold]])
+    last, wrong = warmth(logits, answers, 1.0)
+    logits /= np.float32(last)
+    found = likelihood(logits, answers._replace(wrong=wrong))
+    right = 100 * float(np.average(logits.argmax(1) == answers.names, weights=answers.weights))
+    whole = _fitted(z_v, z_l, usual, answers, parts)
+    linear = Linear(*(array / np.float32(last) for array in whole))
+    return _Fit(linear, logits, last, found, right)
+
+
+def weights_of_fits(likelihoods: Sequence[float], n: int) -> list[float]:
     """Return the weights of several fits, which add up to 1, from the mean log-likelihood of `n` held-out answers.
 
     They are as probabilities after the answers, of which each counts by `COUNTS`: to choose the best fit alone would

@@ -83,6 +83,8 @@ def lines_of(facts: dict[str, Any]) -> Iterator[str]:
     yield f"calibration error: {before:.1f} points before, {after:.1f} after"
     used = {part: share for part, share in facts["parts"].items() if share >= LEAST}
     yield "used: temperature" + "".join(f", {part} ({share:.0%})" for part, share in used.items())
+    each = ", ".join(f"{fit} {right:.1f} %" for fit, right in facts["fits"].items())
+    yield f"held-out answers that each fit alone gets right: {each}"
     if left_out := facts["parts"].keys() - used:
         yield f"left out, because held-out answers become less likely: {', '.join(sorted(left_out))}"
     if facts["wrong"]:

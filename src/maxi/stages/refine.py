@@ -39,16 +39,21 @@ def refine_run(job: Job) -> dict[str, Any]:
     if refined is None:
         raise too_few(run, len(answers.videos))
     of_none = [i for i, video in enumerate(videos) if rows.get(video.id, {}).get("kind") == "none"]
+    before = z_v[answers.videos] @ z_l.T / sample.tau
+    logits = before, refined.held_out
     facts = {
         "weights": sample.weights,
         "names": list(names),
         "prompt": config.eval.prompt,
         "tau": refined.tau,
-        "parts": {part: round(share, 3) for part, share in refined.belief.items()},
+        "parts": {part: round(share, 3) for part, share in refined.parts.items()},
+        "fits": {fit: round(right, 1) for fit, right in refined.fits.items()},
         "limit": refined.limit,
         "wrong": refined.wrong,
         "shares": [[round(float(x), 4) for x in row] for row in refined.shares],
-        **_figures(z_v[answers.videos] @ z_l.T / sample.tau, refined.held_out, answers),
+        **compared(before, refined.held_out, answers),
+        "calibration": [method.calibration_error(x, answers.names) for x in logits],
+        "reliability": [method.reliability(x, answers.names, BINS) for x in logits],
         "estimate": estimate(rows, weights, sample, names),
         "n_none": len(of_none),
         "n_none_found": _n_below(z_v[of_none] @ z_l.T, refined.limit),
@@ -112,9 +117,9 @@ def measured_errors(run: Run) -> dict[str, float]:
     }
 
 
-def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
-    """Return how well the answered videos are recognised before, and after by fits that did not know their answers."""
-    was, now = (logits.argmax(1) == answers.names for logits in (before, after))
+def compared(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
+    """Return how many percent of the answered videos are recognised by scores (A, K) before and after, and the gain."""
+    was, now = (scores.argmax(1) == answers.names for scores in (before, after))
     gain, low, high = difference(now, was, answers.weights)
     return {
         "n": len(answers.videos),
@@ -122,8 +127,6 @@ def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[st
         "after": accuracy(now, answers.weights)[0],
         "gain": gain,
         "interval": [low, high],
-        "calibration": [method.calibration_error(x, answers.names) for x in (before, after)],
-        "reliability": [method.reliability(x, answers.names, BINS) for x in (before, after)],
     }
 
 

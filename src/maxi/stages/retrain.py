@@ -12,7 +12,6 @@ import numpy as np
 from maxi.errors import MaxiError
 from maxi.files import write_json
 from maxi.method import refinement as method
-from maxi.method.asking import accuracy, difference
 from maxi.method.metrics import with_interval
 from maxi.method.mixture import Answers
 from maxi.method.shares import soft
@@ -30,7 +29,7 @@ from maxi.stages.evaluate import evaluate_run
 from maxi.stages.expand import expand_run
 from maxi.stages.job import Job, open_job
 from maxi.stages.judgements import judged
-from maxi.stages.refine import answers_of, measured_errors, too_few
+from maxi.stages.refine import answers_of, compared, measured_errors, too_few
 from maxi.stages.report import report_run
 from maxi.stages.train import train_run
 from maxi.text.names import same
@@ -70,7 +69,7 @@ def retrain_run(job: Job, folds: int = 2) -> dict[str, Any]:
     facts: dict[str, Any] = {"matches": _counts(made, job.run), "folds": folds}
     if folds:
         before = known.z_v[known.answers.videos] @ known.z_l.T
-        facts |= _figures(before, held_out, known.answers)
+        facts |= compared(before, held_out, known.answers)
     write_json(made.folder / "retrained.json", facts)
     return facts
 
@@ -163,18 +162,6 @@ def _counts(made: Run, before: Run) -> dict[str, int]:
     return {
         "kept": sum(match.kept for match in new),
         "renamed": sum(match.name != old[match.video].name for match in new),
-    }
-
-
-def _figures(before: np.ndarray, after: np.ndarray, answers: Answers) -> dict[str, Any]:
-    was, now = (cosines.argmax(1) == answers.names for cosines in (before, after))
-    gain, low, high = difference(now, was, answers.weights)
-    return {
-        "n": len(answers.names),
-        "before": accuracy(was, answers.weights)[0],
-        "after": accuracy(now, answers.weights)[0],
-        "gain": gain,
-        "interval": [low, high],
     }
 
 
