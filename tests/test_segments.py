@@ -140,7 +140,7 @@ def test_other_files_are_entered_at_their_beginning_alone(name: str, tmp_path: P
 
 def test_windows_cover_a_file(film: Path, tmp_path: Path) -> None:
     videos = indexed([Source(film)], tmp_path, segment=1.4)
-    assert [v.cut for v in videos] == ["1.4"] * 4
+    assert [v.cut for v in videos] == ["1.400"] * 4
     assert [(v.start, v.end) for v in videos] == [(0, 1.5), (1.5, 3), (3, 4.5), (4.5, 6)]
     assert [number for video in videos for number in numbers(video)] == list(range(N))
 
@@ -169,6 +169,26 @@ def test_a_kill_in_the_middle_of_a_file_loses_no_window(film: Path, tmp_path: Pa
         assert indexed([Source(film)], folder, segment=2) == whole
 
 
+def test_a_file_that_was_done_before_a_kill_is_not_decoded_again(
+    film: Path, tmp_path: Path
+) -> None:
+    whole = indexed([Source(film)], tmp_path, segment=2)
+    asked: list[Request] = []
+    again = indexed([Source(film)], tmp_path, segment=2, counted=asked)  # from the same journal
+    assert (again, asked) == (whole, [])
+
+
+def test_parts_of_nearly_the_same_seconds_are_kept_apart(film: Path, tmp_path: Path) -> None:
+    table = tmp_path / "parts.csv"
+    rows = [
+        f"{film},1.{i},3600000.{i},{i}" for i in range(1, 4)
+    ]  # more digits than a short form has
+    table.write_text("\n".join(["path,start,end,label", *rows]) + "\n")
+    videos = {v.label: v for v in indexed(list_videos(table), tmp_path)}
+    assert {label: v.start for label, v in videos.items()} == {"1": 1.1, "2": 1.2, "3": 1.3}
+    assert {label: v.first for label, v in videos.items()} == {"1": 11, "2": 12, "3": 13}
+
+
 def test_a_file_and_its_parts_may_be_listed_twice(film: Path, tmp_path: Path) -> None:
     part = Source(film, "a", None, 1.0, 2.0)
     videos = indexed([part, part, Source(film), Source(film)], tmp_path)
@@ -185,7 +205,7 @@ def test_bounds_that_are_none_are_told(film: Path, tmp_path: Path, bounds: str) 
 
 
 def test_a_part_behind_the_end_is_told(film: Path, tmp_path: Path) -> None:
-    with pytest.raises(MaxiError, match=r"has no frame at 7-8 seconds, it ends at 6\.0"):
+    with pytest.raises(MaxiError, match=r"has no frame at 7\.000-8\.000 seconds, it ends at 6\.0"):
         indexed([Source(film, None, None, 7.0, 8.0)], tmp_path)
     (last,) = indexed([Source(film, None, None, 5.0, 8.0)], tmp_path / "last")
     assert (last.n_frames, last.end) == (10, 6.0)
@@ -209,6 +229,12 @@ def test_lists_in_the_form_of_kinetics(film: Path, tmp_path: Path) -> None:
         "high jump,-abc_DEF123,2,5,train\nrunning,xyzXYZ00000,1,3,train\nrunning,gone,1,3,train\n"
     )
     cut_out, whole, gone = list_videos(f"{table}:train")
+    with_paths = tmp_path / "paths.csv"
+    with_paths.write_text(
+        f"path,label,time_start,time_end\n{cut_out.path},a,2.0,5.0\n{whole.path},b,2.0,5.0\n"
+    )
+    of_clip, of_whole = list_videos(with_paths)
+    assert (of_clip.start, of_whole.start, of_whole.end) == (None, 2.0, 5.0)
     assert cut_out.path.name == "-abc_DEF123_000002_000005.mp4"
     assert (cut_out.start, cut_out.label) == (None, "high jump")
     assert (whole.path.name, whole.start, whole.end) == ("xyzXYZ00000.mp4", 1.0, 3.0)

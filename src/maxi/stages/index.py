@@ -210,13 +210,17 @@ def listing(sources: Sequence[Source], segment: float = 0.0) -> str:
     entries: list[tuple[object, ...]] = [("segment", segment)] if segment else []
     for source in sources:
         part = () if source.start is None else (source.start, source.end)
-        try:
-            status = source.path.stat()
-            known = status.st_size, status.st_mtime_ns
-        except OSError:
-            known = -1, 0
-        entries.append((str(source.path), source.label, *known, *part))
+        entries.append((str(source.path), source.label, *_state(source.path), *part))
     return digest(entries)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return a file's size and time of change; -1 and 0 where it cannot be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 class Part(NamedTuple):
@@ -261,20 +265,15 @@ def _files(sources: Sequence[Source], segment: float) -> list[File]:
     for source in sources:
         path = os.path.abspath(source.path)
         if path not in files or source.start is None:  # a file may be listed twice
-            try:
-                status = source.path.stat()
-                known = status.st_size, status.st_mtime_ns
-            except OSError:
-                known = -1, 0
             key = path if path not in files else f"{path}\0{len(files)}"
-            files[key] = File(path, *known, [])
+            files[key] = File(path, *_state(source.path), [])
         else:
             key = path
         if source.start is not None and source.end is not None:
-            cut = f"{source.start:g}-{source.end:g}"
-            part = Part(source.label, cut, source.start, source.end)
+            asked = f"{source.start:.3f}-{source.end:.3f}"
+            part = Part(source.label, asked, source.start, source.end)
         elif segment:
-            part = Part(source.label, f"{segment:g}", seconds=segment)
+            part = Part(source.label, f"{segment:.3f}", seconds=segment)
         else:
             part = Part(source.label)
         files[key].asked.append(part)
@@ -324,7 +323,11 @@ def _by_cut(
         plain = replace(video, id=_plain_id(video))
         part.setdefault(video.first, plain)
     return {
-        of: {cut: list(part.values()) for cut, part in parts.items()} for of, parts in found.items()
+        of: {
+            asked: sorted(part.values(), key=lambda video: video.first or 0)
+            for asked, part in parts.items()
+        }
+        for of, parts in found.items()
     }
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,28 +144,42 @@ def _of_kinetics(root: Path, row: dict[str, str]) -> dict[str, str]:
 
     Clips are named by the id of the video and both seconds, in the folder of the list or in one of the label's name.
     """
-    video, first, last = (row.get(name, "") for name in ("youtube_id", *KINETICS))
-    clip = f"{video}_{first.zfill(6)}_{last.zfill(6)}"
-    for folder in ("", row.get("label", ""), row.get("label", "").replace(" ", "_")):
-        for suffix in (".mp4", ".mkv", ".webm", ".avi"):
-            if (root.parent / folder / (clip + suffix)).exists():
-                cut_out = dict.fromkeys(KINETICS, "")
-                return {**row, **cut_out, "path": str(Path(folder, clip + suffix))}
-            if (root.parent / folder / (video + suffix)).exists():
-                return {**row, "path": str(Path(folder, video + suffix))}
+    video, label = row.get("youtube_id", ""), row.get("label", "")
+    clip = video + _clip_ending(row)
+    for folder in ("", label, label.replace(" ", "_")):
+        for name in (clip, video):
+            for suffix in (".mp4", ".mkv", ".webm", ".avi"):
+                if (root.parent / folder / (name + suffix)).exists():
+                    return {**row, "path": str(Path(folder, name + suffix))}
     return {**row, "path": f"{clip}.mp4"}  # told among the files that cannot be read
 
 
+def _clip_ending(row: dict[str, str]) -> str:
+    """Return how the name of a clip ends that was cut out at Kinetics' seconds, such as `_000010_000020`."""
+    seconds = []
+    for name in KINETICS:
+        text = row.get(name, "")
+        with suppress(ValueError, OverflowError):
+            text = str(int(float(text)))
+        seconds.append(text.zfill(6))
+    return "_" + "_".join(seconds)
+
+
 def _bounds(where: str, row: dict[str, str]) -> tuple[float | None, float | None]:
-    """Return where a part of a video begins and ends, in seconds; None twice where the row does not say."""
+    """Return where a part of a video begins and ends, in seconds; None twice where the row does not say.
+
+    Kinetics' seconds are those of the whole video, so they are no part of a clip that was cut out at them.
+    """
     names = next((names for names in (BOUNDS, KINETICS) if any(row.get(n) for n in names)), None)
     if names is None:
         return None, None
+    if names == KINETICS and Path(row["path"]).stem.endswith(_clip_ending(row)):
+        return None, None
     try:
-        start, end = (float(row.get(name, "")) for name in names)
+        start, end = (round(float(row.get(name, "")), 3) for name in names)
         if not 0 <= start < end < 1e9:
             raise ValueError
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MaxiError(
             f"{where}: {names[0]} and {names[1]} are {row.get(names[0], '')!r} and {row.get(names[1], '')!r}; give "
             "seconds, the first from 0 on and smaller than the second, or leave both empty"
