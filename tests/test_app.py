@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
@@ -49,8 +52,6 @@ def made(
 
 @pytest.fixture
 def desk(made: Path, tmp_path: Path) -> Iterator[Desk]:
-    import shutil
-
     folder = Path(shutil.copytree(made, tmp_path / "run"))
     with open_job(folder, load_run(Run(folder).config)) as job:
         desk = Desk(job, 6)
@@ -160,6 +161,58 @@ def test_a_group_is_answered_with_one_key(client: TestClient, desk: Desk) -> Non
     state = ask(client, "/api/answer", video=one, kind="none", also=others)
     assert state["told"]["n_also"] == 3
     assert set(judged(desk.run)) == {one, *others}
+    state = ask(client, "/api/undo")
+    assert not judged(desk.run)
+    assert state["clips"][0]["video"] == one
+
+
+def test_what_cannot_be_shown_or_written_is_one_sentence(
+    client: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "weights.txt")
+
+    monkeypatch.setattr("maxi.app.editing.write_text", full)
+    response = client.post("/api/weigh", json={"text": "run", "weight": 0})
+    assert response.status_code == 409
+    assert response.json()["error"].startswith("weights.txt: No space left on device; make room")
+    desk.run.matches.write_text("{\n")
+    assert client.post("/api/rows", json={}).status_code == 409
+    desk.run.predictions.write_text("no row\n")
+    page = client.get("/")
+    assert page.status_code == 409
+    assert "This page cannot be shown" in page.text
+    assert "predictions.jsonl" in page.text
+
+
+def test_a_fault_of_our_own_is_not_called_the_users(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TestClient(
+        server.build(desk, TOKEN, PORT), base_url=HOST, raise_server_exceptions=False
+    )
+    client.get(f"/?token={TOKEN}")
+    monkeypatch.setattr("maxi.app.searching._embedded", lambda *_: 1 / 0)
+    assert client.post("/api/search", json={"text": "x"}).status_code == 500
+
+
+def test_an_answer_does_not_wait_for_a_model(client: TestClient, desk: Desk) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with desk.models:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        state = ask(client, "/api/answer", video=next(iter(desk.videos)), kind="none")
+        assert "clips" in state
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -320,8 +373,6 @@ def opened(run: Path) -> tuple[subprocess.Popen[str], Any]:
 
 
 def test_a_killed_server_loses_no_answer(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = Path(shutil.copytree(made, tmp_path / "run"))
     process, ask = opened(folder)
     first = ask("/api/shown", {})["clips"][0]["video"]
@@ -340,8 +391,6 @@ def test_a_killed_server_loses_no_answer(made: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_figures_says_what_to_run(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     from click.testing import CliRunner
 
     from maxi.cli import main

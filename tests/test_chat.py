@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -440,3 +440,22 @@ def test_adapt_on_real_clips_killed_midway_asks_nothing_twice(
     assert sum(n - 1 for n in asked.values()) <= 1
     assert len(read_jsonl(out / "captions.jsonl", Caption)) == len(clips)
     assert (out / "report.html").is_file()
+
+
+def test_no_question_is_begun_after_one_has_failed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call is paid, also those that begin before the reader learns of the failure."""
+    told = Future.result
+
+    def late(future: Future[Any], timeout: float | None = None) -> Any:
+        try:
+            return told(future, timeout)
+        finally:
+            time.sleep(0.3)  # as on a busy machine
+
+    monkeypatch.setattr(Future, "result", late)
+    server.per_question = {"waving": 503}
+    with pytest.raises(MaxiError):
+        expand(["waving", "bowing", "diving"], "openai:small", context=context(server, parallel=1))
+    assert not [row for row in server.asked if "bowing" in str(row) or "diving" in str(row)]

@@ -173,14 +173,16 @@ def test_annotations_of_label_studio_are_imported(run: Run, tmp_path: Path) -> N
 
 
 def test_the_last_answer_of_a_person_is_found(run: Run) -> None:
-    assert last_of_person(run) == ""
+    assert last_of_person(run) == []
     add(run, [answer("v0", "none"), answer("v1", "none"), answer("v0", name="running")])
     add(run, [answer("v2", "none") | {"by": "openai:some"}])
-    assert last_of_person(run) == "v0"
+    assert last_of_person(run) == ["v0"]
     add(run, [answer("v0", "undo")])
-    assert last_of_person(run) == "v1"
-    add(run, [answer("v1", "undo")])
-    assert last_of_person(run) == ""
+    assert last_of_person(run) == ["v1"]
+    add(run, [answer("v3", "none"), answer("v0", "none") | {"like": "v3"}])
+    assert last_of_person(run) == ["v3", "v0"]
+    add(run, [answer(video, "undo") for video in ("v3", "v0", "v1")])
+    assert last_of_person(run) == []
 
 
 def test_the_errors_of_a_model_are_measured_where_a_person_judged_too(run: Run) -> None:

@@ -120,7 +120,8 @@ class Judgement(Document):
 
     `answer` is the name for the kind `name`, which need not be one of the run's. `none` says that no listed action is
     shown, `unsure` that nobody can tell, and `undo` takes back what was answered before. `probability` is that with
-    which the video was drawn at each draw, where it was drawn at random.
+    which the video was drawn at each draw, where it was drawn at random. `like` is the id of the video whose answer was
+    given to this one too, because it looks alike.
     """
 
     video: str
@@ -128,6 +129,7 @@ class Judgement(Document):
     answer: Annotated[str, Field(max_length=1000)] = ""
     by: str = "person"
     at: str = ""
+    like: str = ""
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from maxi.app.uploads import UnknownError
 from maxi.errors import MaxiError
 from maxi.files import given_path, write_text
 from maxi.method.bags import read_weights
-from maxi.records import Bag, Match, read_jsonl, write_jsonl
+from maxi.records import Bag, Match, write_jsonl
 from maxi.settings import changed
 from maxi.stages.status import stale
 from maxi.text.clean import clean
@@ -50,8 +50,8 @@ class Corrected(BaseModel):
 def rows(desk: Desk, data: Wanted) -> dict[str, Any]:
     """Return some rows: a video's match, and the texts of its bag with their weights."""
     run = desk.run
-    matches = read_jsonl(run.matches, Match) if run.matches.exists() else []
-    bags = {bag.video: bag for bag in read_jsonl(run.bags, Bag)} if run.bags.exists() else {}
+    matches = desk.table(run.matches, Match)
+    bags = {bag.video: bag for bag in desk.table(run.bags, Bag)}
     weights = _weights(desk)
     key = clean(data.text).lower()
     found = [m for m in matches if m.video in desk.videos and _is_wanted(m, data.matches)]
@@ -133,7 +133,7 @@ def correct(desk: Desk, data: Corrected) -> dict[str, Any]:
     if not name:
         raise MaxiError("the name is empty; write one")
     with desk.locked():
-        matches = read_jsonl(desk.run.matches, Match)
+        matches = desk.table(desk.run.matches, Match)
         places = {m.video: place for place, m in enumerate(matches)}
         if data.video not in places:
             raise UnknownError("the run has no match of this video; load the page again")
@@ -147,6 +147,6 @@ def correct(desk: Desk, data: Corrected) -> dict[str, Any]:
 
 def to_rerun(desk: Desk) -> dict[str, Any]:
     """Return why stages are to be run again, and the commands for it."""
-    with desk.busy:
+    with desk.models:
         why, verbs = stale(desk.job)
     return {"why": why, "commands": [f"maxi {verb} {desk.run.folder}" for verb in verbs]}

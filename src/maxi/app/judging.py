@@ -44,35 +44,33 @@ class Shown(BaseModel):
 def answer(desk: Desk, data: Answered) -> dict[str, Any]:
     """Keep an answer, which is on the disk when this returns; return the next videos, and what the models had said."""
     videos = [desk.video(video) for video in dict.fromkeys([data.video, *data.also])]
-    with desk.busy:
-        add(
-            desk.run,
-            [{"video": v.id, "kind": data.kind, "answer": data.answer.strip()} for v in videos],
-        )
+    row = {"kind": data.kind, "answer": data.answer.strip()}
+    alike = [{"video": video.id, "like": data.video, **row} for video in videos[1:]]
+    with desk.files:
+        add(desk.run, [{"video": data.video, **row}, *alike])
     return shown(desk, Shown(skip=data.skip)) | {"told": _told(desk, videos[0], data)}
 
 
 def undo(desk: Desk, data: Shown) -> dict[str, Any]:
-    """Take the last answer of a person back, and return the next videos, of which that one is the first."""
-    with desk.busy:
+    """Take the last answer of a person back, also for videos that are alike; its video comes next again."""
+    with desk.files:
         last = last_of_person(desk.run)
-        if last:
-            add(desk.run, [{"video": last, "kind": "undo"}])
-    return shown(desk, data, first=last)
+        add(desk.run, [{"video": video, "kind": "undo"} for video in last])
+    return shown(desk, data, first=last[0] if last else "")
 
 
 def shown(desk: Desk, data: Shown, first: str = "") -> dict[str, Any]:
     """Return the next videos to be judged, how many are, and the estimates of both models' accuracy."""
-    with desk.busy:
+    with desk.files:
         desk.goal += data.more
-        left, n, problem = _left(desk), _n_answered(desk), ""
+        left, n, problem = undecided(desk.run, desk.sample), _n_answered(desk), ""
         if len(left) < min(AHEAD, desk.goal - n) and n < len(desk.sample.videos):
             try:
                 with desk.locked():
                     to_ask(desk.job, desk.sample, desk.goal - n)
             except MaxiError as error:  # answers are kept all the same
                 problem = str(error)
-            left = _left(desk)
+            left = undecided(desk.run, desk.sample)
         rows, weights = judged(desk.run), weights_of(desk.run)
     wanted = [video for video in left if video.id not in data.skip]
     if first in desk.videos:
@@ -86,10 +84,6 @@ def shown(desk: Desk, data: Shown, first: str = "") -> dict[str, Any]:
         "fewest": FEWEST,
         "problem": problem,
     }
-
-
-def _left(desk: Desk) -> list[Video]:
-    return undecided(desk.run, desk.sample)
 
 
 def _n_answered(desk: Desk) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from maxi.app.desk import Desk
 from maxi.app.editing import to_rerun
 from maxi.files import digest
+from maxi.reports.html import render_page
 from maxi.reports.refinement import lines_of, load_refinement
 from maxi.run import contents
 from maxi.stages.report import summary_of
@@ -20,41 +21,35 @@ PAGES = {
     "/search": "search",
     "/classify": "classify",
 }
-TITLES = {
-    "overview": "Overview",
-    "judge": "Judge",
-    "bags": "Bags",
-    "search": "Search",
-    "classify": "Classify",
-}
 
 
 def page(desk: Desk, name: str) -> str:
     """Return a page as HTML; every value is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    more = _overview(desk) if name == "overview" else {}
+    return _filled(desk, name, rerun=to_rerun(desk) if name == "bags" else None, **more)
 
-    environment = Environment(
-        loader=PackageLoader("maxi.app"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    context = _overview(desk) if name == "overview" else {}
-    return environment.get_template(f"{name}.html.j2").render(
+
+def error_page(desk: Desk, name: str, sentence: str) -> str:
+    """Return what stands in place of a page that cannot be shown."""
+    return _filled(desk, name, template="error", sentence=sentence)
+
+
+def _filled(desk: Desk, name: str, template: str = "", **context: Any) -> str:
+    return render_page(
+        f"{template or name}.html.j2",
+        room="maxi.app",
         run=desk.run.folder.resolve().name,
         run_folder=desk.run.folder,
         page=name,
-        pages=[(path, of_page, TITLES[of_page]) for path, of_page in PAGES.items()],
+        pages=[(path, of_page, of_page.capitalize()) for path, of_page in PAGES.items()],
         names=desk.names,
-        rerun=to_rerun(desk) if name == "bags" else None,
         **context,
     )
 
 
 def _overview(desk: Desk) -> dict[str, Any]:
     run = desk.run
-    with desk.busy:
+    with desk.models:
         step = next_step(desk.job)
         loaded = load_refinement(run)
     return {

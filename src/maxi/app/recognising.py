@@ -34,7 +34,7 @@ def recognise(desk: Desk, task: Task) -> dict[str, Any]:
     path = str(desk.uploads.path(task.upload)) if task.upload else desk.video(task.video).path
     names = distinct(name.strip() for name in task.names if name.strip()) or desk.names
     model, config = desk.model, desk.job.config
-    with desk.busy:
+    with desk.models:
         loaded = load_refinement(desk.run)
         tuning = None
         if loaded and loaded.facts["weights"] == model.backbone.fingerprint():

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from maxi.app.desk import Desk
 from maxi.features.embedding import prepare
 from maxi.models.text_embeddings import embed_texts
+from maxi.records import Video
 from maxi.text.clean import clean, with_name
 from maxi.video.decode import centre_indices
 from maxi.video.workers import Request
@@ -57,16 +58,7 @@ def moment(desk: Desk, data: Query) -> dict[str, Any]:
     """
     video = desk.video(data.video)
     indices = centre_indices(video.n_frames, N_MOMENTS)
-    if video.id not in desk.frames:
-        frames = desk.job.decoder.one(Request.of(video, indices))
-        assert isinstance(frames, np.ndarray)
-        with desk.busy, torch.inference_mode():
-            pixels = prepare(desk.model, frames)[:, None]  # (T, 1, 3, S, S)
-            desk.frames[video.id] = desk.model.encode_video(pixels).float().cpu().numpy()  # (T, D)
-    desk.frames.move_to_end(video.id)
-    while len(desk.frames) > MOST_KEPT:
-        desk.frames.popitem(last=False)
-    best = int((desk.frames[video.id] @ _embedded(desk, data.text)).argmax())
+    best = int((_embedded_frames(desk, video, indices) @ _embedded(desk, data.text)).argmax())
     seconds = indices[best] / video.fps if video.fps else 0.0
     return {
         "seconds": round(seconds, 1),
@@ -75,8 +67,24 @@ def moment(desk: Desk, data: Query) -> dict[str, Any]:
     }
 
 
+def _embedded_frames(desk: Desk, video: Video, indices: list[int]) -> np.ndarray:
+    """Return the embeddings of some frames of a video (T, D), which are kept for a while."""
+    with desk.models:
+        if video.id in desk.frames:
+            desk.frames.move_to_end(video.id)
+            return desk.frames[video.id]
+    frames = desk.job.decoder.one(Request.of(video, indices))
+    assert isinstance(frames, np.ndarray)
+    with desk.models, torch.inference_mode():
+        pixels = prepare(desk.model, frames)[:, None]  # (T, 1, 3, S, S)
+        desk.frames[video.id] = embedded = desk.model.encode_video(pixels).float().cpu().numpy()
+        while len(desk.frames) > MOST_KEPT:
+            desk.frames.popitem(last=False)
+    return np.asarray(embedded)
+
+
 def _embedded(desk: Desk, text: str) -> np.ndarray:
     """Return the embedding of a sentence (D,), in the prompt of the evaluation."""
-    with desk.busy:
+    with desk.models:
         texts = [with_name(desk.job.config.eval.prompt, clean(text, 1000))]
         return np.asarray(embed_texts(desk.model, texts).numpy()[0])

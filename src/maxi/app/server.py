@@ -93,13 +93,22 @@ def serve(desk: Desk, port: int, opened: Callable[[str], object]) -> None:
 
 
 def _answered(function: Callable[[], Response]) -> Response:
-    """Return the response, or the error of the user's side as one sentence."""
+    """Return the response, or the error of the user's side as one sentence; one of our own code stays one."""
     try:
         return function()
     except UnknownError as error:
         return _error(404, error)
     except MaxiError as error:
         return _error(409, error)
+    except OSError as error:
+        return _error(409, _of_system(error))
+
+
+def _of_system(error: OSError) -> MaxiError:
+    where = f"{error.filename}: " if error.filename else ""
+    return MaxiError(
+        f"{where}{error.strerror or error}; make room or change the permissions, and try again"
+    )
 
 
 def _error(status: int, error: MaxiError) -> Response:
@@ -133,8 +142,14 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def _page(desk: Desk, name: str) -> Endpoint:
+    def made() -> Response:
+        try:
+            return HTMLResponse(pages.page(desk, name))
+        except MaxiError as error:
+            return HTMLResponse(pages.error_page(desk, name, str(error)), 409)
+
     async def endpoint(request: Request) -> Response:
-        return await run_in_threadpool(_answered, lambda: HTMLResponse(pages.page(desk, name)))
+        return await run_in_threadpool(_answered, made)
 
     return endpoint
 
@@ -218,7 +233,7 @@ def _upload(desk: Desk) -> Endpoint:
             size = LARGEST + 1
         except OSError as error:
             path.unlink(missing_ok=True)
-            return _error(409, MaxiError(f"the video cannot be kept ({error.strerror}); make room"))
+            return _error(409, _of_system(error))
         if size > LARGEST:
             path.unlink(missing_ok=True)
             return _error(413, too_large)

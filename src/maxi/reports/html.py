@@ -15,12 +15,12 @@ from maxi.video.decode import centre_indices
 from maxi.video.workers import Decoder, Request
 
 
-def render_page(template: str, **context: Any) -> str:
-    """Return a page from `reports/templates`; every value is escaped, unless the template marks it as safe."""
+def render_page(template: str, *, room: str = "maxi.reports", **context: Any) -> str:
+    """Return a page from `templates` of a room; every value is escaped, unless the template marks it as safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("maxi.reports"),
+        loader=PackageLoader(room),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -41,11 +41,18 @@ def judged_by(run: Run, by: str) -> dict[str, dict[str, Any]]:
     return _last(row for row in _rows(run) if row["by"] == by)
 
 
-def last_of_person(run: Run) -> str:
-    """Return the id of the video that a person answered last, of the answers that hold; empty where there is none."""
-    holds = judged(run)
+def last_of_person(run: Run) -> list[str]:
+    """Return the ids of the videos that a person answered last, of the answers that hold; [] where there is none.
+
+    They are several where the answer was given to videos that look alike, the one that was shown first.
+    """
+    people = {video: row for video, row in judged(run).items() if not is_model(row["by"])}
     answered = (row["video"] for row in reversed(_rows(run)) if not is_model(row["by"]))
-    return next((v for v in answered if v in holds and not is_model(holds[v]["by"])), "")
+    last = next((video for video in answered if video in people), None)
+    if last is None:
+        return []
+    shown = people[last].get("like") or last
+    return [shown, *(video for video, row in people.items() if row.get("like") == shown)]
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:

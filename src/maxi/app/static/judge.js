@@ -134,7 +134,7 @@ function pause() {
 
 const keys = {
   0: () => give("none"), u: () => give("unsure"), z: undo, ArrowRight: next, ArrowLeft: back, " ": pause,
-  a: () => { if (!byId("alike").hidden) byId("also").click(); },
+  "+": () => { if (!byId("alike").hidden) byId("also").click(); },
 };
 
 document.addEventListener("keydown", (event) => {
