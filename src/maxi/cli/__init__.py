@@ -1,6 +1,6 @@
 """The `maxi` command."""
 
-from maxi.cli import data, stages, studies, tasks
+from maxi.cli import answers, data, stages, studies, tasks
 from maxi.cli.group import main
 
-__all__ = ["data", "main", "stages", "studies", "tasks"]
+__all__ = ["answers", "data", "main", "stages", "studies", "tasks"]

@@ -135,6 +135,9 @@ class NewFolder(click.Path):
         return super().convert(value, parameter, context)
 
 
+RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
 def shared_options(*names: str) -> Callable[[Any], Any]:
     """Return a decorator that adds these options, by name, to a verb."""
     options = {

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from maxi.cli.group import (
+    RUN,
     NewFolder,
     chosen_of,
     main,
@@ -20,8 +21,6 @@ from maxi.cli.group import (
 from maxi.cli.output import say
 
 NOTHING_TO_PAY = "no server is asked, so there is nothing to pay"
-
-RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
 @main.command()
