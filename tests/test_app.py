@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from maxi.cli import main
 from maxi.records import Match, Video, read_jsonl
 from maxi.run import Run
 from maxi.settings import changed, load_config, load_run
@@ -391,13 +394,26 @@ def test_a_killed_server_loses_no_answer(made: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_figures_says_what_to_run(made: Path, tmp_path: Path) -> None:
-    from click.testing import CliRunner
-
-    from maxi.cli import main
-
     folder = Path(shutil.copytree(made, tmp_path / "run"))
     Run(folder).predictions.unlink()
     found = CliRunner().invoke(main, ["open", str(folder), "--no-browser"])
     assert found.exit_code == 1
     assert "run `maxi eval` first" in found.stderr
     assert len(read_jsonl(Run(folder).manifest, Video)) == 8
+
+
+def test_missing_packages_are_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    found = CliRunner().invoke(main, ["open", str(made), "--no-browser"])
+    assert found.exit_code == 1
+    assert 'pip install "maxi[app]"' in found.stderr
+
+
+def test_a_port_that_is_taken_is_told(made: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = CliRunner().invoke(main, ["open", str(made), "--no-browser", "--port", str(port)])
+    assert found.exit_code == 1
+    assert f"--port {port}: cannot be used" in found.stderr

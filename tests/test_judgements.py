@@ -253,6 +253,9 @@ def test_a_run_is_refined_and_classify_uses_it(
     for form, file in (("segments.csv", "segments.csv"), ("label-studio", "tasks.json")):
         written = maxi("export", out, "--to", form, "-o", tmp_path / form)
         assert written.stdout == f"{tmp_path / form / file} is written\n"
+    usual = maxi("export", out)
+    assert usual.stdout == f"{out / 'exports' / 'segments.csv' / 'segments.csv'} is written\n"
+    assert maxi("export", out).exit_code == 1
     with (tmp_path / "segments.csv" / "segments.csv").open(newline="") as file:
         exported = list(csv.DictReader(file))
     assert [row["video"] for row in exported] == [video.path for video in manifest]

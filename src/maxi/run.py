@@ -75,6 +75,7 @@ class Run:
         self.judgements = self.folder / "judgements.jsonl"
         self.refinement = self.folder / "refinement.safetensors"
         self.previews = self.folder / "previews"
+        self.exports = self.folder / "exports"
         # Files that training leaves beside the model.
         self.checkpoints = self.folder / "checkpoints"
         self.steps = self.folder / "train.jsonl"

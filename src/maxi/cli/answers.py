@@ -100,7 +100,10 @@ def import_answers(run: Path, file: Path, by: str) -> None:
     help="The tool that is to read it.",
 )
 @click.option(
-    "-o", "out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."
+    "-o",
+    "out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="New folder (exports/FORM of the run if left out).",
 )
 @click.option(
     "--window",
@@ -111,15 +114,16 @@ def import_answers(run: Path, file: Path, by: str) -> None:
 @click.option("--plain", is_flag=True, help="Leave out the refinement of the run.")
 @click.pass_context
 def export_answers(
-    context: click.Context, /, run: Path, form: str, out: Path, window: float, plain: bool
+    context: click.Context, /, run: Path, form: str, out: Path | None, window: float, plain: bool
 ) -> None:
     """Write what the adapted model says of each video of the run, for other tools.
 
-    Example: maxi export runs/mine --to label-studio -o tasks
+    Example: maxi export runs/mine --to label-studio
     """
     from maxi.stages.export import export_run
 
     with open_run(context, run, save=False) as job:
+        out = out or job.run.exports / form
         say(f"{export_run(job, form, out, plain=plain, window=window)} is written")
 
 
@@ -184,7 +188,7 @@ def open_pages(
 
     Example: maxi open runs/mine
     """
-    require_app()
+    _require_app()
     import webbrowser
 
     from maxi.app.desk import Desk
@@ -199,7 +203,7 @@ def open_pages(
         serve(Desk(job, n), port, opened)
 
 
-def require_app() -> None:
+def _require_app() -> None:
     """Raise MaxiError when the packages of the local pages are missing."""
     try:
         import starlette  # noqa: F401
