@@ -60,6 +60,10 @@ class Guard:
         host, method = request.headers.get("host", ""), request.method
         if host not in self._hosts:
             return _refused(HTTPStatus.MISDIRECTED_REQUEST, "this server has another name")
+        if (
+            "\0" in request.scope["path"]
+        ):  # no system has such a file, and some versions of Starlette ask for it
+            return _refused(HTTPStatus.NOT_FOUND, "there is no such page")
         if method not in ("GET", "HEAD"):
             # Browsers send one of the two with every request that may change something.
             origin = request.headers.get("origin")
