@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt models.txt
 	@touch $@
 	@echo "maxi is installed: $(BIN)/maxi --help"
 
-# The quick tests, as plain `pytest` runs them: at most 5 minutes of processor time.
+# The quick tests, as plain `pytest` runs them: about 5 minutes of processor time.
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
