@@ -59,7 +59,7 @@ STYLE = {
 }
 SIZE = (3.9, 2.5)
 MAX_POINTS = 300
-MAX_NAME = 32
+MAX_NAME = 40
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 
